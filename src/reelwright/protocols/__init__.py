@@ -1,0 +1,1 @@
+"""What a family fulfils and what the rest of the program may ask of it."""

@@ -1,0 +1,101 @@
+"""The schema that families share: command line, recipe files and stored recipes are all drawn from it."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Le
+
+SamplerName = Literal["ddim", "dpm", "euler", "dpmpp_2m", "unipc"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig:
+    """How a model runs; never what it computes."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    device: str = "auto"
+    """Where to compute: auto (the first GPU, else the processor), cpu, cuda, cuda:1, mps."""
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Number format of the weights; auto takes the released one on a GPU and float32 on a processor."""
+    tiling: bool = False
+    """Encode and decode in overlapping tiles: far less memory, a little slower, seams are possible."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateConfig:
+    """What every family understands when it generates video."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    model: str = "tiny"
+    """A variant's name, a folder in the diffusers layout, or a hub id such as owner/name."""
+    dit: Path | None = None
+    """A single file with the transformer instead of the model's own."""
+    vae: Path | None = None
+    """A single file with the autoencoder instead of the model's own."""
+    text_encoder: Path | None = None
+    """A single file or folder with the text encoder instead of the model's own."""
+    tokenizer: Path | None = None
+    """A folder with the tokenizer instead of the model's own."""
+    offline: bool = False
+    """Never use the network; models must be on disk."""
+
+    prompt: str = ""
+    """What to show."""
+    negative_prompt: str = ""
+    """What to stay away from."""
+    from_file: Path | None = None
+    """A text file of prompts, one a line, each with its own options (--w --h --f --d --s --g --n --i --ei)."""
+    seed: Annotated[int, Ge(-1), Le(2**63 - 1)] = -1
+    """Where the noise starts; the same seed gives the same bytes. -1 draws one and records it."""
+    num_videos: Annotated[int, Ge(1)] = 1
+    """How many clips per prompt, with seeds counting up from `seed`."""
+
+    image: Path | None = None
+    """The first frame."""
+    end_image: Path | None = None
+    """The last frame, where the model's layout allows it."""
+    image_fit: Literal["crop", "stretch", "pad"] = "crop"
+    """How an image or clip of another shape is made to fit."""
+    video: Path | None = None
+    """A clip to start from."""
+    strength: Annotated[float, Ge(0.0), Le(1.0)] = 0.8
+    """How far to leave the clip: 0 keeps it, 1 ignores it."""
+
+    height: Annotated[int, Ge(0)] = 0
+    """Pixels; 0 takes the model's own size."""
+    width: Annotated[int, Ge(0)] = 0
+    """Pixels; 0 takes the model's own size."""
+    num_frames: Annotated[int, Ge(0)] = 0
+    """Frames of video; 0 takes the model's own length."""
+    fps: Annotated[float, Ge(0.0)] = 0.0
+    """Frames per second of the file written; 0 takes the model's own rate."""
+    strict: bool = False
+    """Refuse what would otherwise be adjusted to the nearest legal value."""
+
+    steps: Annotated[int, Ge(1), Le(1000)] = 50
+    """Denoising steps."""
+    guidance_scale: Annotated[float, Ge(0.0)] = 6.0
+    """How strongly to follow the prompt; 1 or less skips the negative pass and halves the time."""
+
+    format: Literal["mp4", "png", "latent"] = "mp4"
+    """What to write: a clip, a folder of frames, or only the latents (which are always saved)."""
+    crf: Annotated[int, Ge(0), Le(51)] = 17
+    """Quality of the mp4: 0 lossless, 51 worst."""
+    contact_sheet: bool = True
+    """Also write a PNG with frames of the clip side by side."""
+    metadata: bool = True
+    """Write the recipe into every file, so that `reelwright replay` can make it again."""
+    preview_every: Annotated[int, Ge(0)] = 10
+    """Write a rough preview.png every so many steps; 0 writes none."""
+    from_latent: Path | None = None
+    """Only decode this saved latent."""
+    out: Path = Path("outputs")
+    """Folder in which the run's own folder is made."""
+    run: Path | None = None
+    """The run's own folder, instead of a new one under `out`."""
+
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    """How the model runs."""
