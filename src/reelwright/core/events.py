@@ -1,0 +1,100 @@
+"""What happens while a workflow runs, as plain data; front ends decide how it looks.
+
+Paths are strings, memory is in bytes, time in seconds; a total of 0 means that nobody knows it yet.
+"""
+
+import re
+from dataclasses import asdict, dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    """A part of the work begins: loading, encoding, denoising, decoding."""
+
+    stage: str
+    total: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class StepDone:
+    """Step `step` (from 1) of `total` of a stage took `seconds`."""
+
+    stage: str
+    step: int
+    total: int
+    seconds: float
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class PreviewSaved:
+    """A rough picture of the clip as it stands after `step`."""
+
+    path: str
+    step: int
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something was adjusted or is worth knowing; the work goes on."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class FileSaved:
+    """A file is complete on disk. `kind`: video, frames, latent, contact_sheet, recipe."""
+
+    kind: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClipFinished:
+    """Clip `clip` (from 1) of `total` is done; `files` maps each kind to its path."""
+
+    clip: int
+    total: int
+    files: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The whole workflow succeeded; `files` holds one mapping of kind to path for each clip."""
+
+    files: tuple[dict[str, str], ...] = ()
+    seconds: float = 0.0
+    peak_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The workflow ended with an error of class `kind`."""
+
+    kind: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The workflow was interrupted by `signal` (SIGINT or SIGTERM); what was finished is kept."""
+
+    signal: str
+
+
+Event = (
+    StageStarted | StepDone | PreviewSaved | Notice | FileSaved | ClipFinished | Finished | Failed | Stopped
+)
+
+
+class EventSink(Protocol):
+    """Where events go: a progress bar, a file, a socket."""
+
+    def __call__(self, event: Event, /) -> None: ...
+
+
+def to_json(event: Event) -> dict[str, object]:
+    """The event as JSON-safe data, its name first: {"event": "step_done", "stage": "denoise", ...}."""
+    name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
+    return {"event": name, **asdict(event)}
