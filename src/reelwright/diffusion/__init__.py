@@ -1,0 +1,1 @@
+"""The mathematics of diffusion: noise process, schedule, solver and guidance, each on its own."""

@@ -1,0 +1,1 @@
+"""Blocks that networks of several families are built from."""

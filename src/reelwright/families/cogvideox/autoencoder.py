@@ -1,0 +1,260 @@
+"""The 3D causal autoencoder (arXiv 2408.06072): 4 x 8 x 8 pixels to one latent vector, as a stream over time.
+
+Whether a chunk starts with the clip's first frame is said, never guessed from its length: that frame has a latent
+frame of its own, all others come in fours.
+"""
+
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reelwright.families.cogvideox.config import AutoencoderConfig
+from reelwright.nn.causal_conv3d import CausalConv3d, Past
+
+
+class CogVideoXAutoencoder(nn.Module):
+    """Pixels in [-1, 1] to the parameters of a diagonal Gaussian over latents, and latents to pixels."""
+
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.spatial_stride = 2 ** (len(config.block_out_channels) - 1)
+        self.temporal_stride = config.temporal_compression_ratio
+        self.encoder = Encoder(config)
+        self.decoder = Decoder(config)
+
+    def encode(self, pixels_BCFHW: Tensor, *, chunk: int = 8, first_frame: bool = True) -> "Posterior":
+        """Encode a clip of 4k+1 frames (4k if `first_frame` is not among them)."""
+        lengths = chunk_lengths(pixels_BCFHW.shape[2], chunk)
+        moments = self.encode_stream(pixels_BCFHW.split(lengths, dim=2), first_frame=first_frame)
+        return Posterior(torch.cat(list(moments), dim=2))
+
+    def decode(self, latents_BCTHW: Tensor, *, chunk: int = 2, first_frame: bool = True) -> Tensor:
+        """Decode T latent frames to 4T-3 frames (4T if the first frame is not among them)."""
+        lengths = chunk_lengths(latents_BCTHW.shape[2], chunk)
+        return torch.cat(list(self.decode_stream(latents_BCTHW.split(lengths, dim=2), first_frame=first_frame)), 2)
+
+    def encode_stream(self, pixels_BCFHW: Iterable[Tensor], *, first_frame: bool = True) -> Iterator[Tensor]:
+        """Yield mean and log-variance, on the channel axis, of each chunk of frames."""
+        past = Past(first_frame=first_frame)
+        for chunk in pixels_BCFHW:
+            yield self.encoder(chunk, past)
+            past.first_frame = False
+
+    def decode_stream(self, latents_BCTHW: Iterable[Tensor], *, first_frame: bool = True) -> Iterator[Tensor]:
+        """Yield the pixels of each chunk of latent frames."""
+        past = Past(first_frame=first_frame)
+        for chunk in latents_BCTHW:
+            yield self.decoder(chunk, past)
+            past.first_frame = False
+
+
+def chunk_lengths(total: int, chunk: int) -> list[int]:
+    """Cut a clip as the released models do: the remainder goes to the first chunk. chunk 0 means the whole clip.
+
+    Group norms see one chunk at a time, so the cut is part of the function (specs: CogVideoX 1.6).
+    """
+    count = max(total // chunk, 1) if chunk else 1
+    return [total - (count - 1) * chunk] + [chunk] * (count - 1)
+
+
+class Posterior:
+    """A diagonal Gaussian over latents."""
+
+    def __init__(self, moments_BCTHW: Tensor) -> None:
+        self.mean, log_variance = moments_BCTHW.chunk(2, dim=1)
+        self.log_variance = log_variance.clamp(-30.0, 20.0)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise.to(self.mean.device)
+
+    def kl_divergence(self) -> Tensor:
+        """Divergence from the unit Gaussian, summed over all dimensions but the batch. Returns [B]."""
+        terms = self.mean.square() + self.log_variance.exp() - 1.0 - self.log_variance
+        return 0.5 * terms.flatten(1).sum(dim=1)
+
+
+class Encoder(nn.Module):
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = config.block_out_channels
+        self.conv_in = CausalConv3d(config.in_channels, widths[0], 3)
+        inputs = (widths[0], *widths[:-1])
+        self.stages = nn.ModuleList(
+            EncoderStage(
+                config,
+                inputs[i],
+                widths[i],
+                halves_space=i < len(widths) - 1,
+                halves_time=i < config.num_temporal_stages,
+            )
+            for i in range(len(widths))
+        )
+        self.middle = nn.ModuleList(EncoderResnet(config, widths[-1], widths[-1]) for _ in range(2))
+        self.norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], config.norm_eps)
+        self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, 3)
+
+    def forward(self, pixels_BCFHW: Tensor, past: Past) -> Tensor:
+        hidden = self.conv_in(pixels_BCFHW, past)
+        for block in (*self.stages, *self.middle):
+            hidden = block(hidden, past)
+        return self.conv_out(F.silu(self.norm_out(hidden), inplace=True), past)
+
+
+class EncoderStage(nn.Module):
+    def __init__(
+        self, config: AutoencoderConfig, inputs: int, outputs: int, *, halves_space: bool, halves_time: bool
+    ) -> None:
+        super().__init__()
+        widths = [inputs] + [outputs] * config.layers_per_block
+        self.resnets = nn.ModuleList(
+            EncoderResnet(config, *pair) for pair in zip(widths, widths[1:], strict=False)
+        )
+        self.downsample = Downsample(outputs, halves_time=halves_time) if halves_space else None
+
+    def forward(self, hidden: Tensor, past: Past) -> Tensor:
+        for resnet in self.resnets:
+            hidden = resnet(hidden, past)
+        return hidden if self.downsample is None else self.downsample(hidden, past)
+
+
+class EncoderResnet(nn.Module):
+    def __init__(self, config: AutoencoderConfig, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1 = nn.GroupNorm(config.norm_num_groups, inputs, config.norm_eps)
+        self.conv1 = CausalConv3d(inputs, outputs, 3)
+        self.norm2 = nn.GroupNorm(config.norm_num_groups, outputs, config.norm_eps)
+        self.conv2 = CausalConv3d(outputs, outputs, 3)
+        self.shortcut = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, hidden: Tensor, past: Past) -> Tensor:
+        residual = self.conv1(F.silu(self.norm1(hidden), inplace=True), past)
+        residual = self.conv2(F.silu(self.norm2(residual), inplace=True), past)
+        return residual.add_(self.shortcut(hidden))
+
+
+class Downsample(nn.Module):
+    """Average pairs of frames, then halve height and width with a strided convolution of each frame."""
+
+    def __init__(self, channels: int, *, halves_time: bool) -> None:
+        super().__init__()
+        self.halves_time = halves_time
+        self.conv = nn.Conv2d(channels, channels, 3, stride=2)
+
+    def forward(self, hidden: Tensor, past: Past) -> Tensor:
+        if self.halves_time:
+            alone = int(past.first_frame)
+            pairs = F.avg_pool3d(hidden[:, :, alone:], (2, 1, 1)) if hidden.shape[2] > alone else hidden[:, :, :0]
+            hidden = torch.cat([hidden[:, :, :alone], pairs], dim=2)
+        # The released models pad the right and lower edges only.
+        return F.conv3d(F.pad(hidden, (0, 1, 0, 1)), self.conv.weight[:, :, None], self.conv.bias, stride=(1, 2, 2))
+
+
+class Decoder(nn.Module):
+    def __init__(self, config: AutoencoderConfig) -> None:
+        super().__init__()
+        widths = config.block_out_channels[::-1]
+        self.conv_in = CausalConv3d(config.latent_channels, widths[0], 3)
+        self.middle = nn.ModuleList(DecoderResnet(config, widths[0], widths[0]) for _ in range(2))
+        inputs = (widths[0], *widths[:-1])
+        self.stages = nn.ModuleList(
+            DecoderStage(
+                config,
+                inputs[i],
+                widths[i],
+                doubles_space=i < len(widths) - 1,
+                doubles_time=i < config.num_temporal_stages,
+            )
+            for i in range(len(widths))
+        )
+        self.norm_out = LatentNorm(config, widths[-1])
+        self.conv_out = CausalConv3d(widths[-1], config.out_channels, 3)
+
+    def forward(self, latents_BCTHW: Tensor, past: Past) -> Tensor:
+        hidden = self.conv_in(latents_BCTHW, past)
+        for resnet in self.middle:
+            hidden = resnet(hidden, latents_BCTHW, past)
+        for stage in self.stages:
+            hidden = stage(hidden, latents_BCTHW, past)
+        return self.conv_out(F.silu(self.norm_out(hidden, latents_BCTHW, past), inplace=True), past)
+
+
+class DecoderStage(nn.Module):
+    def __init__(
+        self, config: AutoencoderConfig, inputs: int, outputs: int, *, doubles_space: bool, doubles_time: bool
+    ) -> None:
+        super().__init__()
+        widths = [inputs] + [outputs] * (config.layers_per_block + 1)
+        self.resnets = nn.ModuleList(
+            DecoderResnet(config, *pair) for pair in zip(widths, widths[1:], strict=False)
+        )
+        self.upsample = Upsample(outputs, doubles_time=doubles_time) if doubles_space else None
+
+    def forward(self, hidden: Tensor, latents_BCTHW: Tensor, past: Past) -> Tensor:
+        for resnet in self.resnets:
+            hidden = resnet(hidden, latents_BCTHW, past)
+        return hidden if self.upsample is None else self.upsample(hidden, past)
+
+
+class DecoderResnet(nn.Module):
+    def __init__(self, config: AutoencoderConfig, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.norm1 = LatentNorm(config, inputs)
+        self.conv1 = CausalConv3d(inputs, outputs, 3)
+        self.norm2 = LatentNorm(config, outputs)
+        self.conv2 = CausalConv3d(outputs, outputs, 3)
+        self.shortcut = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
+
+    def forward(self, hidden: Tensor, latents_BCTHW: Tensor, past: Past) -> Tensor:
+        residual = self.conv1(F.silu(self.norm1(hidden, latents_BCTHW, past), inplace=True), past)
+        residual = self.conv2(F.silu(self.norm2(residual, latents_BCTHW, past), inplace=True), past)
+        return residual.add_(self.shortcut(hidden))
+
+
+class LatentNorm(nn.Module):
+    """Group norm, scaled and shifted by the latents the decoder started from (MoVQ's spatial norm, over time too)."""
+
+    def __init__(self, config: AutoencoderConfig, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.GroupNorm(config.norm_num_groups, channels, config.norm_eps)
+        self.scale = nn.Conv3d(config.latent_channels, channels, 1)
+        self.shift = nn.Conv3d(config.latent_channels, channels, 1)
+
+    def forward(self, hidden: Tensor, latents_BCTHW: Tensor, past: Past) -> Tensor:
+        frames, height, width = hidden.shape[2:]
+        # A 1x1x1 convolution and nearest upsampling commute: convolve at latent size, 256 times less work.
+        scale = _stretch(self.scale(latents_BCTHW), frames, width, past)
+        shift = _stretch(self.shift(latents_BCTHW), frames, width, past)
+        normed = self.norm(hidden).unflatten(3, (latents_BCTHW.shape[3], -1))
+        return torch.addcmul(shift, normed, scale).view(hidden.shape)
+
+
+def _stretch(latents_BCTHW: Tensor, frames: int, width: int, past: Past) -> Tensor:
+    """Repeat latent frames and columns to a larger size; rows broadcast. Returns [B, C, F, H, 1, W]."""
+    num_latents = latents_BCTHW.shape[2]
+    alone = int(past.first_frame)
+    if frames != num_latents:
+        rest = latents_BCTHW[:, :, alone:].repeat_interleave((frames - alone) // (num_latents - alone), dim=2)
+        latents_BCTHW = torch.cat([latents_BCTHW[:, :, :alone], rest], dim=2)
+    return latents_BCTHW.repeat_interleave(width // latents_BCTHW.shape[4], dim=4).unsqueeze(4)
+
+
+class Upsample(nn.Module):
+    """Double height and width, and the frames after the first, by repetition; then a convolution of each frame."""
+
+    def __init__(self, channels: int, *, doubles_time: bool) -> None:
+        super().__init__()
+        self.doubles_time = doubles_time
+        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, hidden: Tensor, past: Past) -> Tensor:
+        larger = F.interpolate(hidden, scale_factor=(1.0, 2.0, 2.0), mode="nearest")
+        larger = F.conv3d(larger, self.conv.weight[:, :, None], self.conv.bias, padding=(0, 1, 1))
+        if not self.doubles_time:
+            return larger
+        # Repeated frames give repeated results, so they are repeated after the convolution.
+        alone = int(past.first_frame)
+        return torch.cat([larger[:, :, :alone], larger[:, :, alone:].repeat_interleave(2, dim=2)], dim=2)

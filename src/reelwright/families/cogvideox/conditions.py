@@ -1,0 +1,104 @@
+"""What one call of the denoiser needs besides noisy latents: text, positions, and latents of images and clips."""
+
+from dataclasses import dataclass, fields, replace
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from reelwright.families.cogvideox.config import Compatibility, TransformerConfig
+from reelwright.nn.embeddings import sincos_position_table
+from reelwright.nn.rope import rotary_table
+
+OFS = 2.0
+"""The one value of the second time embedding that 1.5-I2V was trained with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Conditions:
+    """Fields a model has no use for are None."""
+
+    text_BLD: Tensor
+    rotary_LK: Tensor | None = None
+    positions_LD: Tensor | None = None
+    image_BCTHW: Tensor | None = None
+    """Channels put after the noise: an image, a control clip, or a mask and a masked clip."""
+    ofs_B: Tensor | None = None
+
+    def to(self, device: torch.device, dtype: torch.dtype) -> Self:
+        """Move everything; only text, positions and latents take the dtype."""
+
+        def move(name: str, value: Tensor | None) -> Tensor | None:
+            if value is None or name in ("rotary_LK", "ofs_B"):
+                return value if value is None else value.to(device)
+            return value.to(device, dtype)
+
+        return replace(self, **{f.name: move(f.name, getattr(self, f.name)) for f in fields(self)})
+
+    def with_negative(self, negative_text_BLD: Tensor) -> Self:
+        """Both halves of a guided call, the negative one first; everything but the text is shared."""
+        return replace(
+            self,
+            text_BLD=torch.cat([negative_text_BLD, self.text_BLD]),
+            image_BCTHW=None if self.image_BCTHW is None else self.image_BCTHW.repeat(2, 1, 1, 1, 1),
+            ofs_B=None if self.ofs_B is None else self.ofs_B.repeat(2),
+        )
+
+
+def position_conditions(
+    config: TransformerConfig, latent_grid_THW: tuple[int, int, int], rope_grid: str = "exact"
+) -> dict[str, Tensor]:
+    """The position fields of `Conditions` for latents of T x H x W."""
+    frames, height, width = latent_grid_THW
+    grid = (frames // (config.patch_size_t or 1), height // config.patch_size, width // config.patch_size)
+    if config.use_rotary_positional_embeddings:
+        return {"rotary_LK": rotary_positions(config, grid, rope_grid)}
+    if config.use_learned_positional_embeddings:
+        return {}
+    table = sincos_position_table(
+        config.width,
+        grid,
+        spatial_scale=config.spatial_interpolation_scale,
+        temporal_scale=config.temporal_interpolation_scale,
+    )
+    return {"positions_LD": table}
+
+
+def rotary_positions(
+    config: TransformerConfig, grid_THW: tuple[int, int, int], rope_grid: str = "exact"
+) -> Tensor:
+    """Rotations of every video token; a head's channels go to time, height and width as 1 : 1.5 : 1.5.
+
+    Models of 1.0 fit the token grid into the one they were trained on, keeping its aspect; 1.5 and SAT count
+    integers (specs: CogVideoX 2.4). rope_grid: exact, released (diffusers' spacing) or integer.
+    """
+    frames, height, width = grid_THW
+    head = config.attention_head_dim
+    axis_widths = (head // 4, head // 8 * 3, head // 8 * 3)
+    if config.is_second_generation or rope_grid == "integer":
+        rows, columns = torch.arange(height), torch.arange(width)
+    else:
+        base = (config.sample_height // config.patch_size, config.sample_width // config.patch_size)
+        (top, left), (bottom, right) = fit_grid((height, width), base)
+        rows = _spread(top, bottom, height, rope_grid)
+        columns = _spread(left, right, width, rope_grid)
+    return rotary_table([torch.arange(frames), rows, columns], axis_widths)
+
+
+def fit_grid(grid_HW: tuple[int, int], base_HW: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """The centered box of the base grid that has the grid's aspect, as (top, left), (bottom, right)."""
+    height, width = grid_HW
+    base_height, base_width = base_HW
+    if height / width > base_height / base_width:
+        box = (base_height, round(base_height / height * width))
+    else:
+        box = (round(base_width / width * height), base_width)
+    top, left = round((base_height - box[0]) / 2), round((base_width - box[1]) / 2)
+    return (top, left), (top + box[0], left + box[1])
+
+
+def _spread(start: int, stop: int, count: int, rope_grid: str) -> Tensor:
+    if rope_grid == "released":
+        # Ends where start = 0 would end, so a box away from the edge gets too small a step.
+        return torch.linspace(start, stop * (count - 1) / count, count)
+    return start + (stop - start) * torch.arange(count) / count

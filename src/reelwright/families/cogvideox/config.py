@@ -1,0 +1,267 @@
+"""Sizes of the networks, the released models, and what `generate` may be asked. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from annotated_types import Ge
+
+from reelwright.core.errors import CheckpointError
+from reelwright.protocols.configs import GenerateConfig, SamplerName
+from reelwright.protocols.variant import Variant
+
+
+class _FromJson:
+    """Reads a dataclass from a released config.json, whose field names are ours too."""
+
+    FIXED: ClassVar[Mapping[str, Any]] = {}
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], origin: str) -> Self:
+        """Keep the keys we know; refuse a file whose other settings name a network that this is not."""
+        for key, expected in cls.FIXED.items():
+            if data.get(key, expected) != expected:
+                raise CheckpointError(
+                    f"{origin}: {key} is {data[key]!r}; this network is defined with {expected!r} only. "
+                    "Use a checkpoint of the released architecture."
+                )
+        known = {f.name for f in fields(cls)}  # pyright: ignore[reportArgumentType]
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(_FromJson):
+    """Sizes of the denoiser; defaults are those of 2B (specs: CogVideoX 2.1)."""
+
+    FIXED: ClassVar[Mapping[str, Any]] = {
+        "activation_fn": "gelu-approximate",
+        "timestep_activation_fn": "silu",
+        "norm_elementwise_affine": True,
+        "flip_sin_to_cos": True,
+        "freq_shift": 0,
+    }
+
+    num_layers: int = 30
+    num_attention_heads: int = 30
+    attention_head_dim: int = 64
+    in_channels: int = 16
+    out_channels: int = 16
+    time_embed_dim: int = 512
+    ofs_embed_dim: int | None = None
+    text_embed_dim: int = 4096
+    max_text_seq_length: int = 226
+    patch_size: int = 2
+    patch_size_t: int | None = None
+    patch_bias: bool = True
+    attention_bias: bool = True
+    norm_eps: float = 1e-5
+    sample_height: int = 60
+    sample_width: int = 90
+    sample_frames: int = 49
+    spatial_interpolation_scale: float = 1.875
+    temporal_interpolation_scale: float = 1.0
+    temporal_compression_ratio: int = 4
+    use_rotary_positional_embeddings: bool = False
+    use_learned_positional_embeddings: bool = False
+
+    @property
+    def width(self) -> int:
+        return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def patch_volume(self) -> int:
+        return self.patch_size**2 * (self.patch_size_t or 1)
+
+    @property
+    def num_positions(self) -> int:
+        """Rows of the learned table: the prompt's tokens, then the video's."""
+        frames = (self.sample_frames - 1) // self.temporal_compression_ratio + 1
+        area = (self.sample_height // self.patch_size) * (self.sample_width // self.patch_size)
+        return self.max_text_seq_length + frames * area
+
+    @property
+    def is_second_generation(self) -> bool:
+        """CogVideoX 1.5: two latent frames in a token, 16 frames per second, first latent dropped."""
+        return self.patch_size_t is not None
+
+    @property
+    def condition_channels(self) -> int:
+        """Channels beside the noise: 16 an image or control clip, 17 a mask and a masked clip."""
+        return self.in_channels - self.out_channels
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig(_FromJson):
+    """Sizes of the autoencoder (specs: CogVideoX 1.1)."""
+
+    FIXED: ClassVar[Mapping[str, Any]] = {
+        "act_fn": "silu",
+        "use_quant_conv": False,
+        "use_post_quant_conv": False,
+        "pad_mode": "first",
+        "shift_factor": None,
+        "latents_mean": None,
+        "latents_std": None,
+    }
+
+    in_channels: int = 3
+    out_channels: int = 3
+    latent_channels: int = 16
+    block_out_channels: tuple[int, ...] = (128, 256, 256, 512)
+    layers_per_block: int = 3
+    norm_num_groups: int = 32
+    norm_eps: float = 1e-6
+    temporal_compression_ratio: int = 4
+    scaling_factor: float = 1.15258426
+    sample_height: int = 480
+    sample_width: int = 720
+
+    @property
+    def num_temporal_stages(self) -> int:
+        return self.temporal_compression_ratio.bit_length() - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SchedulerConfig(_FromJson):
+    """The noise schedule; defaults are those of the released 5B files, not of any library class."""
+
+    FIXED: ClassVar[Mapping[str, Any]] = {
+        "prediction_type": "v_prediction",
+        "beta_schedule": "scaled_linear",
+        "clip_sample": False,
+        "set_alpha_to_one": True,
+        "trained_betas": None,
+    }
+
+    num_train_timesteps: int = 1000
+    beta_start: float = 0.00085
+    beta_end: float = 0.012
+    snr_shift_scale: float = 1.0
+    rescale_betas_zero_snr: bool = True
+    timestep_spacing: Literal["trailing", "leading", "linspace"] = "trailing"
+    steps_offset: int = 0
+
+
+TRANSFORMERS: dict[str, TransformerConfig] = {
+    "2b": TransformerConfig(),
+    "5b": TransformerConfig(num_layers=42, num_attention_heads=48, use_rotary_positional_embeddings=True),
+    "5b-i2v": TransformerConfig(
+        num_layers=42,
+        num_attention_heads=48,
+        in_channels=32,
+        use_rotary_positional_embeddings=True,
+        use_learned_positional_embeddings=True,
+    ),
+    "1.5-5b": TransformerConfig(
+        num_layers=42,
+        num_attention_heads=48,
+        patch_size_t=2,
+        patch_bias=False,
+        sample_height=96,
+        sample_width=170,
+        sample_frames=81,
+        use_rotary_positional_embeddings=True,
+    ),
+    "1.5-5b-i2v": TransformerConfig(
+        num_layers=42,
+        num_attention_heads=48,
+        in_channels=32,
+        patch_size_t=2,
+        patch_bias=False,
+        sample_height=300,
+        sample_width=300,
+        sample_frames=81,
+        ofs_embed_dim=512,
+        use_rotary_positional_embeddings=True,
+    ),
+    "fun-2b-inp": TransformerConfig(in_channels=33),
+    "fun-5b-inp": TransformerConfig(
+        num_layers=42, num_attention_heads=48, in_channels=33, use_rotary_positional_embeddings=True
+    ),
+    "fun-5b-control": TransformerConfig(
+        num_layers=42, num_attention_heads=48, in_channels=32, use_rotary_positional_embeddings=True
+    ),
+}
+"""The released denoisers, for single files, which carry no config.json."""
+
+
+def _official(name: str, title: str, license_name: str, dtype: Literal["float16", "bfloat16"]) -> Variant:
+    """A model that moved between two organizations; downloads under either name are found."""
+    return Variant(
+        name=name,
+        title=title,
+        repositories=(f"zai-org/{title}", f"THUDM/{title}"),
+        license=license_name,
+        dtype=dtype,
+    )
+
+
+def _fun(name: str, title: str) -> Variant:
+    license_name = "CogVideoX License" if "5b" in name else "Apache-2.0"
+    repositories = (f"alibaba-pai/{title}",)
+    return Variant(name=name, title=title, repositories=repositories, license=license_name, dtype="bfloat16")
+
+
+VARIANTS: tuple[Variant, ...] = (
+    Variant(
+        name="tiny",
+        title="tiny CogVideoX, part of this package",
+        embedded="cogvideox-tiny",
+        license="Apache-2.0",
+        dtype="float16",
+    ),
+    _official("2b", "CogVideoX-2b", "Apache-2.0", "float16"),
+    _official("5b", "CogVideoX-5b", "CogVideoX License", "bfloat16"),
+    _official("5b-i2v", "CogVideoX-5b-I2V", "CogVideoX License", "bfloat16"),
+    _official("1.5-5b", "CogVideoX1.5-5B", "CogVideoX License", "bfloat16"),
+    _official("1.5-5b-i2v", "CogVideoX1.5-5B-I2V", "CogVideoX License", "bfloat16"),
+    _fun("fun-2b-inp", "CogVideoX-Fun-V1.1-2b-InP"),
+    _fun("fun-5b-inp", "CogVideoX-Fun-V1.1-5b-InP"),
+    _fun("fun-5b-control", "CogVideoX-Fun-V1.1-5b-Control"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compatibility:
+    """Where released programs disagree; each first value is the default (specs: CogVideoX 10)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    previous_timestep: Literal["neighbor", "released"] = "neighbor"
+    """What a step leads to: the next listed timestep, or t - 1000 // steps as the released schedulers compute."""
+    zero_snr: Literal["table", "steps"] = "table"
+    """Rescale to zero terminal SNR over all 1000 timesteps, or over the steps used (SAT)."""
+    rope_grid: Literal["exact", "released", "integer"] = "exact"
+    """Rotary positions of 1.0 at sizes other than 3:2: exact, as diffusers rounds them, or plain integers (SAT)."""
+    norm_eps: Literal["released", "sat"] = "released"
+    """LayerNorm epsilon: that of config.json (1e-5), or SAT's 1e-6."""
+    vae_chunk: Literal["released", "whole"] = "released"
+    """Frames that the autoencoder's norms see at once: 8 pixel and 2 latent frames, or the whole clip (SAT)."""
+    noise_draws: Literal["released", "one"] = "released"
+    """Noise drawn per step by `dpm`: twice on inner steps, as released, or once."""
+    text_tokens: Annotated[int, Ge(0)] = 0
+    """Length of the prompt in tokens; 0 takes config.json's (226; SAT uses 224 for 1.5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXGenerate(GenerateConfig):
+    """CogVideoX: text, an image or a clip to video."""
+
+    sampler: Literal["auto"] | SamplerName = "auto"
+    """How noise levels are crossed; auto takes the one the model was released with."""
+    timestep_spacing: Literal["auto", "trailing", "leading", "linspace"] = "auto"
+    """Which timesteps are visited; auto takes the released spacing."""
+    guidance_schedule: Literal["constant", "ramp", "legacy"] = "constant"
+    """Guidance over the steps: constant, a smooth rise to the scale, or the released wave of `use_dynamic_cfg`."""
+    negative: Literal["text", "zero"] = "text"
+    """What the negative pass sees: the encoded negative prompt, or zeros as in training (SAT)."""
+    control_video: Path | None = None
+    """A clip of poses, edges or depth for models with a control layout."""
+    image_latent_scale: Literal["auto", "raw", "scaled", "inverse"] = "auto"
+    """Scale s of the image latents: raw 1, scaled x s, inverse / s; auto: scaled for 1.0, raw for 1.5 (SAT)."""
+    compatibility: Compatibility = field(default_factory=Compatibility)
+    """Switches between behaviors of released programs."""
+
+
+GENERATE = CogVideoXGenerate
