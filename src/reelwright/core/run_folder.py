@@ -1,12 +1,13 @@
 """The folder that one run owns: its recipe, its events, its log and whatever it makes."""
 
 import json
-import os
 import re
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Self
+
+from filelock import FileLock, Timeout
 
 from reelwright.core.errors import FileError
 from reelwright.core.events import Event, EventSink, to_json
@@ -19,7 +20,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.log_path = path / "log.txt"
-        self._lock = path / ".lock"
+        self._lock = FileLock(path / ".lock")
 
     @classmethod
     def create(cls, out: Path, run: Path | None, name: str) -> Self:
@@ -53,8 +54,7 @@ class RunFolder:
 
     def release(self) -> None:
         """Let other runs use the folder."""
-        if _owner(self._lock) == os.getpid():
-            self._lock.unlink(missing_ok=True)
+        self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -65,23 +65,16 @@ class RunFolder:
         self.release()
 
     def _acquire(self) -> None:
-        """Write our process number into the lock; the lock of a dead process is taken over."""
-        for _ in range(3):
-            try:
-                with self._lock.open("x", encoding="ascii") as file:
-                    file.write(str(os.getpid()))
-                return
-            except FileExistsError:
-                owner = _owner(self._lock)
-                if owner is not None and _is_alive(owner):
-                    break
-                self._lock.unlink(missing_ok=True)
-            except OSError as error:
-                raise cannot_write(self.path, error) from error
-        raise FileError(
-            f"{self.path}: another run (process {_owner(self._lock)}) is using this folder."
-            " Wait for it, stop it, or choose another folder with --run."
-        )
+        """Take the operating system's lock on the folder, which dies with the process that holds it."""
+        try:
+            self._lock.acquire(blocking=False)
+        except Timeout:
+            raise FileError(
+                f"{self.path}: another run is using this folder."
+                " Wait for it, stop it, or choose another folder with --run."
+            ) from None
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
 
 
 def _make_folder(path: Path) -> Path:
@@ -109,21 +102,3 @@ def _make_unique_folder(out: Path, name: str) -> Path:
             raise cannot_write(path, error) from error
         else:
             return path
-
-
-def _owner(lock: Path) -> int | None:
-    """The process number in a lock, or None if there is no readable one."""
-    try:
-        return int(lock.read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-
-
-def _is_alive(process: int) -> bool:
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
