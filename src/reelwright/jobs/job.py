@@ -1,0 +1,96 @@
+"""One run of a workflow: its events go to sinks, its end becomes an exit code."""
+
+import importlib
+import logging
+import pkgutil
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import closing, suppress
+
+from reelwright.core.errors import ConfigError, MemoryLimitError, UserError, suggestion
+from reelwright.core.events import Event, EventSink, Failed, Stopped
+from reelwright.jobs.interrupt import Interrupted, StopSignals
+
+_logger = logging.getLogger(__name__)
+_OUT_OF_MEMORY = "OutOfMemoryError"
+_CPU_ALLOCATION_FAILED = "DefaultCPUAllocator"
+
+
+def run_workflow(name: str, arguments: Mapping[str, object], sinks: Sequence[EventSink]) -> int:
+    """Run `reelwright.workflows.<name>.run(**arguments)` and return the exit code.
+
+    0 done, 1 failed, 2 illegal configuration, 3 out of memory, 130 after Ctrl-C, 143 after SIGTERM. However
+    it ends, the workflow is closed first, so that it can save its state, and the sinks then see the last event.
+    """
+    with StopSignals() as stop:
+        ending, exit_code = _run(name, arguments, sinks, stop)
+        stop.disarm()
+        if ending is not None:
+            _report(ending, sinks)
+    return exit_code
+
+
+def report_failure(error: UserError, sinks: Sequence[EventSink]) -> int:
+    """Tell the sinks of an error that came before the workflow could start; return its exit code."""
+    _report(_failure(error), sinks)
+    return error.exit_code
+
+
+def _run(
+    name: str, arguments: Mapping[str, object], sinks: Sequence[EventSink], stop: StopSignals
+) -> tuple[Event | None, int]:
+    """The exit code, and the last event where the workflow itself could not send it."""
+    try:
+        with closing(_events(name, arguments)) as events:
+            for event in events:
+                for sink in sinks:
+                    sink(event)
+                stop.check()
+    except Interrupted as interruption:
+        return Stopped(interruption.name), interruption.exit_code
+    except UserError as error:
+        return _failure(error), error.exit_code
+    except Exception as error:  # the edge of a job: nothing may end in a bare traceback
+        _logger.debug("the workflow failed", exc_info=error)
+        return _unexpected(error)
+    return None, 0
+
+
+def _events(name: str, arguments: Mapping[str, object]) -> Generator[Event, None, None]:
+    """The workflow's events; closing this closes the workflow."""
+    workflows = importlib.import_module("reelwright.workflows")
+    names = [module.name for module in pkgutil.iter_modules(workflows.__path__)]
+    if name not in names:
+        raise ConfigError(f"{name}: unknown workflow. {suggestion(name, names)}")
+    run = importlib.import_module(f"reelwright.workflows.{name}").run
+    yield from run(**arguments)
+
+
+def _failure(error: UserError) -> Failed:
+    return Failed(type(error).__name__, str(error))
+
+
+def _unexpected(error: Exception) -> tuple[Failed, int]:
+    if _is_out_of_memory(error):
+        advice = "Choose a smaller height, width or num_frames, or --execution.tiling."
+        message = f"There is not enough memory: {_first_line(error)} {advice}"
+        return Failed(MemoryLimitError.__name__, message), MemoryLimitError.exit_code
+    notes = getattr(error, "__notes__", ["Run it again with --debug to see the traceback."])
+    message = f"{type(error).__name__}: {_first_line(error)} {' '.join(notes)}"
+    return Failed(type(error).__name__, message), 1
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether memory ran out; torch's own errors are known by name, since jobs must not import it."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return isinstance(error, MemoryError) or _OUT_OF_MEMORY in names or _CPU_ALLOCATION_FAILED in str(error)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or ["no message."])[0]
+
+
+def _report(event: Event, sinks: Iterable[EventSink]) -> None:
+    """Send the last event; one that cannot take it (full disk, closed pipe) must not silence others."""
+    for sink in sinks:
+        with suppress(OSError, UserError):
+            sink(event)
