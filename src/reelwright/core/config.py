@@ -8,9 +8,10 @@ import ast
 import inspect
 import json
 import math
+import re
 import textwrap
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
@@ -57,7 +58,7 @@ def from_mapping(schema: type[T], mapping: Mapping[str, object], origin: str, de
     try:
         config = TypeAdapter(schema).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
-        problems += [_explain(detail) for detail in error.errors()]
+        problems += _explain_all(error.errors(), schema)
     else:
         if not problems:
             return config
@@ -163,24 +164,55 @@ def _similar_key(key: str, path: tuple[str, ...], names: list[str], schema: type
     return f"Did you mean {'.'.join((*path, close))}?" if close else suggestion(key, names)
 
 
-def _explain(detail: ErrorDetails) -> str:
-    """One problem that pydantic found, as "key: what. do this"."""
-    key = ".".join(str(part) for part in detail["loc"])
-    kind, given, facts = detail["type"], detail["input"], detail.get("ctx", {})
-    where = f"{key}: " if key else ""
-    if kind == "literal_error":
-        choices = facts["expected"].replace("'", "").replace(" or ", ", ").split(", ")
-        close = nearest(given, choices) if isinstance(given, str) else None
-        hint = f" Did you mean {close}?" if close else ""
-        return f"{where}{given!r} is not one of {', '.join(choices)}.{hint}"
+def _explain_all(details: Iterable[ErrorDetails], schema: type) -> list[str]:
+    """One line for each key that pydantic refused; a union is refused once for each of its members."""
+    by_key: dict[tuple[str, ...], list[ErrorDetails]] = {}
+    for detail in details:
+        by_key.setdefault(_key_of(detail, schema), []).append(detail)
+    return [_explain(key, found) for key, found in by_key.items()]
+
+
+def _key_of(detail: ErrorDetails, schema: type) -> tuple[str, ...]:
+    """The part of pydantic's location that names fields; the rest names members of unions."""
+    key: tuple[str, ...] = ()
+    group: type | None = schema
+    for part in map(str, detail["loc"]):
+        if group is None or part not in _names(group):
+            break
+        key, group = (*key, part), _groups(group).get(part)
+    return key
+
+
+def _explain(key: tuple[str, ...], details: Sequence[ErrorDetails]) -> str:
+    """What pydantic found at one key, as "key: what. do this"."""
+    literals = [detail for detail in details if detail["type"] == "literal_error"]
+    what = _explain_choice(literals) if literals else _explain_value(details[0])
+    return f"{'.'.join(key)}: {what}" if key else what
+
+
+def _explain_choice(details: Sequence[ErrorDetails]) -> str:
+    given = details[0]["input"]
+    choices = [
+        choice for detail in details for choice in re.findall(r"'([^']*)'", _facts(detail)["expected"])
+    ]
+    close = nearest(given, choices) if isinstance(given, str) else None
+    return f"{given!r} is not one of {', '.join(choices)}." + (f" Did you mean {close}?" if close else "")
+
+
+def _explain_value(detail: ErrorDetails) -> str:
+    kind, given = detail["type"], detail["input"]
     if kind in _BOUNDS:
         what, advice = _BOUNDS[kind]
-        return f"{where}{given!r} is {what}. {advice.format(**facts)}"
+        return f"{given!r} is {what}. {advice.format(**_facts(detail))}"
     if kind in _EXPECTED:
-        return f"{where}{given!r} is not {_EXPECTED[kind]}."
+        return f"{given!r} is not {_EXPECTED[kind]}."
     if kind == "missing":
-        return f"{where}is missing. Give it a value."
-    return f"{where}{detail['msg'].removeprefix('Value error, ')}"
+        return "is missing. Give it a value."
+    return detail["msg"].removeprefix("Value error, ")
+
+
+def _facts(detail: ErrorDetails) -> dict[str, Any]:
+    return detail.get("ctx", {})
 
 
 def _neighbors(path: Path) -> str:

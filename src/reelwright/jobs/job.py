@@ -19,7 +19,7 @@ def run_workflow(name: str, arguments: Mapping[str, object], sinks: Sequence[Eve
     """Run `reelwright.workflows.<name>.run(**arguments)` and return the exit code.
 
     0 done, 1 failed, 2 illegal configuration, 3 out of memory, 130 after Ctrl-C, 143 after SIGTERM. However
-    it ends, the workflow is closed first, so that it can save its state, and the sinks then see the last event.
+    it ends, the workflow is closed first, so that it can save its state; then the sinks see the last event.
     """
     with StopSignals() as stop:
         ending, exit_code = _run(name, arguments, sinks, stop)
