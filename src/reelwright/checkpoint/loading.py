@@ -1,0 +1,108 @@
+"""Weights from files into networks, streamed piece by piece straight to their final number format."""
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor, nn
+
+from reelwright.checkpoint.key_map import KeyMap, Located
+from reelwright.checkpoint.layout_fit import Shape, check_fit, detect_layout, fit_layout
+from reelwright.checkpoint.tensor_source import TensorSource
+
+__all__ = ["detect_layout", "expected_shapes", "load_weights"]
+
+# Elements converted at a time: small beside any model, large enough that the overhead vanishes.
+_BLOCK_ELEMENTS = 1 << 20
+
+
+def load_weights(
+    model: nn.Module,
+    source: TensorSource,
+    key_map: KeyMap,
+    *,
+    dtype: torch.dtype,
+    device: torch.device | str = "cpu",
+    keep_float32: Callable[[str], bool] = lambda name: False,
+) -> None:
+    """Give a network built on the meta device its weights.
+
+    Floating-point tensors become `dtype`, or float32 where `keep_float32` says so of our name; others keep
+    their own. Tensors that the network shares stay shared. What no file holds is computed by its modules'
+    `reset_buffers()`. Raises CheckpointError, before anything is allocated, if the tensors do not fit.
+    """
+    slots = _slots(model)
+    fit = fit_layout(source, key_map, {slot.name: tuple(slot.empty.shape) for slot in slots})
+    check_fit(source, fit)
+    for slot in slots:
+        wanted = torch.float32 if keep_float32(slot.name) else dtype
+        final = wanted if slot.empty.is_floating_point() else slot.empty.dtype
+        values = torch.empty(slot.empty.shape, dtype=final, device=device)
+        _copy(source, fit.located[slot.name], values)
+        _assign(model, slot, values)
+    _reset_buffers(model, device)
+
+
+def expected_shapes(model: nn.Module) -> dict[str, Shape]:
+    """What a network needs from a file: its parameters and stored buffers, the shared ones once."""
+    return {slot.name: tuple(slot.empty.shape) for slot in _slots(model)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Slot:
+    """A tensor that a network waits for, and every name it has there."""
+
+    empty: Tensor
+    names: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.names[0]
+
+
+def _slots(model: nn.Module) -> list[_Slot]:
+    names: dict[int, list[str]] = {}
+    tensors: dict[int, Tensor] = {}
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        tensors[id(tensor)] = tensor
+        names.setdefault(id(tensor), []).append(name)
+    return [_Slot(empty=tensors[key], names=tuple(names[key])) for key in names]
+
+
+def _copy(source: TensorSource, place: Located, target: Tensor) -> None:
+    """Fill `target` block by block: the largest tensors are as large as a tenth of a model."""
+    flat = target.view(-1)
+    chunk = math.prod(source.shape(place.file_name)) // place.of
+    for index, part in enumerate(place.parts):
+        for start, stop in _blocks(chunk):
+            block = source.read_flat(place.file_name, part * chunk + start, part * chunk + stop)
+            flat[index * chunk + start : index * chunk + stop].copy_(block)
+
+
+def _blocks(count: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, count, _BLOCK_ELEMENTS):
+        yield start, min(start + _BLOCK_ELEMENTS, count)
+
+
+def _assign(model: nn.Module, slot: _Slot, values: Tensor) -> None:
+    is_parameter = isinstance(slot.empty, nn.Parameter)
+    tensor = nn.Parameter(values, requires_grad=slot.empty.requires_grad) if is_parameter else values
+    for name in slot.names:
+        owner, _, leaf = name.rpartition(".")
+        setattr(model.get_submodule(owner), leaf, tensor)
+
+
+def _reset_buffers(model: nn.Module, device: torch.device | str) -> None:
+    for module in model.modules():
+        reset = getattr(module, "reset_buffers", None)
+        if reset is not None:
+            with torch.device(device):
+                reset()
+    tensors = chain(model.named_parameters(), model.named_buffers())
+    empty = [name for name, tensor in tensors if tensor.is_meta]
+    if empty:
+        raise ValueError(
+            f"{type(model).__name__}: no values for {', '.join(empty[:5])}; define reset_buffers()"
+        )

@@ -1,0 +1,110 @@
+"""Named tensors in files, read piece by piece so that memory holds only what is wanted."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from reelwright.core.errors import CheckpointError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorEntry:
+    """One tensor of a file: what it is, and how to read a run of its elements."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+    read_flat: Callable[[int, int], Tensor]
+    """`read_flat(start, stop)` gives those elements of the flattened tensor, in the file's dtype."""
+    path: Path
+
+
+class TensorSource:
+    """The tensors of one or more files, readable by name until it is closed.
+
+    Shapes and dtypes are known without reading. A whole tensor may be larger than the memory to spare,
+    hence `read_flat`. A context manager; readers of a closed source fail.
+    """
+
+    def __init__(
+        self,
+        entries: Mapping[str, TensorEntry],
+        *,
+        paths: Sequence[Path],
+        metadata: Mapping[str, str] | None = None,
+        close: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._entries = dict(entries)
+        self.paths = tuple(paths)
+        self.metadata: Mapping[str, str] = dict(metadata or {})
+        self.close = close
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def names(self) -> list[str]:
+        return list(self._entries)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._entries[name].shape
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        return {name: entry.shape for name, entry in self._entries.items()}
+
+    def dtype(self, name: str) -> torch.dtype:
+        return self._entries[name].dtype
+
+    def read(self, name: str) -> Tensor:
+        """The whole tensor, in the file's dtype."""
+        shape = self.shape(name)
+        return self.read_flat(name, 0, math.prod(shape)).reshape(shape)
+
+    def read_flat(self, name: str, start: int, stop: int) -> Tensor:
+        """The elements `start` to `stop` of the flattened tensor, in the file's dtype."""
+        return self._entries[name].read_flat(start, stop)
+
+    @property
+    def origin(self) -> Path:
+        """What to call this source in a message: the file, or the folder of several files."""
+        return self.paths[0] if len(self.paths) == 1 else self.paths[0].parent
+
+
+def tensors_in_memory(tensors: Mapping[str, Tensor], path: Path) -> TensorSource:
+    """A source over tensors that are in memory already; `path` is where they are said to come from."""
+    return TensorSource({name: _entry_of(tensor, path) for name, tensor in tensors.items()}, paths=[path])
+
+
+def combine(sources: Sequence[TensorSource]) -> TensorSource:
+    """One source over the tensors of several files. Raises CheckpointError if a name appears twice."""
+    entries: dict[str, TensorEntry] = {}
+    for source in sources:
+        for name, entry in source._entries.items():
+            if name in entries:
+                raise CheckpointError(
+                    f"{entry.path}: {name} is also in {entries[name].path.name}."
+                    " Remove the file that does not belong to this model."
+                )
+            entries[name] = entry
+
+    def close_all() -> None:
+        for source in sources:
+            source.close()
+
+    paths = [path for source in sources for path in source.paths]
+    return TensorSource(entries, paths=paths, metadata=sources[0].metadata, close=close_all)
+
+
+def _entry_of(tensor: Tensor, path: Path) -> TensorEntry:
+    return TensorEntry(
+        shape=tuple(tensor.shape),
+        dtype=tensor.dtype,
+        read_flat=lambda start, stop: tensor.detach().reshape(-1)[start:stop],
+        path=path,
+    )

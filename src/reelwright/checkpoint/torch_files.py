@@ -1,0 +1,100 @@
+"""Tensors of PyTorch files (.pt, .pth, .bin), which are pickles: never more is loaded than plain tensors."""
+
+import pickle
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from reelwright.checkpoint.tensor_source import TensorEntry, TensorSource, tensors_in_memory
+from reelwright.core.errors import CheckpointError
+
+_CONTAINERS = ("model", "module", "state_dict")
+_MIN_RESIDENT_BYTES = 4 << 20
+# What torch.load raises for a pickle that is damaged, or that wants to run code.
+_UNREADABLE = (
+    pickle.UnpicklingError,
+    RuntimeError,
+    EOFError,
+    ValueError,
+    LookupError,
+    AttributeError,
+    TypeError,
+    OSError,
+)
+
+
+def open_torch(path: Path) -> TensorSource:
+    """The tensors of a PyTorch file, unwrapped from its containers; the file is mapped, not loaded.
+
+    Raises CheckpointError if the file is damaged, holds no tensors, or needs code to be run.
+    """
+    mapped = _MappedFile(path)
+    entries = {name: mapped.entry(name, tensor) for name, tensor in mapped.tensors.items()}
+    return TensorSource(entries, paths=[path], close=mapped.close)
+
+
+def open_legacy_torch(path: Path) -> TensorSource:
+    """The tensors of a file in the format before PyTorch 1.6, which can only be loaded whole."""
+    return tensors_in_memory(_load(path, mapped=False), path)
+
+
+class _MappedFile:
+    """Reads by way of a memory mapping, renewed from time to time.
+
+    Pages of a mapping count as memory of this process once they are read; a new mapping starts with none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.tensors = _load(path, mapped=True)
+        total = sum(tensor.nbytes for tensor in self.tensors.values())
+        self._budget = max(total // 32, _MIN_RESIDENT_BYTES)
+        self._num_resident_bytes = 0
+
+    def entry(self, name: str, tensor: Tensor) -> TensorEntry:
+        return TensorEntry(
+            shape=tuple(tensor.shape),
+            dtype=tensor.dtype,
+            read_flat=lambda start, stop: self._read_flat(name, start, stop),
+            path=self._path,
+        )
+
+    def close(self) -> None:
+        self.tensors = {}
+
+    def _read_flat(self, name: str, start: int, stop: int) -> Tensor:
+        if self._num_resident_bytes > self._budget:
+            self.tensors = {}
+            self.tensors = _load(self._path, mapped=True)
+            self._num_resident_bytes = 0
+        elements = self.tensors[name].reshape(-1)[start:stop].clone()
+        self._num_resident_bytes += elements.nbytes
+        return elements
+
+
+def _load(path: Path, *, mapped: bool) -> dict[str, Tensor]:
+    try:
+        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+    except _UNREADABLE as error:
+        if "weights_only" in str(error) or "Weights only" in str(error):
+            raise CheckpointError(
+                f"{path}: this pickle holds more than tensors, and loading it could run any program."
+                " It is refused; use a .safetensors file of the same weights."
+            ) from error
+        raise CheckpointError(f"{path}: the file is damaged or cut short. Fetch it again.") from error
+    tensors = {name: value for name, value in _unwrapped(content).items() if isinstance(value, Tensor)}
+    if not tensors:
+        raise CheckpointError(
+            f"{path}: no named tensors are in this file. Give the file with the model's weights."
+        )
+    return tensors
+
+
+def _unwrapped(content: object) -> Mapping[str, Any]:
+    for container in _CONTAINERS:
+        if isinstance(content, Mapping) and isinstance(content.get(container), Mapping):
+            content = content[container]
+    return content if isinstance(content, Mapping) else {}
