@@ -59,9 +59,7 @@ class FrameRule:
         if self.maximum is not None and num_frames > (largest := self._largest(self.maximum)):
             return f"{num_frames} is more than the model makes. Use {largest} or fewer."
         below, above = neighbor_num_frames(num_frames, self.step)
-        choices = (
-            f"{below} or {above}" if self.allows(below) and self.allows(above) else f"{self.nearest(below)}"
-        )
+        choices = f"{below} or {above}" if below < above else f"{below}"
         return f"{num_frames} is not of the form {self.step}k + 1. Use {choices}."
 
     def _largest(self, maximum: int) -> int:
