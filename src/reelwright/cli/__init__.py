@@ -1,0 +1,1 @@
+"""The command line: flags from configuration schemas, workflows started by name, events rendered."""

@@ -29,12 +29,6 @@ def run_workflow(name: str, arguments: Mapping[str, object], sinks: Sequence[Eve
     return exit_code
 
 
-def report_failure(error: UserError, sinks: Sequence[EventSink]) -> int:
-    """Tell the sinks of an error that came before the workflow could start; return its exit code."""
-    _report(_failure(error), sinks)
-    return error.exit_code
-
-
 def _run(
     name: str, arguments: Mapping[str, object], sinks: Sequence[EventSink], stop: StopSignals
 ) -> tuple[Event | None, int]:

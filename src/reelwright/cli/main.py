@@ -1,0 +1,92 @@
+"""`reelwright COMMAND ...`: finds the command and runs it; imports nothing that the command does not need."""
+
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+
+from reelwright import __version__
+from reelwright.cli.output import OutputFlags, failure_sinks, split_output_flags
+from reelwright.core.errors import ConfigError, UserError, suggestion
+from reelwright.core.events import Failed
+
+
+@dataclass(frozen=True)
+class Command:
+    """One word after `reelwright`. Its `module` has `run(arguments, output_flags) -> exit code`."""
+
+    module: str
+    usage: str
+    summary: str
+
+
+COMMANDS = {
+    "generate": Command(
+        "reelwright.cli.generate",
+        "generate FAMILY [recipe.toml] [--flags]",
+        "make video from words, an image or a clip",
+    ),
+    "replay": Command(
+        "reelwright.cli.replay",
+        "replay FILE [--flags]",
+        "make an output again from the record inside it",
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code: 0 done, 1 failed, 2 usage, 3 memory, 130/143 stopped."""
+    flags, words = split_output_flags(sys.argv[1:] if arguments is None else arguments)
+    if flags.debug:
+        _log_to_stderr()
+    try:
+        return _dispatch(words, flags)
+    except UserError as error:
+        for sink in failure_sinks(flags):
+            sink(Failed(type(error).__name__, str(error)))
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    finally:
+        _flush()
+
+
+def _dispatch(words: Sequence[str], flags: OutputFlags) -> int:
+    if not words or words[0] in ("--help", "-h", "help"):
+        sys.stdout.write(_help())
+        return 0
+    if words[0] in ("--version", "-V"):
+        sys.stdout.write(f"reelwright {__version__}\n")
+        return 0
+    command = COMMANDS.get(words[0])
+    if command is None:
+        raise ConfigError(f"{words[0]}: unknown command. {suggestion(words[0], COMMANDS)}")
+    return import_module(command.module).run(list(words[1:]), flags)
+
+
+def _help() -> str:
+    width = max(len(command.usage) for command in COMMANDS.values())
+    commands = "".join(f"  {item.usage:<{width}}  {item.summary}\n" for item in COMMANDS.values())
+    return (
+        "Generate video with open diffusion models.\n\n"
+        "usage: reelwright COMMAND ...\n\n"
+        f"{commands}\n"
+        "Each command has --help. Everywhere: --json (events as JSON lines on stdout), --quiet, --debug.\n"
+        "reelwright --version prints the version.\n"
+    )
+
+
+def _log_to_stderr() -> None:
+    import logging  # noqa: PLC0415 - only where asked for; --help should not wait for it
+
+    logging.basicConfig(stream=sys.stderr, format="%(levelname)s %(name)s: %(message)s")
+    logging.getLogger("reelwright").setLevel(logging.DEBUG)
+
+
+def _flush() -> None:
+    """A reader that left early, as `head` does, is no error."""
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,170 @@
+"""Progress on stderr: bars on a terminal, plain lines elsewhere."""
+
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.text import Text
+
+from reelwright.core.events import (
+    ClipFinished,
+    Event,
+    EventSink,
+    Failed,
+    Finished,
+    Notice,
+    PreviewSaved,
+    StageStarted,
+    StepDone,
+    Stopped,
+)
+
+
+@contextmanager
+def open_display() -> Generator[EventSink, None, None]:
+    """A sink that shows progress until the block ends."""
+    if not sys.stderr.isatty():
+        yield PlainLines(sys.stderr)
+        return
+    bars = Bars(Console(stderr=True))
+    try:
+        yield bars
+    finally:
+        bars.stop()
+
+
+class Bars:
+    """A bar for each stage with steps, seconds per step, time left and peak memory."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._remark = Remarks()
+        self._running: TaskID | None = None
+        self._progress = Progress(
+            TextColumn("{task.description}", markup=False),
+            BarColumn(),
+            TextColumn("{task.fields[count]}"),
+            TextColumn("{task.fields[pace]}"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[memory]}"),
+            console=console,
+        )
+
+    def __call__(self, event: Event, /) -> None:
+        match event:
+            case StageStarted():
+                self._start_stage(event)
+            case StepDone():
+                self._show_step(event)
+            case Finished():
+                self._complete_stage()
+                self.stop()
+            case Failed() | Stopped():
+                self.stop()
+            case _:
+                pass
+        if (line := self._remark(event)) is not None:
+            self._console.print(Text(line, style="yellow" if isinstance(event, Notice) else ""))
+
+    def stop(self) -> None:
+        """Leave the bars as they stand and give the terminal back."""
+        self._progress.stop()
+
+    def _start_stage(self, event: StageStarted) -> None:
+        self._complete_stage()
+        self._progress.start()
+        count = f"0/{event.total}" if event.total else ""
+        self._running = self._progress.add_task(
+            event.stage, total=event.total or None, count=count, pace="", memory=""
+        )
+
+    def _show_step(self, event: StepDone) -> None:
+        if self._running is None:
+            return
+        self._progress.update(
+            self._running,
+            completed=event.step,
+            total=event.total or None,
+            count=_count(event),
+            pace=f"{event.seconds:.2f} s/step",
+            memory=memory_text(event.peak_memory),
+        )
+
+    def _complete_stage(self) -> None:
+        """Fill the bar of the running stage, also one whose steps nobody counted."""
+        if self._running is not None:
+            total = self._progress.tasks[self._running].total or 1
+            self._progress.update(self._running, total=total, completed=total)
+            self._running = None
+
+
+class PlainLines:
+    """A line for each stage and at most one for each tenth of its steps: for logs and pipes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._remark = Remarks()
+        self._tenth = 0
+        self._elapsed = 0.0
+
+    def __call__(self, event: Event, /) -> None:
+        match event:
+            case StageStarted(stage=stage, total=total):
+                self._tenth, self._elapsed = 0, 0.0
+                self._write(f"{stage}: {total} steps" if total else stage)
+            case StepDone():
+                self._show_step(event)
+            case _:
+                if (line := self._remark(event)) is not None:
+                    self._write(line)
+
+    def _show_step(self, event: StepDone) -> None:
+        self._elapsed += event.seconds
+        tenth = 10 * event.step // event.total if event.total else 0
+        if tenth <= self._tenth:
+            return
+        self._tenth = tenth
+        pace = self._elapsed / event.step
+        left = pace * (event.total - event.step)
+        memory = f", {text}" if (text := memory_text(event.peak_memory)) else ""
+        self._write(f"{event.stage}: {_count(event)}, {pace:.2f} s/step, {left:.0f} s left{memory}")
+
+    def _write(self, line: str) -> None:
+        self._stream.write(line + "\n")
+        self._stream.flush()
+
+
+class Remarks:
+    """What is worth a line of its own beside bars and step counts; each preview file is told of once."""
+
+    def __init__(self) -> None:
+        self._previews: set[str] = set()
+
+    def __call__(self, event: Event, /) -> str | None:
+        match event:
+            case Notice(message=message):
+                return f"note: {message}"
+            case PreviewSaved(path=path) if path not in self._previews:
+                self._previews.add(path)
+                return f"preview, renewed as it goes: {path}"
+            case ClipFinished(clip=clip, total=total) if total > 1:
+                return f"clip {clip} of {total} is done"
+            case Finished(seconds=seconds, peak_memory=peak):
+                memory = f", peak memory {memory_text(peak)}" if peak else ""
+                return f"done in {seconds:.1f} s{memory}"
+            case _:
+                return None
+
+
+def memory_text(size: int) -> str:
+    """Bytes as people read them; nothing for an unknown size."""
+    if not size:
+        return ""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{size / 1e6:.0f} MB"
+
+
+def _count(event: StepDone) -> str:
+    return f"{event.step}/{event.total}" if event.total else str(event.step)
