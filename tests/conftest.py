@@ -1,0 +1,37 @@
+"""What all tests share: tiers by folder, no network, one thread for each test process."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before torch is imported anywhere: its threads are fixed at import. Two test processes share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+
+TIERS = {
+    "unit": "pure functions, seconds in all",
+    "parity": "our networks against the reference implementations",
+    "integration": "the tiny models from the command line to the file",
+    "e2e": "real front ends",
+}
+
+
+def pytest_configure(config: pytest.Config):
+    for name, meaning in TIERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]):
+    """A test's tier is its folder, so that `pytest -m unit` works without a mark on each test."""
+    for item in items:
+        tier = Path(item.path).relative_to(Path(__file__).parent).parts[0]
+        if tier in TIERS:
+            item.add_marker(tier)
+
+
+@pytest.fixture(autouse=True)
+def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """No test reads or writes the user's cache."""
+    monkeypatch.setenv("REELWRIGHT_CACHE", str(tmp_path / "reelwright-cache"))

@@ -1,0 +1,186 @@
+"""The rules of the tree, measured: who may import whom, where names may stand, that documents work."""
+
+import ast
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from reelwright import families
+from reelwright.cli import generate, replay
+from reelwright.cli.main import COMMANDS
+from reelwright.core.config import read_recipe
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src" / "reelwright"
+SCRIPTS = Path(sys.executable).parent
+NEEDS_WEIGHTS = "<!-- needs weights -->"
+
+
+def sources() -> list[Path]:
+    return sorted(SOURCE.rglob("*.py"))
+
+
+def calls(path: Path) -> Iterator[ast.Call]:
+    return (node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call))
+
+
+def python(code: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+def test_layers_import_only_from_below():
+    result = subprocess.run(
+        [SCRIPTS / "lint-imports", "--no-cache"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert result.returncode == 0, result.stdout
+
+
+def test_what_answers_in_a_blink_imports_nothing_heavy():
+    light = [SOURCE / "protocols" / "configs.py", *SOURCE.glob("families/*/config.py")]
+    for layer in ("core", "jobs", "cli"):
+        light += (SOURCE / layer).rglob("*.py")
+    names = [".".join(path.relative_to(SOURCE.parent).with_suffix("").parts) for path in light]
+    imports = "; ".join(f"import {name.removesuffix('.__init__')}" for name in names)
+    heavy = {"torch", "transformers", "numpy", "av", "PIL", "huggingface_hub", "nicegui"}
+    result = python(f"import sys; {imports}; print(*({heavy} & set(sys.modules)))")
+    assert (result.returncode, result.stdout.split()) == (0, []), result.stdout + result.stderr
+
+
+def test_the_list_of_commands_needs_no_third_party_package():
+    slow = {"pydantic", "rich", "filelock", "tomli_w", "importlib.metadata"}
+    call = "from reelwright.cli.main import main; code = main(['--help'])"
+    result = python(
+        f"import sys; {call}; print(*({slow} & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    assert (result.returncode, result.stderr.split()) == (0, [])
+
+
+def test_nothing_outside_its_folder_names_a_family():
+    leaks = [
+        f"{path.relative_to(ROOT)} names {family}"
+        for family in families.names()
+        for path in sources()
+        if not path.is_relative_to(SOURCE / "families" / family) and family in path.read_text().lower()
+    ]
+    assert leaks == []
+
+
+def test_no_file_is_called_after_what_it_is_not():
+    vague = {"utils", "util", "helpers", "helper", "common", "misc", "base", "manager"}
+    named = [path for path in SOURCE.rglob("*") if vague & set(path.stem.lower().split("_"))]
+    assert named == []
+
+
+def test_no_file_is_longer_than_500_lines():
+    files = [*sources(), *(ROOT / "tests").rglob("*.py")]
+    assert [path for path in files if len(path.read_text().splitlines()) > 500] == []
+
+
+def test_nothing_depends_on_the_machine_it_was_written_on():
+    of_one_machine = re.compile("|".join(("/wor" + "k/", "/roo" + "t/", "/hom" + r"e/\w")))
+    folders = ("src", "tests", "docs", "recipes", "examples", "benchmarks")
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    files += [path for path in ROOT.iterdir() if path.suffix in (".md", ".toml") or path.name == "Makefile"]
+    texts = [path for path in files if path.suffix in (".py", ".md", ".toml", ".json", "") and path.is_file()]
+    assert [path for path in texts if of_one_machine.search(path.read_text())] == []
+
+
+def test_the_library_never_prints():
+    printing = [
+        path
+        for path in sources()
+        if any(isinstance(call.func, ast.Name) and call.func.id == "print" for call in calls(path))
+    ]
+    assert printing == []
+
+
+def test_pickles_are_loaded_as_weights_only():
+    def is_unsafe(call: ast.Call) -> bool:
+        names = ast.unparse(call.func)
+        safe = any(item.arg == "weights_only" and ast.unparse(item.value) == "True" for item in call.keywords)
+        return names in ("torch.load", "pickle.load", "pickle.loads") and not safe
+
+    assert [path for path in sources() if any(map(is_unsafe, calls(path)))] == []
+
+
+def test_model_files_know_nothing_of_how_they_are_run():
+    policy = re.compile(r"(?i)\b(offload|cache|fp8|parallel|compile)")
+    models = [*SOURCE.glob("families/*/transformer.py"), *SOURCE.glob("families/*/autoencoder.py")]
+    found = {
+        f"{path.relative_to(SOURCE)}: {word}" for path in models for word in policy.findall(path.read_text())
+    }
+    assert found == set()
+
+
+def test_every_recipe_loads_and_begins_with_its_command(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    for path in sorted(Path("recipes").rglob("*.toml")):
+        family = path.parent.name
+        read_recipe(path, families.configs(family).GENERATE, {"workflow": "generate", "family": family})
+        command, *arguments = shlex.split(path.read_text().splitlines()[0].removeprefix("# "))
+        assert [command, *arguments[:3]] == ["reelwright", "generate", family, path.as_posix()]
+        generate.parse(arguments[1:])
+
+
+@dataclass(frozen=True)
+class Block:
+    """The `reelwright` lines of one bash block of a document."""
+
+    needs_weights: bool
+    commands: tuple[str, ...]
+
+
+def blocks(document: Path) -> list[Block]:
+    found = re.findall(
+        rf"(?m)^({re.escape(NEEDS_WEIGHTS)}\s*\n\s*)?```bash\n(.*?)^```", document.read_text(), re.DOTALL
+    )
+    joined = [(bool(mark), text.replace("\\\n", " ").splitlines()) for mark, text in found]
+    return [
+        Block(mark, tuple(line for line in lines if line.startswith("reelwright "))) for mark, lines in joined
+    ]
+
+
+def documents() -> list[Path]:
+    files = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    return [path for path in files if any(block.commands for block in blocks(path))]
+
+
+def test_the_commands_of_the_documents_run(tmp_path: Path):
+    """In their order and in one folder for each document, since later ones use what earlier ones made."""
+    environment = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
+    for number, document in enumerate(documents()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        for name in ("recipes", "docs", "examples"):
+            (folder / name).symlink_to(ROOT / name)
+        commands = [line for block in blocks(document) if not block.needs_weights for line in block.commands]
+        for command in commands:
+            shell = ["bash", "-c", command]
+            result = subprocess.run(
+                shell, cwd=folder, env=environment, capture_output=True, text=True, check=False
+            )
+            assert result.returncode == 0, f"{document.name}: {command}\n{result.stderr}"
+
+
+def test_the_commands_that_need_weights_are_well_formed(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(ROOT)
+    parsers = {"generate": generate.parse, "replay": replay.parse}
+    needy = [block for document in documents() for block in blocks(document) if block.needs_weights]
+    for command in (line for block in needy for line in block.commands):
+        _, word, *arguments = shlex.split(command, comments=True)
+        assert word in COMMANDS, command
+        parsers[word](arguments)
+
+
+def test_the_commands_of_a_document_are_found(tmp_path: Path):
+    text = "# T\n```bash\nreelwright a \\\n  --b c\nls\n```\n\n<!-- needs weights -->\n```bash\nreelwright d\n```\n"
+    document = tmp_path / "page.md"
+    document.write_text(text)
+    assert blocks(document) == [Block(False, ("reelwright a    --b c",)), Block(True, ("reelwright d",))]
