@@ -92,7 +92,7 @@ class _DamageError(Exception):
     """The file is not whole."""
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[VideoStream] | None]:
+def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet[VideoStream] | None]":
     """The packets of `stream` up to the first damaged one, then None, which flushes a decoder."""
     reached = 0.0
     # All streams, not only the video: how far any of them gets tells whether the file is whole.
@@ -103,7 +103,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[
         span = _span(packet, default_seconds=0.0)
         reached = max(reached, span[1]) if span else reached
         if packet.stream_index == stream.index and packet.size:
-            yield cast(Packet[VideoStream], packet)
+            yield cast("Packet[VideoStream]", packet)
     else:
         is_whole = not _ends_early(container, stream, reached)
     yield None
@@ -111,7 +111,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> Iterator[Packet[
         raise _DamageError
 
 
-def _span(packet: Packet[Any], default_seconds: float) -> Span | None:
+def _span(packet: "Packet[Any]", default_seconds: float) -> Span | None:
     moment = packet.dts if packet.pts is None else packet.pts
     if moment is None:
         return None

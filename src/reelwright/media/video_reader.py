@@ -25,8 +25,8 @@ from reelwright.media.video_container import (
 )
 
 _CONTAINER_FACTS = {"major_brand", "minor_version", "compatible_brands"}
-# Containers round timestamps: Matroska to whole milliseconds.
-_TIME_TOLERANCE = 1e-3
+# Containers round timestamps, Matroska to whole milliseconds: a frame may seem to start half of one late.
+_TIME_TOLERANCE = 0.6e-3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,18 +143,18 @@ def _on_screen(shown: Iterable[_Shown], fps: float) -> Iterator[_Shown]:
 def _shown_frames(path: Path) -> Generator[_Shown]:
     """Every frame of the clip in order of presentation; all with the upright size of the first."""
     with opened_video(path) as (container, stream):
-        interval = frame_interval(stream)
+        tick, interval = float(stream.time_base or 0), frame_interval(stream)
         size: Size | None = None
         origin: float | None = None
         end = 0.0
         for frame in decoded_frames(path, container, stream):
             size = size or upright_size(_square_pixel_size(frame, stream), frame)
             # Raw streams have no timestamps: each frame follows the one before.
-            moment = None if frame.pts is None else float(frame.pts * (frame.time_base or 0))
+            moment = None if frame.pts is None else frame.pts * tick
             if origin is None and moment is not None:
                 origin = moment
             start = end if moment is None or origin is None else max(moment - origin, 0.0)
-            end = start + (float(frame.duration * (frame.time_base or 0)) or interval)
+            end = start + (frame.duration * tick or interval)
             yield _Shown(frame=frame, start=start, end=end, size=size)
 
 

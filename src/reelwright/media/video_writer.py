@@ -94,7 +94,7 @@ class _Encoder:
         """Write what the encoder still holds back."""
         self._mux(self._stream.encode())
 
-    def _mux(self, packets: Iterable[Packet[VideoStream]]) -> None:
+    def _mux(self, packets: "Iterable[Packet[VideoStream]]") -> None:
         for packet in packets:
             for unsigned in self._unsigned.filter(packet):
                 unsigned.stream = self._stream
