@@ -6,7 +6,7 @@ from typing import Any, cast
 import numpy as np
 from av import VideoFrame
 from av.sidedata.sidedata import Type
-from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, Interpolation
+from av.video.reformatter import ColorPrimaries, ColorRange, ColorTrc, Interpolation, VideoReformatter
 
 from reelwright.media.frame_chunks import Pixels
 from reelwright.media.geometry import Size
@@ -24,16 +24,17 @@ _HIGH_DYNAMIC_RANGE = (ColorTrc.SMPTE2084, ColorTrc.ARIB_STD_B67)
 _UPRIGHT = (1, 0, 0, 1)
 
 
-def upright_pixels(frame: VideoFrame, size: Size) -> Pixels:
+def upright_pixels(frame: VideoFrame, size: Size, converter: VideoReformatter) -> Pixels:
     """The frame as frame_HWC uint8 RGB of `size`, turned as its display matrix says, alpha laid over white.
 
     Colors follow the frame's own tags; untagged ones are taken as BT.601 limited range, as FFmpeg does.
-    HDR (PQ, HLG) is mapped to BT.709 with its reference white as white.
+    HDR (PQ, HLG) is mapped to BT.709 with its reference white as white. One `converter` should serve a whole
+    clip: it keeps the tables, which for HDR take seconds to make.
     """
     matrix = display_matrix(frame)
     stored_size = (size[1], size[0]) if _swaps_axes(matrix) else size
     has_alpha = any(component.is_alpha for component in frame.format.components)
-    pixels = _converted(frame, stored_size, "rgba" if has_alpha else "rgb24")
+    pixels = _converted(frame, stored_size, "rgba" if has_alpha else "rgb24", converter)
     if has_alpha:
         pixels = _over_white(pixels)
     return np.ascontiguousarray(_turned(pixels, matrix))
@@ -79,9 +80,10 @@ def _turned(pixels: Pixels, matrix: tuple[int, int, int, int]) -> Pixels:
     return pixels[:: -1 if flips_y else 1, :: -1 if flips_x else 1]
 
 
-def _converted(frame: VideoFrame, size: Size, pixel_format: str) -> Pixels:
+def _converted(frame: VideoFrame, size: Size, pixel_format: str, converter: VideoReformatter) -> Pixels:
     is_hdr = frame.color_trc in _HIGH_DYNAMIC_RANGE
-    return frame.reformat(
+    converted = converter.reformat(
+        frame,
         *size,
         format=pixel_format,
         interpolation=EXACT,
@@ -89,7 +91,8 @@ def _converted(frame: VideoFrame, size: Size, pixel_format: str) -> Pixels:
         dst_color_trc=ColorTrc.BT709 if is_hdr else None,
         dst_color_primaries=ColorPrimaries.BT709 if is_hdr else None,
         threads=1,
-    ).to_ndarray()  # pyright: ignore[reportReturnType]
+    )
+    return cast(Pixels, converted.to_ndarray())
 
 
 def _over_white(pixels_RGBA: Pixels) -> Pixels:

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -121,9 +122,10 @@ def _pixels(path: Path, fps: float | None, max_frames: int | None, size: Size | 
     if max_frames is not None and max_frames < 1:
         raise ValueError(f"max_frames must be at least 1, got {max_frames}")
     with closing(_shown_frames(path)) as shown:
+        converter = VideoReformatter()
         picked = shown if fps is None else _on_screen(shown, fps)
         for each in islice(picked, max_frames):
-            yield upright_pixels(each.frame, size or each.size)
+            yield upright_pixels(each.frame, size or each.size, converter)
 
 
 def _on_screen(shown: Iterable[_Shown], fps: float) -> Iterator[_Shown]:

@@ -11,7 +11,7 @@ from av.container import OutputContainer
 from av.error import FFmpegError
 from av.packet import Packet
 from av.video.frame import VideoFrame
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
@@ -75,11 +75,13 @@ class _Encoder:
         self._stream = _add_h264_stream(container, width, height, rate=rate, crf=crf)
         self._stream.codec_context.open()
         self._unsigned = BitStreamFilterContext(_WITHOUT_SIGNATURE, self._stream)
+        self._converter = VideoReformatter()
         self._seconds_per_frame = 1 / rate
         self._num_frames = 0
 
     def write(self, pixels: Pixels) -> None:
-        frame = VideoFrame.from_ndarray(pixels, format="rgb24").reformat(
+        frame = self._converter.reformat(
+            VideoFrame.from_ndarray(pixels, format="rgb24"),
             format="yuv420p",
             interpolation=EXACT,
             dst_colorspace=Colorspace.ITU709,
