@@ -326,26 +326,43 @@ def test_probing_a_clip_cut_short_is_a_file_error(tmp_path):
         probe_video(clip)
 
 
-def write_sound(path, cover=None):
+def write_sound(path):
     with av.open(str(path), "w") as container:
         sound = container.add_stream("aac" if path.suffix == ".m4a" else "libmp3lame", rate=44100)
-        picture = container.add_stream_from_template(cover.streams.video[0]) if cover else None
-        if picture:
-            picture.disposition = av.stream.Disposition.attached_pic
         samples = av.AudioFrame.from_ndarray(np.zeros((1, 44100), np.float32), format="fltp", layout="mono")
         samples.sample_rate = 44100
         container.mux(sound.encode(samples))
         container.mux(sound.encode())
-        if picture:
-            packet = next(cover.demux(video=0))
-            packet.stream = picture
-            container.mux(packet)
 
 
 def test_sound_without_pictures_is_not_a_video(tmp_path):
     write_sound(tmp_path / "a.m4a")
     with pytest.raises(FileError, match="no video track"):
         read_video(tmp_path / "a.m4a")
+
+
+def test_the_cover_of_an_album_is_not_a_video(tmp_path):
+    write_still(tmp_path / "cover.png")
+    cover_bytes = (tmp_path / "cover.png").read_bytes()
+    write_sound(tmp_path / "a.m4a")
+    with (
+        av.open(str(tmp_path / "a.m4a")) as sound,
+        av.open(str(tmp_path / "b.m4a"), "w", format="mp4") as album,
+    ):
+        copied = album.add_stream_from_template(sound.streams.audio[0])
+        picture = album.add_stream("png", rate=1)
+        picture.width, picture.height, picture.pix_fmt = 64, 48, "rgb24"
+        picture.disposition = av.stream.Disposition.attached_pic
+        album.start_encoding()
+        for packet in sound.demux(audio=0):
+            if packet.size:
+                packet.stream = copied
+                album.mux(packet)
+        packet = av.Packet(cover_bytes)
+        packet.stream = picture
+        album.mux(packet)
+    with pytest.raises(FileError, match="no video track"):
+        read_video(tmp_path / "b.m4a")
 
 
 def test_a_clip_whose_sound_outlasts_its_pictures_is_whole(tmp_path):
@@ -395,6 +412,7 @@ def write_playlist(path):
         ("no-frames.mkv", write_headers_only),
         ("no-index.mp4", lambda path: path.write_bytes(b"\0\0\0\x20ftypisom" + bytes(500))),
         ("list.m3u8", write_playlist),
+        ("animated.webp", write_still),
     ],
 )
 @pytest.mark.parametrize("use", [read_video, probe_video])

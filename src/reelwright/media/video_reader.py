@@ -151,8 +151,10 @@ def _shown_frames(path: Path) -> Generator[_Shown]:
         end = 0.0
         for frame in decoded_frames(path, container, stream):
             size = size or upright_size(_square_pixel_size(frame, stream), frame)
+            # AVI stores only the order of decoding; the decoder carries that over to the order of showing.
+            stamp = frame.dts if container.format.name == "avi" else frame.pts
             # Raw streams have no timestamps: each frame follows the one before.
-            moment = None if frame.pts is None else frame.pts * tick
+            moment = None if stamp is None else stamp * tick
             if origin is None and moment is not None:
                 origin = moment
             start = end if moment is None or origin is None else max(moment - origin, 0.0)
