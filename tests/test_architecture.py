@@ -180,7 +180,10 @@ def test_the_commands_that_need_weights_are_well_formed(monkeypatch: pytest.Monk
 
 
 def test_the_commands_of_a_document_are_found(tmp_path: Path):
-    text = "# T\n```bash\nreelwright a \\\n  --b c\nls\n```\n\n<!-- needs weights -->\n```bash\nreelwright d\n```\n"
+    plain = "```bash\nreelwright a \\\n--b c\nls\n```\n"
+    needy = f"{NEEDS_WEIGHTS}\n```bash\nreelwright d\n```\n"
     document = tmp_path / "page.md"
-    document.write_text(text)
-    assert blocks(document) == [Block(False, ("reelwright a    --b c",)), Block(True, ("reelwright d",))]
+    document.write_text(f"# Title\n{plain}\n{needy}")
+    first, second = blocks(document)
+    assert (first.needs_weights, first.commands) == (False, ("reelwright a  --b c",))
+    assert (second.needs_weights, second.commands) == (True, ("reelwright d",))

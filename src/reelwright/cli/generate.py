@@ -14,7 +14,7 @@ from reelwright.core.errors import ConfigError
 from reelwright.jobs.job import run_workflow
 from reelwright.protocols.configs import GenerateConfig
 
-_TITLES = {
+TITLES = {
     "model": "Model",
     "prompt": "What to show",
     "image": "Images and clips to start from",
@@ -70,7 +70,7 @@ def _family_help(family: str) -> str:
     schema = families.configs(family).GENERATE
     shared = {field.name for field in fields(GenerateConfig)}
     own = [field.name for field in fields(schema) if field.name not in shared]
-    titles = _TITLES | dict.fromkeys(own[:1], f"Only {family}")
+    titles = TITLES | dict.fromkeys(own[:1], f"Only {family}")
     return help_page(
         f"generate {family} [recipe.toml] [--flags]",
         f"{schema.__doc__} Flags go over the recipe, the recipe over the defaults shown here.",

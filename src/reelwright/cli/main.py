@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for sink in failure_sinks(flags):
             sink(Failed(type(error).__name__, str(error)))
         return error.exit_code
+    except BrokenPipeError:  # a reader that left early, as `head` does, is no error
+        return 0
     except KeyboardInterrupt:
         return 130
     finally:
@@ -85,7 +87,7 @@ def _log_to_stderr() -> None:
 
 
 def _flush() -> None:
-    """A reader that left early, as `head` does, is no error."""
+    """Write out what is buffered now, while a reader that left early can still be forgiven."""
     try:
         sys.stdout.flush()
     except BrokenPipeError:

@@ -80,7 +80,9 @@ def _is_out_of_memory(error: Exception) -> bool:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or ["no message."])[0]
+    """The start of the message, as a sentence."""
+    line = (str(error).strip().splitlines() or ["no message"])[0]
+    return line if line.endswith((".", "!", "?")) else f"{line}."
 
 
 def _report(event: Event, sinks: Iterable[EventSink]) -> None:
