@@ -124,6 +124,8 @@ def _decoded(path: Path) -> Generator[Image.Image]:
     check_has_content(path)
     try:
         with warnings.catch_warnings():
+            # Doubts about odd tags are Pillow's own affair; doubts about the size are an error.
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = Image.open(path, formats=_FORMATS)
         with image:
