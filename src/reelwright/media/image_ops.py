@@ -127,12 +127,11 @@ def _decoded(path: Path) -> Generator[Image.Image]:
             # Doubts about odd tags are Pillow's own affair; doubts about the size are an error.
             warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
-            image = Image.open(path, formats=_FORMATS)
-        with image:
-            if 0 in image.size:
-                raise FileError(f"{path}: has no pixels. Choose another picture.")
-            image.load()
-            yield image
+            with Image.open(path, formats=_FORMATS) as image:
+                if 0 in image.size:
+                    raise FileError(f"{path}: has no pixels. Choose another picture.")
+                image.load()
+                yield image
     except UnidentifiedImageError as error:
         raise FileError(f"{path}: is not a picture that can be read. Use PNG, JPEG or WebP.") from error
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
