@@ -1,10 +1,8 @@
 """How the tensors of a file meet those that a network needs, found out before any weights are read."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-
-import torch
 
 from reelwright.checkpoint.key_map import KeyMap, Located
 from reelwright.checkpoint.tensor_source import TensorSource
@@ -86,7 +84,7 @@ def fit_layout(source: TensorSource, layout: KeyMap, expected: Mapping[str, Shap
 
 
 def check_fit(source: TensorSource, fit: Fit) -> None:
-    """Raise CheckpointError unless every tensor needed is there, with its shape, as plain numbers, alone."""
+    """Raise CheckpointError unless every tensor needed is there, with its shape, and no other."""
     names = source.names()
     if sum(bool(_LORA_NAME.search(name)) for name in names) > len(names) // 2:
         raise CheckpointError(
@@ -100,17 +98,16 @@ def check_fit(source: TensorSource, fit: Fit) -> None:
         )
     if not fit.is_complete:
         raise CheckpointError(_explain(source, fit))
-    integers = [place.file_name for place in fit.located.values() if _is_integer(source, place.file_name)]
-    if integers:
+
+
+def check_not_quantized(source: TensorSource, file_names: Iterable[str]) -> None:
+    """Raise CheckpointError if tensors that must be fractional numbers are whole numbers in the file."""
+    whole = [name for name in file_names if not source.dtype(name).is_floating_point]
+    if whole:
         raise CheckpointError(
-            f"{source.origin}: {_listed('quantized to integers', integers)}, which is not supported yet."
+            f"{source.origin}: {_listed('quantized to integers', whole)}. That is not supported yet."
             " Use a bfloat16 file or one in plain fp8."
         )
-
-
-def _is_integer(source: TensorSource, name: str) -> bool:
-    dtype = source.dtype(name)
-    return not dtype.is_floating_point and dtype != torch.bool
 
 
 def _explain(source: TensorSource, fit: Fit) -> str:

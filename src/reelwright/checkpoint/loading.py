@@ -9,13 +9,14 @@ import torch
 from torch import Tensor, nn
 
 from reelwright.checkpoint.key_map import KeyMap, Located
-from reelwright.checkpoint.layout_fit import Shape, check_fit, detect_layout, fit_layout
+from reelwright.checkpoint.layout_fit import Shape, check_fit, check_not_quantized, detect_layout, fit_layout
 from reelwright.checkpoint.tensor_source import TensorSource
 
 __all__ = ["detect_layout", "expected_shapes", "load_weights"]
 
 # Elements converted at a time: small beside any model, large enough that the overhead vanishes.
 _BLOCK_ELEMENTS = 1 << 20
+_MAX_ITEM_BYTES = 8
 
 
 def load_weights(
@@ -36,11 +37,14 @@ def load_weights(
     slots = _slots(model)
     fit = fit_layout(source, key_map, {slot.name: tuple(slot.empty.shape) for slot in slots})
     check_fit(source, fit)
+    fractional = (slot.name for slot in slots if slot.empty.is_floating_point())
+    check_not_quantized(source, (fit.located[name].file_name for name in fractional))
+    staging = torch.empty(_BLOCK_ELEMENTS * _MAX_ITEM_BYTES, dtype=torch.uint8)
     for slot in slots:
         wanted = torch.float32 if keep_float32(slot.name) else dtype
         final = wanted if slot.empty.is_floating_point() else slot.empty.dtype
         values = torch.empty(slot.empty.shape, dtype=final, device=device)
-        _copy(source, fit.located[slot.name], values)
+        _copy(source, fit.located[slot.name], values, staging)
         _assign(model, slot, values)
     _reset_buffers(model, device)
 
@@ -71,14 +75,22 @@ def _slots(model: nn.Module) -> list[_Slot]:
     return [_Slot(empty=tensors[key], names=tuple(names[key])) for key in names]
 
 
-def _copy(source: TensorSource, place: Located, target: Tensor) -> None:
-    """Fill `target` block by block: the largest tensors are as large as a tenth of a model."""
+def _copy(source: TensorSource, place: Located, target: Tensor, staging: Tensor) -> None:
+    """Fill `target` block by block, by way of `staging` unless the numbers need no conversion.
+
+    One staging buffer serves all blocks: many short-lived buffers would leave holes in the heap.
+    """
     flat = target.view(-1)
+    dtype = source.dtype(place.file_name)
+    is_direct = target.dtype == dtype and target.device.type == "cpu"
     chunk = math.prod(source.shape(place.file_name)) // place.of
     for index, part in enumerate(place.parts):
         for start, stop in _blocks(chunk):
-            block = source.read_flat(place.file_name, part * chunk + start, part * chunk + stop)
-            flat[index * chunk + start : index * chunk + stop].copy_(block)
+            piece = flat[index * chunk + start : index * chunk + stop]
+            block = piece if is_direct else staging.view(dtype)[: stop - start]
+            source.read_into(place.file_name, part * chunk + start, block)
+            if not is_direct:
+                piece.copy_(block)
 
 
 def _blocks(count: int) -> Iterator[tuple[int, int]]:

@@ -1,6 +1,7 @@
 """What a file is, by its content: names lie, and many things are saved under a weights file's name."""
 
 import re
+import struct
 import zipfile
 from pathlib import Path
 from typing import Literal
@@ -12,7 +13,7 @@ WeightsKind = Literal["safetensors", "torch", "legacy_torch"]
 
 _NUM_START_BYTES = 512
 _ZIP = b"PK\x03\x04"
-_PICKLE = b"\x80"  # the opcode PROTO, with which every pickle since protocol 2 begins
+_PICKLE = re.compile(rb"\x80[\x02-\x05]")  # the opcode PROTO and its version, with which pickles begin
 _WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 
 
@@ -28,7 +29,7 @@ def recognize(path: Path) -> WeightsKind:
     if start.startswith(_ZIP):
         _check_torch_archive(path)
         return "torch"
-    if start.startswith(_PICKLE):
+    if _PICKLE.match(start):
         return "legacy_torch"
     if start[8:9] == b"{":
         return "safetensors"
@@ -66,7 +67,7 @@ def _check_torch_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             is_torch = any(name.endswith("/data.pkl") for name in archive.namelist())
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError, struct.error) as error:
         raise CheckpointError(
             f"{path}: the file is cut short or damaged: the table of contents at its end is not there."
             " Fetch it again."

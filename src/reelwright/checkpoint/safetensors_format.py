@@ -138,13 +138,11 @@ def _parse_field(path: Path, name: str, raw: dict[str, Any], data_start: int) ->
 
 
 def _entry(file: FileIO, path: Path, field: Field) -> TensorEntry:
-    def read_flat(start: int, stop: int) -> Tensor:
-        elements = torch.empty(stop - start, dtype=field.dtype)
+    def read_into(start: int, out: Tensor) -> None:
         file.seek(field.offset + start * field.dtype.itemsize)
-        _fill(file, path, _bytes_of(elements))
-        return elements
+        _fill(file, path, _bytes_of(out))
 
-    return TensorEntry(shape=field.shape, dtype=field.dtype, read_flat=read_flat, path=path)
+    return TensorEntry(shape=field.shape, dtype=field.dtype, read_into=read_into, path=path)
 
 
 def _fill(file: FileIO, path: Path, target: memoryview) -> None:

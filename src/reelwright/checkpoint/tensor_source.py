@@ -18,8 +18,8 @@ class TensorEntry:
 
     shape: tuple[int, ...]
     dtype: torch.dtype
-    read_flat: Callable[[int, int], Tensor]
-    """`read_flat(start, stop)` gives those elements of the flattened tensor, in the file's dtype."""
+    read_into: Callable[[int, Tensor], None]
+    """`read_into(start, out)` fills a flat `out` of that dtype with the elements from `start` on."""
     path: Path
 
 
@@ -27,7 +27,7 @@ class TensorSource:
     """The tensors of one or more files, readable by name until it is closed.
 
     Shapes and dtypes are known without reading. A whole tensor may be larger than the memory to spare,
-    hence `read_flat`. A context manager; readers of a closed source fail.
+    hence the reading in runs. A context manager; readers of a closed source fail.
     """
 
     def __init__(
@@ -68,7 +68,16 @@ class TensorSource:
 
     def read_flat(self, name: str, start: int, stop: int) -> Tensor:
         """The elements `start` to `stop` of the flattened tensor, in the file's dtype."""
-        return self._entries[name].read_flat(start, stop)
+        elements = torch.empty(stop - start, dtype=self.dtype(name))
+        self.read_into(name, start, elements)
+        return elements
+
+    def read_into(self, name: str, start: int, out: Tensor) -> None:
+        """Fill `out` with the elements of the flattened tensor from `start` on.
+
+        `out` is flat, contiguous, in CPU memory and of the file's dtype.
+        """
+        self._entries[name].read_into(start, out)
 
     @property
     def origin(self) -> Path:
@@ -102,9 +111,7 @@ def combine(sources: Sequence[TensorSource]) -> TensorSource:
 
 
 def _entry_of(tensor: Tensor, path: Path) -> TensorEntry:
-    return TensorEntry(
-        shape=tuple(tensor.shape),
-        dtype=tensor.dtype,
-        read_flat=lambda start, stop: tensor.detach().reshape(-1)[start:stop],
-        path=path,
-    )
+    def read_into(start: int, out: Tensor) -> None:
+        out.copy_(tensor.detach().reshape(-1)[start : start + out.numel()])
+
+    return TensorEntry(shape=tuple(tensor.shape), dtype=tensor.dtype, read_into=read_into, path=path)

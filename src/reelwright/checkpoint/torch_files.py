@@ -1,6 +1,7 @@
 """Tensors of PyTorch files (.pt, .pth, .bin), which are pickles: never more is loaded than plain tensors."""
 
 import pickle
+import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ _MIN_RESIDENT_BYTES = 4 << 20
 # What torch.load raises for a pickle that is damaged, or that wants to run code.
 _UNREADABLE = (
     pickle.UnpicklingError,
+    struct.error,
+    AssertionError,
+    ArithmeticError,
     RuntimeError,
     EOFError,
     ValueError,
@@ -31,13 +35,16 @@ def open_torch(path: Path) -> TensorSource:
 
     Raises CheckpointError if the file is damaged, holds no tensors, or needs code to be run.
     """
+    # torch.load goes by the name, and would take this for another format.
+    if path.suffix == ".safetensors":
+        return open_legacy_torch(path)
     mapped = _MappedFile(path)
     entries = {name: mapped.entry(name, tensor) for name, tensor in mapped.tensors.items()}
     return TensorSource(entries, paths=[path], close=mapped.close)
 
 
 def open_legacy_torch(path: Path) -> TensorSource:
-    """The tensors of a file in the format before PyTorch 1.6, which can only be loaded whole."""
+    """The tensors of a file that can only be loaded whole, such as those from before PyTorch 1.6."""
     return tensors_in_memory(_load(path, mapped=False), path)
 
 
@@ -51,33 +58,35 @@ class _MappedFile:
         self._path = path
         self.tensors = _load(path, mapped=True)
         total = sum(tensor.nbytes for tensor in self.tensors.values())
-        self._budget = max(total // 32, _MIN_RESIDENT_BYTES)
+        self._budget = max(total // 64, _MIN_RESIDENT_BYTES)
         self._num_resident_bytes = 0
 
     def entry(self, name: str, tensor: Tensor) -> TensorEntry:
         return TensorEntry(
             shape=tuple(tensor.shape),
             dtype=tensor.dtype,
-            read_flat=lambda start, stop: self._read_flat(name, start, stop),
+            read_into=lambda start, out: self._read_into(name, start, out),
             path=self._path,
         )
 
     def close(self) -> None:
         self.tensors = {}
 
-    def _read_flat(self, name: str, start: int, stop: int) -> Tensor:
+    def _read_into(self, name: str, start: int, out: Tensor) -> None:
         if self._num_resident_bytes > self._budget:
             self.tensors = {}
             self.tensors = _load(self._path, mapped=True)
             self._num_resident_bytes = 0
-        elements = self.tensors[name].reshape(-1)[start:stop].clone()
-        self._num_resident_bytes += elements.nbytes
-        return elements
+        out.copy_(self.tensors[name].reshape(-1)[start : start + out.numel()])
+        self._num_resident_bytes += out.nbytes
 
 
 def _load(path: Path, *, mapped: bool) -> dict[str, Tensor]:
     try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True, mmap=mapped)
+        if mapped:
+            return _named_tensors(path, torch.load(path, map_location="cpu", weights_only=True, mmap=True))
+        with path.open("rb") as file:
+            return _named_tensors(path, torch.load(file, map_location="cpu", weights_only=True))
     except _UNREADABLE as error:
         if "weights_only" in str(error) or "Weights only" in str(error):
             raise CheckpointError(
@@ -85,6 +94,9 @@ def _load(path: Path, *, mapped: bool) -> dict[str, Tensor]:
                 " It is refused; use a .safetensors file of the same weights."
             ) from error
         raise CheckpointError(f"{path}: the file is damaged or cut short. Fetch it again.") from error
+
+
+def _named_tensors(path: Path, content: object) -> dict[str, Tensor]:
     tensors = {name: value for name, value in _unwrapped(content).items() if isinstance(value, Tensor)}
     if not tensors:
         raise CheckpointError(
