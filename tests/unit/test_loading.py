@@ -264,15 +264,12 @@ needs_proc = pytest.mark.skipif(
 @pytest.mark.parametrize(
     ("stored", "dtype", "sizes", "suffix"),
     [
-        ("float32", "bfloat16", "5000x5000," * 2 + "5000x5000", "safetensors"),
-        ("bfloat16", "bfloat16", "5000x5000," * 5 + "5000x5000", "safetensors"),
-        ("float32", "bfloat16", "1000x1000,72000x1000", "safetensors"),
-        ("float8_e4m3fn", "bfloat16", "1000x1000,150000x1000", "safetensors"),
-        ("float8_e4m3fn", "float32", "5000x5000," * 3 + "5000x5000", "safetensors"),
-        ("float32", "bfloat16", "5000x5000," * 2 + "5000x5000", "pt"),
-        ("bfloat16", "bfloat16", "1000x1000,149000x1000", "pt"),
+        ("float32", "bfloat16", "5000x5000,5000x5000,5000x5000", "safetensors"),
+        ("bfloat16", "bfloat16", "1000x1000,149000x1000", "safetensors"),
+        ("float8_e4m3fn", "float32", "1000x1000,40000x1000", "safetensors"),
+        ("float32", "bfloat16", "1000x1000,40000x1000", "pt"),
     ],
-    ids=["fp32", "bf16", "one-large", "fp8-one-large", "fp8-to-fp32", "pickle", "pickle-one-large"],
+    ids=["float32", "one-large", "fp8", "pickle"],
 )
 def test_memory_peaks_barely_above_the_weights(tmp_path, stored, dtype, sizes, suffix):
     def save(name, state):

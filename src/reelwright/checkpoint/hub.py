@@ -1,0 +1,120 @@
+"""From what a user calls a model to a folder on disk: a folder, the cache of downloads, or the model hub."""
+
+import json
+import re
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from huggingface_hub import constants, snapshot_download
+
+# The hub's HTTP library is another one from version to version; this is its error, whichever it is.
+from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+
+from reelwright.core.errors import FileError, nearest
+
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+_NUM_SHOWN = 5
+
+
+def find_model(
+    reference: str | Path,
+    *,
+    repositories: Sequence[str] = (),
+    patterns: Sequence[str] = (),
+    offline: bool = False,
+) -> Path:
+    """The folder of a model, downloaded if need be.
+
+    `reference` is a folder, a hub id (owner/name), or any name whose hub ids are given as `repositories`,
+    best first. Only files that match `patterns` are wanted, at least one for each; all, if there are none.
+    With `offline`, or HF_HUB_OFFLINE in the environment, only this machine is asked. Raises FileError.
+    """
+    folder = Path(reference).expanduser()
+    if folder.is_dir():
+        return folder
+    if not repositories and not _is_hub_id(str(reference)):
+        raise _no_such_folder(folder)
+    candidates = tuple(repositories) or (str(reference),)
+    absences: list[str] = []
+    for repository in candidates:
+        cached = _cached(repository, patterns)
+        absent = _absent_from(cached, patterns) if cached else ["it is not in the cache of downloads"]
+        if cached and not absent:
+            return cached
+        absences.append(f"  {repository}: {', '.join(absent[:_NUM_SHOWN])}")
+    if offline or constants.HF_HUB_OFFLINE:
+        raise _not_on_this_machine(candidates, absences)
+    return _download(candidates, patterns)
+
+
+def _is_hub_id(reference: str) -> bool:
+    """Whether this reads as owner/name, rather than as a path into a folder that exists."""
+    return bool(_HUB_ID.fullmatch(reference)) and not Path(reference).parent.is_dir()
+
+
+def _cached(repository: str, patterns: Sequence[str]) -> Path | None:
+    """The folder of an earlier download, whole or not; None if there is none."""
+    try:
+        return Path(
+            snapshot_download(repository, allow_patterns=list(patterns) or None, local_files_only=True)
+        )
+    except (OSError, ValueError):
+        return None
+
+
+def _absent_from(folder: Path, patterns: Sequence[str]) -> list[str]:
+    """What an interrupted download lacks: patterns that no file matches, and shards that an index names."""
+    files = [path for path in folder.rglob("*") if path.is_file()]
+    names = [path.relative_to(folder).as_posix() for path in files]
+    unmatched = [f"no {pattern}" for pattern in patterns if not any(fnmatchcase(n, pattern) for n in names)]
+    indexes = [path for path in files if path.name.endswith(".index.json")]
+    return unmatched + [f"no {shard}" for index in indexes for shard in _absent_shards(index, folder)]
+
+
+def _absent_shards(index: Path, folder: Path) -> list[str]:
+    try:
+        shards = {index.parent / name for name in json.loads(index.read_bytes())["weight_map"].values()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return [f"readable {index.relative_to(folder).as_posix()}"]
+    return sorted(shard.relative_to(folder).as_posix() for shard in shards if not shard.is_file())
+
+
+def _download(repositories: Sequence[str], patterns: Sequence[str]) -> Path:
+    """The first repository that can be had; a download that was interrupted goes on where it stopped."""
+    failures: list[str] = []
+    for repository in repositories:
+        try:
+            return Path(snapshot_download(repository, allow_patterns=list(patterns) or None))
+        except (HTTPError, OSError, ValueError) as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            failures.append(f"  {repository}: {lines[0]}")
+    raise FileError(
+        "The model cannot be downloaded:\n"
+        + "\n".join(failures)
+        + "\nCheck the name and the network; a gated model needs `hf auth login`. Or fetch it elsewhere"
+        f" with `hf download {repositories[0]} --local-dir FOLDER` and give that folder."
+    )
+
+
+def _not_on_this_machine(repositories: Sequence[str], absences: Sequence[str]) -> FileError:
+    return FileError(
+        "The model is not on this machine, and the network may not be used (offline):\n"
+        + "\n".join(absences)
+        + f"\nFetch it once with `hf download {repositories[0]}`, or give a folder that holds it."
+    )
+
+
+def _no_such_folder(folder: Path) -> FileError:
+    if folder.is_file():
+        return FileError(
+            f"{folder}: is a file where a model's folder is needed. Give single files by their part."
+        )
+    beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+    close = nearest(folder.name, beside)
+    advice = (
+        f"Did you mean {folder.parent / close}?"
+        if close
+        else "Give a folder, or a hub id such as owner/name."
+    )
+    return FileError(f"{folder}: there is no such model folder. {advice}")
