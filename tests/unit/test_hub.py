@@ -126,12 +126,16 @@ def test_every_repository_is_tried_and_each_failure_is_told_in_a_line(monkeypatc
     assert "hf download new/name" in message
 
 
-def test_a_wrong_folder_names_the_nearest(tmp_path):
+def test_a_wrong_name_offers_the_nearest_folder_or_variant(tmp_path):
     (tmp_path / "models" / "CogVideoX-2b").mkdir(parents=True)
     with pytest.raises(FileError, match="Did you mean models/CogVideoX-2b"):
-        find_model("models/CogVideoX-2B-")
-    with pytest.raises(FileError, match="hub id such as owner/name"):
-        find_model("./nowhere/at/all")
+        find_model("models/CogVideoX-2B-", repositories=("models/CogVideoX-2B-",))
+    with pytest.raises(FileError, match=r"Did you mean 5b-i2v\?"):
+        find_model("5b_i2w", repositories=("5b_i2w",), variants=("tiny", "5b-i2v"))
+    with pytest.raises(FileError, match="Give one of tiny, 2b, a folder, or a hub id such as owner/name"):
+        find_model("./nowhere/at/all", variants=("tiny", "2b"))
+    with pytest.raises(FileError, match=r"Give a folder, or a hub id"):
+        find_model("nothing")
     (tmp_path / "file.safetensors").touch()
     with pytest.raises(FileError, match="is a file where a model's folder is needed"):
         find_model("file.safetensors")

@@ -23,19 +23,21 @@ def find_model(
     repositories: Sequence[str] = (),
     patterns: Sequence[str] = (),
     offline: bool = False,
+    variants: Sequence[str] = (),
 ) -> Path:
     """The folder of a model, downloaded if need be.
 
     `reference` is a folder, a hub id (owner/name), or any name whose hub ids are given as `repositories`,
     best first. Only files that match `patterns` are wanted, at least one for each; all, if there are none.
-    With `offline`, or HF_HUB_OFFLINE in the environment, only this machine is asked. Raises FileError.
+    With `offline`, or HF_HUB_OFFLINE in the environment, only this machine is asked. Raises FileError, which
+    offers the nearest of `variants`, the names that the caller knows.
     """
     folder = Path(reference).expanduser()
     if folder.is_dir():
         return folder
-    if not repositories and not _is_hub_id(str(reference)):
-        raise _no_such_folder(folder)
-    candidates = tuple(repositories) or (str(reference),)
+    candidates = [name for name in repositories or (str(reference),) if _is_hub_id(name)]
+    if not candidates:
+        raise _no_such_model(folder, variants)
     absences: list[str] = []
     for repository in candidates:
         cached = _cached(repository, patterns)
@@ -105,16 +107,13 @@ def _not_on_this_machine(repositories: Sequence[str], absences: Sequence[str]) -
     )
 
 
-def _no_such_folder(folder: Path) -> FileError:
+def _no_such_model(folder: Path, variants: Sequence[str]) -> FileError:
     if folder.is_file():
         return FileError(
             f"{folder}: is a file where a model's folder is needed. Give single files by their part."
         )
-    beside = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
-    close = nearest(folder.name, beside)
-    advice = (
-        f"Did you mean {folder.parent / close}?"
-        if close
-        else "Give a folder, or a hub id such as owner/name."
-    )
-    return FileError(f"{folder}: there is no such model folder. {advice}")
+    beside = list(folder.parent.iterdir()) if folder.parent.is_dir() else []
+    close = nearest(str(folder), [*variants, *(str(entry) for entry in beside)])
+    known = f"one of {', '.join(variants)}, a folder" if variants else "a folder"
+    advice = f"Did you mean {close}?" if close else f"Give {known}, or a hub id such as owner/name."
+    return FileError(f"{folder}: there is no such model. {advice}")

@@ -19,13 +19,7 @@ _WEB_PAGE = re.compile(rb"\s*<(!doctype|html|head|\?xml)", re.IGNORECASE)
 
 def recognize(path: Path) -> WeightsKind:
     """The kind of weights file that `path` is. Raises CheckpointError that says what else it is."""
-    try:
-        with path.open("rb") as file:
-            start = file.read(_NUM_START_BYTES)
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    if foreign := _foreign(start):
-        raise CheckpointError(f"{path}: {foreign}")
+    start = check_not_foreign(path)
     if start.startswith(_ZIP):
         _check_torch_archive(path)
         return "torch"
@@ -37,6 +31,18 @@ def recognize(path: Path) -> WeightsKind:
         f"{path}: this is not a file of weights."
         " Give a .safetensors file, a PyTorch .pt file or a model folder."
     )
+
+
+def check_not_foreign(path: Path) -> bytes:
+    """The first bytes of `path`. Raises CheckpointError if they are of what is left of a failed download."""
+    try:
+        with path.open("rb") as file:
+            start = file.read(_NUM_START_BYTES)
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    if foreign := _foreign(start):
+        raise CheckpointError(f"{path}: {foreign}")
+    return start
 
 
 def _foreign(start: bytes) -> str | None:
