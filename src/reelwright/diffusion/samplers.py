@@ -50,7 +50,7 @@ def dpmpp_2m(predict_x0: PredictX0, latents: Tensor, steps: Sequence[Step], _: D
 def dpmpp_2m_sde(
     predict_x0: PredictX0, latents: Tensor, steps: Sequence[Step], draw_noise: DrawNoise
 ) -> Iterator[State]:
-    """SDE-DPM-Solver++ 2M (arXiv 2211.01095, eq. 14), the released CogVideoXDPM."""
+    """SDE-DPM-Solver++ 2M (arXiv 2211.01095, eq. 14)."""
     history = _History()
     for step in steps:
         x0 = predict_x0(latents, step)

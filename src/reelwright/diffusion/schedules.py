@@ -1,9 +1,10 @@
-"""Noise levels of training timesteps, and which of them a sampler visits (specs: CogVideoX 3.1, 3.2)."""
+"""Noise levels of training timesteps, and which of them a sampler visits."""
 
 import math
 from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -43,7 +44,9 @@ def spaced_timesteps(num_steps: int, spacing: Spacing, *, num_timesteps: int = 1
     if not 1 <= num_steps <= num_timesteps:
         raise ValueError(f"num_steps: {num_steps} is not in 1..{num_timesteps}.")
     if spacing == "trailing":
-        return [round(num_timesteps - k * (num_timesteps / num_steps)) - 1 for k in range(num_steps)]
+        # numpy's own rounding decides the ties, as in the released schedulers; they list one too many for some counts.
+        spaced = numpy.arange(num_timesteps, 0, -num_timesteps / num_steps)[:num_steps]
+        return [int(t) - 1 for t in numpy.round(spaced)]
     if spacing == "leading":
         return [k * (num_timesteps // num_steps) + offset for k in reversed(range(num_steps))]
     last = num_timesteps - 1

@@ -2,7 +2,7 @@
 
 import shutil
 import uuid
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from PIL import Image
@@ -22,6 +22,14 @@ def write_png_sequence(
     The folder appears only when whole. One from an earlier run, with nothing but such frames, is replaced.
     Raises FileError where the disk refuses or `folder` holds other files, ValueError if there are no frames.
     """
+    for _ in stream_to_png_sequence(folder, frames, metadata):
+        pass
+
+
+def stream_to_png_sequence(
+    folder: Path, frames: Iterable[Tensor], metadata: Mapping[str, str] | None = None
+) -> Iterator[int]:
+    """As write_png_sequence, yielding how many frames are written so far."""
     _check_replaceable(folder)
     building = folder.with_name(f".{uuid.uuid4().hex[:12]}")
     num_frames = 0
@@ -30,6 +38,7 @@ def write_png_sequence(
         for num_frames, frame_HWC in enumerate(each_frame(frames), start=1):
             content = png_bytes(Image.fromarray(frame_HWC), metadata or {})
             (building / f"frame_{num_frames - 1:05d}.png").write_bytes(content)
+            yield num_frames
         if num_frames == 0:
             raise ValueError("frames: there are none to write")
         _replace_folder(folder, building)

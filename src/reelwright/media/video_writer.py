@@ -1,8 +1,9 @@
 """Frames into an mp4 that plays everywhere, is the same bytes each time, and carries its own recipe."""
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
+from itertools import chain
 from pathlib import Path
 
 import av
@@ -43,6 +44,19 @@ def write_mp4(
     by key. The file appears only when whole: nothing is left if `frames` raises. Width and height are even.
     Raises ValueError for frames or settings that cannot be written, FileError where the disk refuses.
     """
+    for _ in stream_to_mp4(path, frames, fps=fps, crf=crf, metadata=metadata):
+        pass
+
+
+def stream_to_mp4(
+    path: Path,
+    frames: Iterable[Tensor],
+    *,
+    fps: float,
+    crf: int = 17,
+    metadata: Mapping[str, str] | None = None,
+) -> Iterator[int]:
+    """As write_mp4, yielding how many frames are written so far; nothing is left if it is closed before its end."""
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be a number above 0, got {fps}")
     check_texts(metadata or {})
@@ -55,9 +69,9 @@ def write_mp4(
             with av.open(str(temporary), "w", format="mp4", options=_MUXER_OPTIONS) as container:
                 container.metadata.update(metadata or {})
                 encoder = _Encoder(container, first, fps=fps, crf=crf)
-                encoder.write(first)
-                for picture in pictures:
+                for num_frames, picture in enumerate(chain([first], pictures), start=1):
                     encoder.write(picture)
+                    yield num_frames
                 encoder.finish()
         except FFmpegError as error:
             raise cannot_write(path, OSError(error.errno or 0, error.strerror or str(error))) from error

@@ -16,14 +16,15 @@ class Past:
         self.first_frame = first_frame
         self._frames: dict[nn.Module, Tensor] = {}
 
-    def prepend(self, layer: nn.Module, frames_BCFHW: Tensor, count: int) -> Tensor:
-        """Put the `count` frames before this chunk in front of it: the layer's last ones, or copies of frame 0."""
+    def fill(self, layer: nn.Module, frames_BCFHW: Tensor, count: int) -> None:
+        """Write the `count` frames before this chunk into its first places: the layer's last, or its first repeated."""
         before = self._frames.get(layer)
-        if before is None:
-            before = frames_BCFHW[:, :, :1].expand(-1, -1, count, -1, -1)
-        frames = torch.cat([before, frames_BCFHW], dim=2)
-        self._frames[layer] = frames[:, :, -count:].clone()
-        return frames
+        frames_BCFHW[:, :, :count] = frames_BCFHW[:, :, count : count + 1] if before is None else before
+        last = frames_BCFHW[:, :, -count:]
+        if before is None or frames_BCFHW.requires_grad:
+            self._frames[layer] = last.clone()
+        else:
+            before.copy_(last)
 
 
 class CausalConv3d(nn.Conv3d):
@@ -35,6 +36,27 @@ class CausalConv3d(nn.Conv3d):
         self.num_past = kernel_size - 1
 
     def forward(self, frames_BCFHW: Tensor, past: Past) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if self.num_past:
-            frames_BCFHW = past.prepend(self, frames_BCFHW, self.num_past)
+        return self.convolve(F.pad(frames_BCFHW, (0, 0, 0, 0, self.num_past, 0)), past)
+
+    def convolve(self, frames_BCFHW: Tensor, past: Past) -> Tensor:
+        """As forward, for frames that already have room for the past in front; its content is overwritten."""
+        past.fill(self, frames_BCFHW, self.num_past)
         return F.conv3d(frames_BCFHW, self.weight, self.bias, padding=self.padding)
+
+
+def scale_shift_silu(frames_BCFHW: Tensor, scale: Tensor, shift: Tensor, room: int) -> Tensor:
+    """silu(frames * scale + shift), with `room` more frames in front whose content is undefined.
+
+    scale and shift: [B, C, F, R, 1, W] with R rows, each for H / R rows of the frames; F, R and W may be 1.
+    """
+    batch, channels, num_frames, height, width = frames_BCFHW.shape
+    rows = frames_BCFHW.unflatten(3, (scale.shape[3], -1))
+    if torch.is_grad_enabled() and (frames_BCFHW.requires_grad or scale.requires_grad):
+        activated = F.silu(torch.addcmul(shift, rows, scale)).flatten(3, 4)
+        return F.pad(activated, (0, 0, 0, 0, room, 0))
+    # Written in place: fresh memory for every intermediate costs more than the arithmetic.
+    output = frames_BCFHW.new_empty(batch, channels, room + num_frames, height, width)
+    inside = output[:, :, room:]
+    torch.addcmul(shift, rows, scale, out=inside.unflatten(3, (scale.shape[3], -1)))
+    F.silu(inside, inplace=True)
+    return output

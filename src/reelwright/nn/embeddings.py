@@ -22,7 +22,7 @@ def sincos_position_table(
     """Absolute positions of a video grid: a quarter of the width for time, the rest for place.
 
     Tokens are ordered (t, y, x); the spatial part is [x half | y half]; each part is [sin | cos].
-    Positions are divided by their scale first. Returns float32 [T*H*W, width] (specs: CogVideoX 2.2).
+    Positions are divided by their scale first. Returns float32 [T*H*W, width].
     """
     frames, height, width_in_tokens = grid_THW
     time_width, place_width = width // 4, 3 * width // 4 // 2

@@ -1,0 +1,1 @@
+"""Use cases: each is a function `run` that yields events."""

@@ -11,7 +11,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelwright.families.cogvideox.config import AutoencoderConfig
-from reelwright.nn.causal_conv3d import CausalConv3d, Past
+from reelwright.nn.causal_conv3d import CausalConv3d, Past, scale_shift_silu
+from reelwright.nn.norms import group_norm_affine
+
+ROOM = 2
+"""Frames of the past that a convolution of three frames needs in front."""
 
 
 class CogVideoXAutoencoder(nn.Module):
@@ -20,7 +24,7 @@ class CogVideoXAutoencoder(nn.Module):
     def __init__(self, config: AutoencoderConfig) -> None:
         super().__init__()
         self.config = config
-        self.spatial_stride = 2 ** (len(config.block_out_channels) - 1)
+        self.spatial_stride = config.spatial_stride
         self.temporal_stride = config.temporal_compression_ratio
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
@@ -94,14 +98,14 @@ class Encoder(nn.Module):
             for i in range(len(widths))
         )
         self.middle = nn.ModuleList(EncoderResnet(config, widths[-1], widths[-1]) for _ in range(2))
-        self.norm_out = nn.GroupNorm(config.norm_num_groups, widths[-1], config.norm_eps)
+        self.norm_out = ActivatedNorm(config, widths[-1])
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, 3)
 
     def forward(self, pixels_BCFHW: Tensor, past: Past) -> Tensor:
         hidden = self.conv_in(pixels_BCFHW, past)
         for block in (*self.stages, *self.middle):
             hidden = block(hidden, past)
-        return self.conv_out(F.silu(self.norm_out(hidden), inplace=True), past)
+        return self.conv_out.convolve(self.norm_out(hidden), past)
 
 
 class EncoderStage(nn.Module):
@@ -124,16 +128,27 @@ class EncoderStage(nn.Module):
 class EncoderResnet(nn.Module):
     def __init__(self, config: AutoencoderConfig, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm1 = nn.GroupNorm(config.norm_num_groups, inputs, config.norm_eps)
+        self.norm1 = ActivatedNorm(config, inputs)
         self.conv1 = CausalConv3d(inputs, outputs, 3)
-        self.norm2 = nn.GroupNorm(config.norm_num_groups, outputs, config.norm_eps)
+        self.norm2 = ActivatedNorm(config, outputs)
         self.conv2 = CausalConv3d(outputs, outputs, 3)
         self.shortcut = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
-        residual = self.conv1(F.silu(self.norm1(hidden), inplace=True), past)
-        residual = self.conv2(F.silu(self.norm2(residual), inplace=True), past)
+        residual = self.conv1.convolve(self.norm1(hidden), past)
+        residual = self.conv2.convolve(self.norm2(residual), past)
         return residual.add_(self.shortcut(hidden))
+
+
+class ActivatedNorm(nn.GroupNorm):
+    """Group norm and SiLU, leaving room in front for the past of the convolution that follows."""
+
+    def __init__(self, config: AutoencoderConfig, channels: int) -> None:
+        super().__init__(config.norm_num_groups, channels, config.norm_eps)
+
+    def forward(self, input: Tensor) -> Tensor:
+        scale, shift = group_norm_affine(input, self)
+        return scale_shift_silu(input, scale.unsqueeze(4), shift.unsqueeze(4), ROOM)
 
 
 class Downsample(nn.Module):
@@ -170,7 +185,7 @@ class Decoder(nn.Module):
             )
             for i in range(len(widths))
         )
-        self.norm_out = LatentNorm(config, widths[-1])
+        self.norm_out = ActivatedLatentNorm(config, widths[-1])
         self.conv_out = CausalConv3d(widths[-1], config.out_channels, 3)
 
     def forward(self, latents_BCTHW: Tensor, past: Past) -> Tensor:
@@ -179,7 +194,7 @@ class Decoder(nn.Module):
             hidden = resnet(hidden, latents_BCTHW, past)
         for stage in self.stages:
             hidden = stage(hidden, latents_BCTHW, past)
-        return self.conv_out(F.silu(self.norm_out(hidden, latents_BCTHW, past), inplace=True), past)
+        return self.conv_out.convolve(self.norm_out(hidden, latents_BCTHW, past), past)
 
 
 class DecoderStage(nn.Module):
@@ -202,20 +217,23 @@ class DecoderStage(nn.Module):
 class DecoderResnet(nn.Module):
     def __init__(self, config: AutoencoderConfig, inputs: int, outputs: int) -> None:
         super().__init__()
-        self.norm1 = LatentNorm(config, inputs)
+        self.norm1 = ActivatedLatentNorm(config, inputs)
         self.conv1 = CausalConv3d(inputs, outputs, 3)
-        self.norm2 = LatentNorm(config, outputs)
+        self.norm2 = ActivatedLatentNorm(config, outputs)
         self.conv2 = CausalConv3d(outputs, outputs, 3)
         self.shortcut = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, hidden: Tensor, latents_BCTHW: Tensor, past: Past) -> Tensor:
-        residual = self.conv1(F.silu(self.norm1(hidden, latents_BCTHW, past), inplace=True), past)
-        residual = self.conv2(F.silu(self.norm2(residual, latents_BCTHW, past), inplace=True), past)
+        residual = self.conv1.convolve(self.norm1(hidden, latents_BCTHW, past), past)
+        residual = self.conv2.convolve(self.norm2(residual, latents_BCTHW, past), past)
         return residual.add_(self.shortcut(hidden))
 
 
-class LatentNorm(nn.Module):
-    """Group norm, scaled and shifted by the latents the decoder started from (MoVQ's spatial norm, over time too)."""
+class ActivatedLatentNorm(nn.Module):
+    """Group norm, scaled and shifted by the latents the decoder started from (MoVQ's spatial norm), then SiLU.
+
+    Like ActivatedNorm, it leaves room in front for the past of the convolution that follows.
+    """
 
     def __init__(self, config: AutoencoderConfig, channels: int) -> None:
         super().__init__()
@@ -224,12 +242,15 @@ class LatentNorm(nn.Module):
         self.shift = nn.Conv3d(config.latent_channels, channels, 1)
 
     def forward(self, hidden: Tensor, latents_BCTHW: Tensor, past: Past) -> Tensor:
-        frames, height, width = hidden.shape[2:]
-        # A 1x1x1 convolution and nearest upsampling commute: convolve at latent size, 256 times less work.
-        scale = _stretch(self.scale(latents_BCTHW), frames, width, past)
-        shift = _stretch(self.shift(latents_BCTHW), frames, width, past)
-        normed = self.norm(hidden).unflatten(3, (latents_BCTHW.shape[3], -1))
-        return torch.addcmul(shift, normed, scale).view(hidden.shape)
+        norm_scale, norm_shift = group_norm_affine(hidden, self.norm)
+        # A 1x1x1 convolution and nearest upsampling commute: convolve at latent size, up to 256 times less work.
+        latent_scale = self.scale(latents_BCTHW)
+        scale = latent_scale * norm_scale
+        shift = torch.addcmul(self.shift(latents_BCTHW), latent_scale, norm_shift)
+        frames, _, width = hidden.shape[2:]
+        return scale_shift_silu(
+            hidden, _stretch(scale, frames, width, past), _stretch(shift, frames, width, past), ROOM
+        )
 
 
 def _stretch(latents_BCTHW: Tensor, frames: int, width: int, past: Past) -> Tensor:

@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from reelwright.families.cogvideox.config import Compatibility, TransformerConfig
+from reelwright.families.cogvideox.config import TransformerConfig
 from reelwright.nn.embeddings import sincos_position_table
 from reelwright.nn.rope import rotary_table
 
@@ -102,3 +102,8 @@ def _spread(start: int, stop: int, count: int, rope_grid: str) -> Tensor:
         # Ends where start = 0 would end, so a box away from the edge gets too small a step.
         return torch.linspace(start, stop * (count - 1) / count, count)
     return start + (stop - start) * torch.arange(count) / count
+
+
+def pad_front(latents_BCTHW: Tensor, count: int) -> Tensor:
+    """Repeat the first frame `count` times in front; those frames are dropped after sampling."""
+    return torch.cat([latents_BCTHW[:, :, :1].expand(-1, -1, count, -1, -1), latents_BCTHW], dim=2)

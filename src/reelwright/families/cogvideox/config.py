@@ -118,6 +118,11 @@ class AutoencoderConfig(_FromJson):
     sample_width: int = 720
 
     @property
+    def spatial_stride(self) -> int:
+        """Pixels to a latent cell, in height and in width."""
+        return 2 ** (len(self.block_out_channels) - 1)
+
+    @property
     def num_temporal_stages(self) -> int:
         return self.temporal_compression_ratio.bit_length() - 1
 

@@ -1,0 +1,47 @@
+"""Which device and number format to compute with, and how much memory was used."""
+
+import resource
+import sys
+from typing import Literal
+
+import torch
+
+from reelwright.core.errors import ConfigError
+
+
+def choose_device(name: str) -> torch.device:
+    """auto is the first GPU, else the processor. Raises ConfigError for a device that is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise ConfigError(f"execution.device: {name!r} is no device. Use auto, cpu, cuda, cuda:1 or mps.") from error
+    available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
+    if (device.index or 0) >= available.get(device.type, 0):
+        there = [kind for kind, count in available.items() if count]
+        raise ConfigError(f"execution.device: {name} is not on this machine. Available: {', '.join(there)}.")
+    return device
+
+
+def choose_dtype(
+    name: str, device: torch.device, released: Literal["float32", "bfloat16", "float16"]
+) -> torch.dtype:
+    """auto is the released format on a GPU that computes in it, and float32 on a processor, which is far faster."""
+    if name != "auto":
+        return getattr(torch, name)
+    if device.type == "cpu":
+        return torch.float32
+    if released == "bfloat16" and device.type == "cuda" and not torch.cuda.is_bf16_supported():
+        return torch.float16
+    return getattr(torch, released)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Most bytes in use so far: of the device, or of this process if the device is the processor."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

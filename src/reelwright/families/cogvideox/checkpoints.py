@@ -1,0 +1,270 @@
+"""Where the parts of a checkpoint are and what they are; and the parts themselves, loaded."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import Enum
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from reelwright.checkpoint.fingerprint import fingerprint
+from reelwright.checkpoint.hub import find_model
+from reelwright.checkpoint.loading import detect_layout, expected_shapes, load_weights
+from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.checkpoint.weight_files import find_weight_files
+from reelwright.core.errors import CheckpointError, ConfigError, suggestion
+from reelwright.core.paths import cannot_read
+from reelwright.encoders.t5 import T5Text
+from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
+from reelwright.families.cogvideox.config import (
+    TRANSFORMERS,
+    VARIANTS,
+    AutoencoderConfig,
+    CogVideoXGenerate,
+    SchedulerConfig,
+    TransformerConfig,
+)
+from reelwright.families.cogvideox.key_maps import (
+    AUTOENCODER_LAYOUTS,
+    TRANSFORMER_LAYOUTS,
+    describe_transformer,
+)
+from reelwright.families.cogvideox.transformer import CogVideoXTransformer
+from reelwright.protocols.variant import Variant
+
+_HUB_PATTERNS = (
+    "model_index.json",
+    "transformer/*",
+    "vae/*",
+    "text_encoder/*",
+    "tokenizer/*",
+    "scheduler/*",
+)
+
+
+class Layout(Enum):
+    """What a denoiser reads beside noise and text."""
+
+    TEXT = "text"
+    IMAGE = "image"
+    CONTROL = "control"
+    INPAINT = "inpaint"
+
+
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXModel:
+    """A checkpoint that was found and checked, with no weights loaded."""
+
+    name: str
+    transformer_path: Path
+    transformer: TransformerConfig
+    autoencoder_path: Path
+    autoencoder: AutoencoderConfig
+    scheduler: SchedulerConfig
+    default_sampler: Literal["ddim", "dpm"]
+    text: T5Text
+    layout: Layout
+    released_dtype: Literal["float32", "bfloat16", "float16"]
+    fingerprints: Mapping[str, str]
+    notices: tuple[str, ...] = ()
+
+    @property
+    def fps(self) -> float:
+        return 16.0 if self.transformer.is_second_generation else 8.0
+
+    @property
+    def frame_step(self) -> int:
+        """Legal lengths are one frame more than a multiple of this (specs: CogVideoX 5.5)."""
+        return 16 if self.transformer.is_second_generation else 8
+
+    @property
+    def longest(self) -> int:
+        return 161 if self.transformer.is_second_generation else self.transformer.sample_frames
+
+
+def locate(config: CogVideoXGenerate) -> CogVideoXModel:
+    """Find every part that the configuration names and check that its tensors fit.
+
+    Raises CheckpointError, which says which file or tensor is wrong and what to do.
+    """
+    variant = next((v for v in VARIANTS if v.name == config.model), None)
+    root = _find_root(config, variant)
+    transformer_path = config.dit or root / "transformer"
+    autoencoder_path = config.vae or root / "vae"
+    transformer = _transformer_config(transformer_path, config)
+    scheduler, sampler = _scheduler(root, transformer if config.dit else None)
+    autoencoder = _autoencoder_config(autoencoder_path, transformer)
+    text = T5Text(config.text_encoder or root / "text_encoder", config.tokenizer or root / "tokenizer")
+    _check_parts(transformer_path, transformer, autoencoder_path, autoencoder, text)
+    weights = {"transformer": transformer_path, "vae": autoencoder_path, "text_encoder": text.encoder_path}
+    fingerprints = {part: fingerprint(find_weight_files(path)) for part, path in weights.items()}
+    fingerprints["tokenizer"] = fingerprint(sorted(file for file in text.tokenizer_path.iterdir() if file.is_file()))
+    return CogVideoXModel(
+        name=config.model,
+        transformer_path=transformer_path,
+        transformer=transformer,
+        autoencoder_path=autoencoder_path,
+        autoencoder=autoencoder,
+        scheduler=scheduler,
+        default_sampler=sampler,
+        text=text,
+        layout=_layout(transformer, config),
+        released_dtype=variant.dtype if variant else _guess_dtype(transformer),
+        fingerprints=fingerprints,
+        notices=_notices(root, config),
+    )
+
+
+def load_transformer(model: CogVideoXModel, device: torch.device, dtype: torch.dtype) -> CogVideoXTransformer:
+    with torch.device("meta"):
+        transformer = CogVideoXTransformer(model.transformer)
+    with open_tensors(model.transformer_path) as source:
+        layout = detect_layout(source, TRANSFORMER_LAYOUTS, expected_shapes(transformer))
+        load_weights(transformer, source, layout, dtype=dtype, device=device)
+    return transformer.requires_grad_(False).eval()
+
+
+def load_autoencoder(model: CogVideoXModel, device: torch.device, dtype: torch.dtype) -> CogVideoXAutoencoder:
+    with torch.device("meta"):
+        autoencoder = CogVideoXAutoencoder(model.autoencoder)
+    with open_tensors(model.autoencoder_path) as source:
+        layout = detect_layout(source, AUTOENCODER_LAYOUTS, expected_shapes(autoencoder))
+        load_weights(autoencoder, source, layout, dtype=dtype, device=device)
+    return autoencoder.requires_grad_(False).eval()
+
+
+def _find_root(config: CogVideoXGenerate, variant: Variant | None) -> Path:
+    if variant is not None and variant.embedded:
+        return Path(__file__).parents[2] / "assets" / variant.embedded
+    names = [known.name for known in VARIANTS]
+    if variant is None and "/" not in config.model and not Path(config.model).exists():
+        raise ConfigError(
+            f"model: {config.model!r} is no model, folder or hub id. {suggestion(config.model, names)} "
+            f"Models: {', '.join(names)}."
+        )
+    return find_model(
+        config.model,
+        repositories=variant.repositories if variant else (config.model,),
+        patterns=_HUB_PATTERNS,
+        offline=config.offline,
+    )
+
+
+def _transformer_config(path: Path, config: CogVideoXGenerate) -> TransformerConfig:
+    described = path / "config.json"
+    if described.is_file():
+        transformer = TransformerConfig.from_json(_read_json(described), str(described))
+    else:
+        with open_tensors(path) as source:
+            facts = describe_transformer(source.shapes(), str(path))
+        transformer = TransformerConfig(**facts, **_clip_size(facts))
+    return replace(transformer, norm_eps=1e-6) if config.compatibility.norm_eps == "sat" else transformer
+
+
+def _clip_size(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """The clip that a single file was made for, which its tensors do not tell: that of its generation."""
+    second = "1.5-5b-i2v" if facts["ofs_embed_dim"] else "1.5-5b"
+    released = TRANSFORMERS[second if facts["patch_size_t"] else "5b"]
+    keys = ("sample_height", "sample_width", "sample_frames")
+    return {key: getattr(released, key) for key in keys}
+
+
+def _is_small(transformer: TransformerConfig) -> bool:
+    """2B: its schedule, its latent scale and its number format differ from all others."""
+    return transformer.num_attention_heads == TRANSFORMERS["2b"].num_attention_heads
+
+
+def _guess_dtype(transformer: TransformerConfig) -> Literal["bfloat16", "float16"]:
+    return "float16" if _is_small(transformer) else "bfloat16"
+
+
+def _scheduler(
+    root: Path, single_file: TransformerConfig | None
+) -> tuple[SchedulerConfig, Literal["ddim", "dpm"]]:
+    """The schedule of the folder; a transformer that was given alone brings the one it was released with."""
+    if single_file is not None:
+        small = _is_small(single_file)
+        return SchedulerConfig(snr_shift_scale=3.0 if small else 1.0), "ddim" if small else "dpm"
+    path = root / "scheduler" / "scheduler_config.json"
+    data = _read_json(path)
+    sampler = "dpm" if "DPM" in str(data.get("_class_name", "")) else "ddim"
+    return SchedulerConfig.from_json(data, str(path)), sampler
+
+
+def _autoencoder_config(path: Path, transformer: TransformerConfig) -> AutoencoderConfig:
+    described = path / "config.json"
+    if described.is_file():
+        return AutoencoderConfig.from_json(_read_json(described), str(described))
+    # A single file is the released network; only the scale of its latents depends on the denoiser.
+    return AutoencoderConfig(scaling_factor=1.15258426 if _is_small(transformer) else 0.7)
+
+
+def _check_parts(
+    transformer_path: Path,
+    transformer: TransformerConfig,
+    autoencoder_path: Path,
+    autoencoder: AutoencoderConfig,
+    text: T5Text,
+) -> None:
+    with torch.device("meta"):
+        parts = (
+            (transformer_path, CogVideoXTransformer(transformer), TRANSFORMER_LAYOUTS),
+            (autoencoder_path, CogVideoXAutoencoder(autoencoder), AUTOENCODER_LAYOUTS),
+        )
+    for path, network, layouts in parts:
+        with open_tensors(path) as source:
+            detect_layout(source, layouts, expected_shapes(network))
+    text.check()
+    if text.width != transformer.text_embed_dim:
+        raise CheckpointError(
+            f"{text.encoder_path}: gives {text.width} features per token; {transformer_path} reads "
+            f"{transformer.text_embed_dim}. Give the text encoder of this model with --text-encoder and --tokenizer."
+        )
+    if autoencoder.latent_channels != transformer.out_channels:
+        raise CheckpointError(
+            f"{autoencoder_path}: makes {autoencoder.latent_channels} latent channels; {transformer_path} reads "
+            f"{transformer.out_channels}. Give the autoencoder of this model with --vae."
+        )
+
+
+def _layout(transformer: TransformerConfig, config: CogVideoXGenerate) -> Layout:
+    """32 channels are an image or a control clip: only image models have a learned table or an ofs embedding."""
+    channels = transformer.condition_channels
+    if channels == 0:
+        return Layout.TEXT
+    if channels == transformer.out_channels + 1:
+        return Layout.INPAINT
+    if channels != transformer.out_channels:
+        raise CheckpointError(
+            f"{config.model}: the transformer reads {transformer.in_channels} channels, which is no known layout. "
+            "Known are 16 (text), 32 (image or control) and 33 (inpainting)."
+        )
+    known_image_model = transformer.use_learned_positional_embeddings or transformer.is_second_generation
+    wants_image = config.image is not None and config.control_video is None
+    return Layout.IMAGE if known_image_model or wants_image else Layout.CONTROL
+
+
+def _notices(root: Path, config: CogVideoXGenerate) -> tuple[str, ...]:
+    ours = root / "reelwright.json"
+    if ours.is_file() and _read_json(ours).get("weights") == "random":
+        return (f"{config.model}: its weights are random, not trained: clips show colored noise.",)
+    return ()
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: is missing. A model folder in the diffusers layout has transformer, vae, text_encoder, "
+            "tokenizer and scheduler folders; fetch it again, or name single files with --dit, --vae, --text-encoder."
+        ) from None
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is damaged ({error}). Fetch it again.") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: is no table of settings. Fetch it again.")
+    return data

@@ -1,0 +1,68 @@
+"""Latents of images and clips that a denoiser reads beside its noise."""
+
+import torch
+from torch import Tensor
+
+from reelwright.families.cogvideox.checkpoints import Layout
+from reelwright.families.cogvideox.conditions import pad_front
+from reelwright.families.cogvideox.latent_space import LatentSpace
+from reelwright.families.cogvideox.requests import CogVideoXRequest
+
+
+def image_conditions(
+    layout: Layout, request: CogVideoXRequest, space: LatentSpace, generator: torch.Generator, num_frames: int
+) -> Tensor | None:
+    """The channels after the noise, [1, C, num_frames, H, W] (specs: CogVideoX 5.2, 5.4); None for text models.
+
+    num_frames counts latent frames with those put in front. Image posteriors are sampled from the generator.
+    """
+    if layout is Layout.TEXT:
+        return None
+    build = {Layout.IMAGE: _first_frame, Layout.CONTROL: _control_clip, Layout.INPAINT: _masked_clip}[layout]
+    channels = build(request, space, generator)
+    return pad_front(channels, num_frames - channels.shape[2])
+
+
+def _num_latent_frames(request: CogVideoXRequest, space: LatentSpace) -> int:
+    return (request.config.num_frames - 1) // space.autoencoder.temporal_stride + 1
+
+
+def _first_frame(request: CogVideoXRequest, space: LatentSpace, generator: torch.Generator) -> Tensor:
+    """The image's latent in frame 0, another's in the last, zeros between."""
+    scale = {"raw": 1.0, "scaled": space.scale, "inverse": 1.0 / space.scale}[request.config.image_latent_scale]
+
+    def encode(image_CHW: Tensor) -> Tensor:
+        return space.encode(image_CHW[None, :, None]).sample(generator) * scale
+
+    assert request.first_image_CHW is not None
+    first = encode(request.first_image_CHW)
+    frames = first.new_zeros(1, first.shape[1], _num_latent_frames(request, space), *first.shape[3:])
+    frames[:, :, :1] = first
+    if request.last_image_CHW is not None:
+        frames[:, :, -1:] = encode(request.last_image_CHW)
+    return frames
+
+
+def _control_clip(request: CogVideoXRequest, space: LatentSpace, _: torch.Generator) -> Tensor:
+    assert request.clip_BCFHW is not None
+    return space.encode(request.clip_BCFHW).mean * space.scale
+
+
+def _masked_clip(request: CogVideoXRequest, space: LatentSpace, _: torch.Generator) -> Tensor:
+    """A mask of what is known, then the clip with all else black; without an image both are zero.
+
+    A known last frame is in the clip but not in the mask: the released mask is sampled between its frames.
+    """
+    config = request.config
+    frames, stride = _num_latent_frames(request, space), space.autoencoder.spatial_stride
+    height, width = config.height // stride, config.width // stride
+    if request.first_image_CHW is None:
+        return torch.zeros(1, 1 + space.autoencoder.config.latent_channels, frames, height, width)
+    clip = torch.full((1, 3, config.num_frames, config.height, config.width), -1.0)
+    clip[0, :, 0] = request.first_image_CHW
+    if request.last_image_CHW is not None:
+        clip[0, :, -1] = request.last_image_CHW
+    known = space.encode(clip).mean * space.scale
+    mask = known.new_zeros(1, 1, frames, height, width)
+    mask[:, :, 0] = space.scale
+    return torch.cat([mask, known], dim=1)

@@ -1,0 +1,66 @@
+"""The autoencoder as generation sees it: pixels to latents and back, in chunks of frames and in tiles."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from reelwright.execution.tiling import Tiling, run_tiled
+from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder, Posterior, chunk_lengths
+from reelwright.families.cogvideox.config import AutoencoderConfig
+from reelwright.media.image_ops import to_uint8
+
+_PIXEL_CHUNK, _LATENT_CHUNK = 8, 2
+"""Frames that the released autoencoder takes at a time; its norms depend on it."""
+
+
+def released_tiling(config: AutoencoderConfig) -> Tiling:
+    """Tiles of half the training size, overlapping by a sixth of their height and a fifth of their width."""
+    stride = config.spatial_stride
+    height, width = config.sample_height // 2 // stride, config.sample_width // 2 // stride
+    return Tiling(height=height, width=width, overlap_height=height // 6, overlap_width=width // 5)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LatentSpace:
+    autoencoder: CogVideoXAutoencoder
+    tiling: Tiling | None = None
+    whole_clip: bool = False
+    """Show the norms the whole clip rather than chunks of it (SAT)."""
+
+    @property
+    def scale(self) -> float:
+        return self.autoencoder.config.scaling_factor
+
+    @torch.no_grad()
+    def encode(self, pixels_BCFHW: Tensor) -> Posterior:
+        """The posterior of a clip of 4k+1 frames in [-1, 1], not scaled."""
+        weight = next(self.autoencoder.parameters())
+        pixels = pixels_BCFHW.to(weight.device, weight.dtype)
+        chunks = pixels.split(chunk_lengths(pixels.shape[2], 0 if self.whole_clip else _PIXEL_CHUNK), dim=2)
+        stride = self.autoencoder.spatial_stride
+        if self.tiling is None or not self._exceeds_tile(pixels, stride):
+            moments = self.autoencoder.encode_stream(chunks)
+        else:
+            run = self.autoencoder.encode_stream
+            moments = run_tiled(run, chunks, self.tiling, input_cell=stride, output_cell=1)
+        return Posterior(torch.cat(list(moments), dim=2))
+
+    @torch.no_grad()
+    def decode(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:
+        """Yield chunks of frames, uint8 chunk_FHWC, of one clip of scaled latents."""
+        weight = next(self.autoencoder.parameters())
+        latents = (latents_BCTHW / self.scale).to(weight.device, weight.dtype)
+        chunks = latents.split(chunk_lengths(latents.shape[2], 0 if self.whole_clip else _LATENT_CHUNK), dim=2)
+        if self.tiling is None or not self._exceeds_tile(latents, 1):
+            pixels = self.autoencoder.decode_stream(chunks)
+        else:
+            run, stride = self.autoencoder.decode_stream, self.autoencoder.spatial_stride
+            pixels = run_tiled(run, chunks, self.tiling, input_cell=1, output_cell=stride)
+        for chunk in pixels:
+            yield to_uint8(chunk)
+
+    def _exceeds_tile(self, frames: Tensor, cell: int) -> bool:
+        assert self.tiling is not None
+        return frames.shape[3] > self.tiling.height * cell or frames.shape[4] > self.tiling.width * cell

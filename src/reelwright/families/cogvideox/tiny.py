@@ -1,0 +1,155 @@
+"""Write small models in the released folder layout: the embedded `tiny`, and others for tests.
+
+    python -m reelwright.families.cogvideox.tiny FOLDER
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from io import BytesIO
+from itertools import product
+from pathlib import Path
+
+import sentencepiece
+import torch
+from transformers import T5Config, T5EncoderModel
+
+from reelwright.checkpoint.safetensors_io import save_sharded
+from reelwright.core.paths import write_text_atomic
+from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
+from reelwright.families.cogvideox.config import AutoencoderConfig, SchedulerConfig, TransformerConfig
+from reelwright.families.cogvideox.key_maps import DIFFUSERS_AUTOENCODER, DIFFUSERS_TRANSFORMER
+from reelwright.families.cogvideox.transformer import CogVideoXTransformer
+
+TINY_TRANSFORMER = TransformerConfig(
+    num_layers=2,
+    num_attention_heads=2,
+    time_embed_dim=64,
+    text_embed_dim=64,
+    max_text_seq_length=64,
+    sample_height=16,
+    sample_width=16,
+    sample_frames=17,
+    use_rotary_positional_embeddings=True,
+)
+TINY_AUTOENCODER = AutoencoderConfig(
+    block_out_channels=(16, 16, 32, 32),
+    layers_per_block=1,
+    norm_num_groups=8,
+    scaling_factor=0.7,
+    sample_height=128,
+    sample_width=128,
+)
+_VOCABULARY = 600
+_WORDS = {
+    "color": "red green blue yellow orange purple white black gray pink brown cyan".split(),
+    "shape": "ball square triangle star ring cross fox car boat bird tree house".split(),
+    "motion": (
+        "moves left|moves right|rises|falls|bounces|spins|grows|shrinks|rolls over the floor|stands still"
+    ).split("|"),
+    "place": "on grass|on a dark floor|in the snow|in a blue sky|on sand|in front of a wall|at night".split("|"),
+}
+
+
+def write_model(
+    folder: Path,
+    *,
+    transformer: TransformerConfig = TINY_TRANSFORMER,
+    autoencoder: AutoencoderConfig = TINY_AUTOENCODER,
+    scheduler: SchedulerConfig | None = None,
+    dtype: torch.dtype = torch.float16,
+    seed: int = 0,
+) -> None:
+    """Write all parts of a model with random weights. The same arguments give the same bytes."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        denoiser = CogVideoXTransformer(transformer).to(dtype)
+        pixels = CogVideoXAutoencoder(autoencoder).to(dtype)
+        text_encoder = _text_encoder(transformer.text_embed_dim)
+    save_sharded(folder / "transformer", DIFFUSERS_TRANSFORMER.to_file(denoiser.state_dict()))
+    save_sharded(folder / "vae", DIFFUSERS_AUTOENCODER.to_file(pixels.state_dict()))
+    text_weights = text_encoder.state_dict()
+    weights = {name: text_weights[name].to(dtype) for name in text_weights if "embed_tokens" not in name}
+    save_sharded(folder / "text_encoder", weights, stem="model")
+    _write_json(folder / "transformer" / "config.json", _described("CogVideoXTransformer3DModel", transformer))
+    _write_json(folder / "vae" / "config.json", _described_autoencoder(autoencoder))
+    _write_json(folder / "text_encoder" / "config.json", text_encoder.config.to_diff_dict())
+    schedule = _described("CogVideoXDPMScheduler", scheduler or SchedulerConfig())
+    _write_json(folder / "scheduler" / "scheduler_config.json", schedule)
+    _write_tokenizer(folder / "tokenizer", transformer.max_text_seq_length)
+    _write_json(folder / "model_index.json", _INDEX)
+    _write_json(folder / "reelwright.json", {"weights": "random"})
+
+
+_INDEX = {
+    "_class_name": "CogVideoXPipeline",
+    "scheduler": ["diffusers", "CogVideoXDPMScheduler"],
+    "text_encoder": ["transformers", "T5EncoderModel"],
+    "tokenizer": ["transformers", "T5Tokenizer"],
+    "transformer": ["diffusers", "CogVideoXTransformer3DModel"],
+    "vae": ["diffusers", "AutoencoderKLCogVideoX"],
+}
+
+
+def _described(class_name: str, config: TransformerConfig | SchedulerConfig | AutoencoderConfig) -> dict[str, object]:
+    return {"_class_name": class_name, **config.FIXED, **asdict(config)}
+
+
+def _described_autoencoder(config: AutoencoderConfig) -> dict[str, object]:
+    num_stages = len(config.block_out_channels)
+    blocks = {f"{side}_block_types": [f"CogVideoX{side.title()}Block3D"] * num_stages for side in ("down", "up")}
+    return {**_described("AutoencoderKLCogVideoX", config), **blocks}
+
+
+def _text_encoder(width: int) -> T5EncoderModel:
+    return T5EncoderModel(
+        T5Config(
+            vocab_size=_VOCABULARY + 8,
+            d_model=width,
+            d_kv=16,
+            d_ff=2 * width,
+            num_layers=2,
+            num_heads=4,
+            feed_forward_proj="gated-gelu",
+            dropout_rate=0.0,
+        )
+    )
+
+
+def _write_tokenizer(folder: Path, max_tokens: int) -> None:
+    """A sentencepiece model of captions; whatever it does not know it spells in bytes."""
+    model = BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=_captions(),
+        model_writer=model,
+        vocab_size=_VOCABULARY,
+        hard_vocab_limit=False,
+        byte_fallback=True,
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        pad_piece="<pad>",
+        eos_piece="</s>",
+        unk_piece="<unk>",
+        num_threads=1,
+        minloglevel=2,
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "spiece.model").write_bytes(model.getvalue())
+    settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "model_max_length": max_tokens}
+    _write_json(folder / "tokenizer_config.json", settings)
+
+
+def _captions() -> Iterator[str]:
+    for color, shape, motion, place in product(*_WORDS.values()):
+        yield f"a {color} {shape} {motion} {place}"
+
+
+def _write_json(path: Path, content: object) -> None:
+    write_text_atomic(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+
+
+if __name__ == "__main__":
+    write_model(Path(sys.argv[1]))

@@ -1,0 +1,1 @@
+"""The clips of a run: which ones, and where their files go."""

@@ -1,0 +1,105 @@
+"""The files of one clip: latents first, then what people look at, each with the record of how it was made."""
+
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reelwright.checkpoint.safetensors_io import open_tensors, read_safetensors_metadata, save_safetensors
+from reelwright.core.errors import FileError
+from reelwright.core.events import Event, FileSaved, StageStarted, StepDone
+from reelwright.core.provenance import METADATA_KEY
+from reelwright.media.contact_sheet import ContactSheet
+from reelwright.media.image_ops import write_png
+from reelwright.media.png_sequence import stream_to_png_sequence
+from reelwright.media.video_writer import stream_to_mp4
+from reelwright.protocols.configs import GenerateConfig
+from reelwright.protocols.family import Segment
+
+_LATENTS = "latents"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipFiles:
+    """Where a clip's files go."""
+
+    folder: Path
+    stem: str
+
+    @property
+    def latent(self) -> Path:
+        return self.folder / f"{self.stem}.latent.safetensors"
+
+    @property
+    def flawed_latent(self) -> Path:
+        return self.folder / f"{self.stem}.flawed.safetensors"
+
+    @property
+    def contact_sheet(self) -> Path:
+        return self.folder / f"{self.stem}.sheet.png"
+
+    def wanted(self, config: GenerateConfig) -> dict[str, Path]:
+        """What a configuration asks for, by kind."""
+        files = {"latent": self.latent}
+        if config.format == "mp4":
+            files["video"] = self.folder / f"{self.stem}.mp4"
+        if config.format == "png":
+            files["frames"] = self.folder / self.stem
+        if config.format != "latent" and config.contact_sheet:
+            files["contact_sheet"] = self.contact_sheet
+        return files
+
+
+def save_latents(path: Path, latents_BCTHW: Tensor, metadata: Mapping[str, str]) -> None:
+    save_safetensors(path, {_LATENTS: latents_BCTHW}, metadata)
+
+
+def read_latents(path: Path) -> Tensor:
+    """The latents of one clip, float32 [1, C, T, H, W]. Raises FileError for any other file."""
+    with open_tensors(path) as source:
+        if _LATENTS not in source.names() or len(source.shape(_LATENTS)) != 5:
+            raise FileError(
+                f"{path}: holds no tensor `{_LATENTS}` of five dimensions. Give a .latent.safetensors file of a run."
+            )
+        latents = source.read(_LATENTS).float()
+    if not torch.isfinite(latents).all():
+        raise FileError(f"{path}: its latents hold NaN or infinity. Generate the clip again.")
+    return latents
+
+
+def has_latents(path: Path, metadata: Mapping[str, str]) -> bool:
+    """Whether the very latents that `metadata` describes are on disk already."""
+    return bool(metadata) and path.is_file() and read_safetensors_metadata(path).get(METADATA_KEY) == metadata[METADATA_KEY]
+
+
+def write_frames(
+    files: ClipFiles, config: GenerateConfig, segment: Segment, metadata: Mapping[str, str]
+) -> Iterator[Event]:
+    """Decode a segment straight into the files that the configuration asks for."""
+    wanted = files.wanted(config)
+    sheet = ContactSheet(segment.num_frames, fps=segment.fps)
+    frames = _shown_to(sheet, segment.decode())
+    if config.format == "mp4":
+        kind, written = "video", stream_to_mp4(
+            wanted["video"], frames, fps=segment.fps, crf=config.crf, metadata=metadata
+        )
+    else:
+        kind, written = "frames", stream_to_png_sequence(wanted["frames"], frames, metadata)
+    yield StageStarted("decode", segment.num_frames)
+    before = time.perf_counter()
+    for num_frames in written:
+        seconds, before = time.perf_counter() - before, time.perf_counter()
+        yield StepDone("decode", num_frames, segment.num_frames, seconds)
+    yield FileSaved(kind, str(wanted[kind]))
+    if "contact_sheet" in wanted:
+        write_png(wanted["contact_sheet"], sheet.image(), metadata)
+        yield FileSaved("contact_sheet", str(wanted["contact_sheet"]))
+
+
+def _shown_to(sheet: ContactSheet, chunks: Iterator[Tensor]) -> Iterator[Tensor]:
+    for chunk in chunks:
+        sheet.add(chunk)
+        yield chunk
