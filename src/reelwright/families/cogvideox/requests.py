@@ -205,7 +205,7 @@ def _choose_sampling(review: _Review, model: CogVideoXModel) -> None:
         review.set(sampler=model.default_sampler)
     if config.timestep_spacing == "auto":
         review.set(timestep_spacing=model.scheduler.timestep_spacing)
-    if config.image_latent_scale == "auto":
+    if config.image_latent_scale == "auto" and model.layout is Layout.IMAGE:
         review.set(image_latent_scale="raw" if model.transformer.is_second_generation else "scaled")
     if config.negative == "zero" and config.negative_prompt:
         review.refuse("negative_prompt: is not read with --negative zero. Drop one of them.")
