@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reelwright import families
-from reelwright.cli import generate, replay
+from reelwright.cli import generate, replay, resume
 from reelwright.cli.main import COMMANDS
 from reelwright.core.config import read_recipe
 
@@ -54,7 +54,7 @@ def test_what_answers_in_a_blink_imports_nothing_heavy():
 
 
 def test_the_list_of_commands_needs_no_third_party_package():
-    slow = {"pydantic", "rich", "filelock", "tomli_w", "importlib.metadata"}
+    slow = {"tyro", "pydantic", "rich", "filelock", "tomli_w", "importlib.metadata"}
     call = "from reelwright.cli.main import main; code = main(['--help'])"
     result = python(
         f"import sys; {call}; print(*({slow} & set(sys.modules)), file=sys.stderr); sys.exit(code)"
@@ -171,7 +171,7 @@ def test_the_commands_of_the_documents_run(tmp_path: Path):
 
 def test_the_commands_that_need_weights_are_well_formed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
-    parsers = {"generate": generate.parse, "replay": replay.parse}
+    parsers = {"generate": generate.parse, "replay": replay.parse, "resume": resume.parse}
     needy = [block for document in documents() for block in blocks(document) if block.needs_weights]
     for command in (line for block in needy for line in block.commands):
         _, word, *arguments = shlex.split(command, comments=True)

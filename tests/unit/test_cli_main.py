@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,18 +14,35 @@ from typing import Any
 import pytest
 
 from reelwright import __version__, families, workflows
-from reelwright.cli import generate, replay
+from reelwright.cli import generate
 from reelwright.cli.main import COMMANDS, main
+from reelwright.core.config import field_docs
 from reelwright.core.errors import ConfigError
 from reelwright.core.events import Event, Finished, Notice, StageStarted, StepDone
-from reelwright.protocols.configs import GenerateConfig
+from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
 
 FAMILY = families.names()[0]
 Calls = list[dict[str, Any]]
+Run = Callable[..., Iterator[Event]]
+Install = Callable[[str, Run], None]
 
 
 @pytest.fixture
-def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
+def install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Install:
+    """Put a function in the place of a workflow."""
+
+    def install_stand_in(name: str, run: Run) -> None:
+        (tmp_path / f"{name}.py").touch()
+        module = ModuleType(f"reelwright.workflows.{name}")
+        module.run = run  # pyright: ignore[reportAttributeAccessIssue]
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+
+    monkeypatch.setattr(workflows, "__path__", [str(tmp_path)])
+    return install_stand_in
+
+
+@pytest.fixture
+def calls(install: Install) -> Calls:
     """The arguments that stand-ins for the workflows were run with."""
     seen: Calls = []
 
@@ -38,11 +57,7 @@ def calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Calls:
         )
 
     for name in ("generate", "replay"):
-        (tmp_path / f"{name}.py").touch()
-        module = ModuleType(f"reelwright.workflows.{name}")
-        module.run = run  # pyright: ignore[reportAttributeAccessIssue]
-        monkeypatch.setitem(sys.modules, module.__name__, module)
-    monkeypatch.setattr(workflows, "__path__", [str(tmp_path)])
+        install(name, run)
     return seen
 
 
@@ -60,12 +75,13 @@ def test_help_lists_every_command(capsys: pytest.CaptureFixture[str]):
     [
         (["generat"], "error: generat: unknown command. Did you mean generate?"),
         (["generate", FAMILY[:-1]], f"Did you mean {FAMILY}?"),
-        (["generate", FAMILY, "--promt", "x"], "--promt: unknown flag. Did you mean --prompt?"),
-        (["generate", FAMILY, "a.toml", "b.toml"], "b.toml: one recipe is enough"),
+        (["generate", FAMILY, "--promt", "x"], "error: Perhaps you meant:\nerror:     --prompt STR\n"),
+        (["generate", FAMILY, "a.toml", "b.toml"], "error: Unrecognized options: b.toml\n"),
         (["generate", FAMILY, "missing.toml"], "missing.toml: there is no such recipe"),
         (["generate", "--prompt", "x"], "the family comes first"),
-        (["replay", "a.mp4", "b.mp4"], "replay takes one FILE, not 2"),
-        (["replay", "--out", "x"], "replay takes one FILE, not 0"),
+        (["generate", FAMILY, "--image-fit", "cop"], "not one of crop, stretch, pad. Did you mean crop?"),
+        (["replay", "a.mp4", "b.mp4"], "error: Unrecognized options: b.mp4\n"),
+        (["replay", "--out", "x"], "error: Missing from reelwright replay:\nerror:     FILE\n"),
     ],
 )
 def test_a_misspelt_word_ends_with_the_nearest_right_one(
@@ -156,24 +172,65 @@ def test_replay_passes_the_file_and_its_flags_on(calls: Calls):
     assert arguments["file"] == Path("clip.mp4")
     assert arguments["run"] == Path("again")
     assert arguments["image"] == Path("fox.png")
-    assert arguments["out"] == replay.ReplayFlags().out
+    assert arguments["out"] == Path("outputs")
+    assert arguments.keys() == {"file", "image", "end_image", "video", "out", "run"}
 
 
-@pytest.mark.parametrize("words", [["generate", "--help"], ["generate", FAMILY, "--help"], ["replay", "-h"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--help"],
+        ["generate", FAMILY, "--help"],
+        ["replay", "-h"],
+        ["resume", "--help"],
+    ],
+)
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str], words: list[str]):
     assert main(words) == 0
     assert capsys.readouterr().out.startswith("usage: reelwright")
 
 
-def test_the_help_of_generate_puts_every_shared_flag_under_a_title(capsys: pytest.CaptureFixture[str]):
+def test_the_help_of_generate_shows_every_flag_with_its_meaning(capsys: pytest.CaptureFixture[str]):
     assert main(["generate", FAMILY, "--help"]) == 0
+    page = " ".join(capsys.readouterr().out.replace("│", "").split())
+    schema = families.configs(FAMILY).GENERATE
+    for owner, prefix in ((schema, ""), (ExecutionConfig, "execution.")):
+        docs = field_docs(owner)
+        for name in (field.name for field in fields(owner) if not is_dataclass(field.type)):
+            assert f"--{prefix}{name.replace('_', '-')}" in page
+            assert " ".join(docs[name].split()) in page
+
+
+def test_generate_without_a_family_lists_the_families(capsys: pytest.CaptureFixture[str]):
+    assert main(["generate"]) == 2
     page = capsys.readouterr().out
-    titles = [
-        line.removesuffix(":") for line in page.splitlines() if line and not line.startswith((" ", "usage"))
-    ]
-    assert set(generate.TITLES.values()) < set(titles)
-    assert "Flags" not in titles
-    assert "(undocumented)" not in page
+    assert all(name in page for name in families.names())
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_ends_a_command_with_its_exit_code_and_last_event(
+    install: Install, capsys: pytest.CaptureFixture[str], number: signal.Signals, code: int
+):
+    def run(**_: object) -> Iterator[Event]:
+        yield StageStarted("denoise", 2)
+        os.kill(os.getpid(), number)
+        yield StepDone("denoise", 1, 2, 0.5)
+
+    install("generate", run)
+    assert main(["generate", FAMILY, "--quiet"]) == code
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", f"stopped by {number.name}; what was finished is kept.\n")
+    assert main(["generate", FAMILY, "--json"]) == code
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert json.loads(last) == {"event": "stopped", "signal": number.name}
+
+
+def test_ctrl_c_while_the_command_line_is_read_has_the_same_exit_code(monkeypatch: pytest.MonkeyPatch):
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generate, "parse", interrupted)
+    assert main(["generate", FAMILY]) == 130
 
 
 def test_a_reader_that_leaves_early_is_no_error():

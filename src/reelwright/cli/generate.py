@@ -2,36 +2,35 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
+
+import tyro
 
 from reelwright import families
-from reelwright.cli.flags import ORIGIN, Parsed, flags_of, parse_flags
-from reelwright.cli.help_page import help_page
+from reelwright.cli.command_line import ORIGIN, read_command_line
 from reelwright.cli.output import OutputFlags, open_sinks
-from reelwright.core.config import read_recipe
+from reelwright.core.config import read_recipe, validate
 from reelwright.core.errors import ConfigError
 from reelwright.jobs.job import run_workflow
 from reelwright.protocols.configs import GenerateConfig
 
-TITLES = {
-    "model": "Model",
-    "prompt": "What to show",
-    "image": "Images and clips to start from",
-    "height": "Size and length",
-    "steps": "Denoising",
-    "format": "Output",
-}
-"""First field of each group of the shared flags -> the group's title in --help."""
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateLine:
+    """The words after the family."""
+
+    recipe: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[recipe.toml]")] = None
+    """A file with values for any of the flags."""
+    config: Annotated[GenerateConfig, tyro.conf.arg(name="")]
 
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
     """Run the command line after `reelwright generate` and return the exit code."""
-    asks_help = "--help" in arguments or "-h" in arguments
-    if asks_help or not arguments:
-        named = [word for word in arguments[:1] if not word.startswith("-")]
-        sys.stdout.write(_family_help(named[0]) if named else _help())
-        return 0 if asks_help else ConfigError.exit_code
+    if not arguments or arguments[0] in ("--help", "-h"):
+        sys.stdout.write(_help())
+        return 0 if arguments else ConfigError.exit_code
     family, config = parse(arguments)
     with open_sinks(output) as sinks:
         return run_workflow("generate", {"family": family, "config": config}, sinks)
@@ -43,16 +42,22 @@ def parse(arguments: Sequence[str]) -> tuple[str, GenerateConfig]:
     if family.startswith("-"):
         raise ConfigError(f"{ORIGIN}: the family comes first: {', '.join(families.names())}.")
     schema = families.configs(family).GENERATE
-    parsed: Parsed[GenerateConfig] = parse_flags(rest, schema())
-    if len(parsed.words) > 1:
-        raise ConfigError(
-            f"{ORIGIN}: {parsed.words[1]}: one recipe is enough. Text with spaces needs quotes."
-        )
-    if parsed.words:
+    line = _read(family, rest, schema())
+    if line.recipe is not None:
         identity = {"workflow": "generate", "family": family}
-        recipe = read_recipe(Path(parsed.words[0]), schema, identity)
-        parsed = parse_flags(rest, recipe)
-    return family, parsed.config
+        line = _read(family, rest, read_recipe(line.recipe, schema, identity))
+    return family, validate(line.config, ORIGIN)
+
+
+def _read(family: str, arguments: Sequence[str], default: GenerateConfig) -> GenerateLine:
+    about = f"{default.__doc__} Flags go over the recipe, the recipe over the defaults shown here."
+    return read_command_line(
+        GenerateLine,
+        arguments,
+        command=f"generate {family}",
+        about=about,
+        default=GenerateLine(config=default),
+    )
 
 
 def _help() -> str:
@@ -63,17 +68,4 @@ def _help() -> str:
         "usage: reelwright generate FAMILY [recipe.toml] [--flags]\n\n"
         f"Families:\n{listed}\n"
         "reelwright generate FAMILY --help lists the flags of a family.\n"
-    )
-
-
-def _family_help(family: str) -> str:
-    schema = families.configs(family).GENERATE
-    shared = {field.name for field in fields(GenerateConfig)}
-    own = [field.name for field in fields(schema) if field.name not in shared]
-    titles = TITLES | dict.fromkeys(own[:1], f"Only {family}")
-    return help_page(
-        f"generate {family} [recipe.toml] [--flags]",
-        f"{schema.__doc__} Flags go over the recipe, the recipe over the defaults shown here.",
-        flags_of(schema()),
-        titles,
     )

@@ -32,6 +32,11 @@ COMMANDS = {
         "replay FILE [--flags]",
         "make an output again from the record inside it",
     ),
+    "resume": Command(
+        "reelwright.cli.resume",
+        "resume RUN",
+        "go on with a run that was stopped",
+    ),
 }
 
 
@@ -46,6 +51,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for sink in failure_sinks(flags):
             sink(Failed(type(error).__name__, str(error)))
         return error.exit_code
+    except SystemExit as stop:
+        if stop.code:
+            raise
+        return 0  # the help of a command was shown
     except BrokenPipeError:  # a reader that left early, as `head` does, is no error
         return 0
     except KeyboardInterrupt:

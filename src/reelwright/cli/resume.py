@@ -1,0 +1,85 @@
+"""`reelwright resume RUN`: go on where a run was stopped."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from reelwright import families
+from reelwright.cli.command_line import read_command_line
+from reelwright.cli.output import OutputFlags, open_sinks
+from reelwright.core.config import read_recipe, read_toml
+from reelwright.core.errors import ConfigError, nearest
+from reelwright.jobs.job import run_workflow
+from reelwright.protocols.configs import GenerateConfig
+
+RECIPE = "recipe.toml"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResumeLine:
+    """Go on with a run that was stopped: what is finished stays, the rest is made."""
+
+    run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
+    """The run's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """What a run folder says of its run."""
+
+    workflow: str
+    family: str
+    config: GenerateConfig
+
+
+def run(arguments: Sequence[str], output: OutputFlags) -> int:
+    """Run the command line after `reelwright resume` and return the exit code."""
+    stored = read_run(parse(arguments).run)
+    with open_sinks(output) as sinks:
+        return run_workflow(stored.workflow, {"family": stored.family, "config": stored.config}, sinks)
+
+
+def parse(arguments: Sequence[str]) -> ResumeLine:
+    """The run folder to go on with; whether it is one shows `read_run`. Raises ConfigError."""
+    return read_command_line(ResumeLine, arguments, command="resume", about=str(ResumeLine.__doc__))
+
+
+def read_run(folder: Path) -> StoredRun:
+    """The run that a folder holds, to go on in that folder. Raises ConfigError."""
+    recipe = folder / RECIPE
+    if not recipe.is_file():
+        raise ConfigError(f"{folder}: is no run folder, it has no {RECIPE}. {_neighbor(folder)}")
+    facts = read_toml(recipe)
+    workflow, family = (_identity(facts, key, recipe) for key in ("workflow", "family"))
+    config = read_recipe(recipe, families.configs(family).GENERATE)
+    return StoredRun(workflow=workflow, family=family, config=replace(config, run=folder))
+
+
+def _identity(facts: dict[str, object], key: str, recipe: Path) -> str:
+    said = facts.get(key)
+    if not isinstance(said, str):
+        raise ConfigError(
+            f"{recipe}: {key}: is missing, so this is no recipe of a run. Give it to `reelwright generate`."
+        )
+    return said
+
+
+def _neighbor(folder: Path) -> str:
+    """Which run folder may have been meant: the one that `folder` lies in, the last inside, or one beside."""
+    inside = _runs(folder)
+    beside = {path.name: path for path in _runs(folder.parent)}
+    if (folder.parent / RECIPE).is_file():
+        return f"Did you mean {folder.parent}?"
+    if inside:
+        return f"Its last run is {inside[-1]}."
+    if close := nearest(folder.name, beside):
+        return f"Did you mean {beside[close]}?"
+    return "Name the folder that a run printed, as outputs/<date>_<name>."
+
+
+def _runs(folder: Path) -> list[Path]:
+    """The run folders in a folder, by name, which begins with the date."""
+    return [recipe.parent for recipe in sorted(folder.glob(f"*/{RECIPE}"))]
