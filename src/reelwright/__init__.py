@@ -1,5 +1,6 @@
 """Reelwright: generate, cache, train and serve open video-diffusion models."""
 
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -12,7 +13,5 @@ __all__ = ["Clip", "__version__", "generate"]
 def __getattr__(name: str) -> object:
     """The Python interface, imported at its first use so that the command line stays quick."""
     if name in ("Clip", "generate"):
-        from reelwright import api  # noqa: PLC0415
-
-        return getattr(api, name)
+        return getattr(import_module("reelwright.api"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

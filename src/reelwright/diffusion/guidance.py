@@ -19,8 +19,8 @@ def guidance_scales(
 ) -> list[float]:
     """The scale of each step; a scale of 1 or less turns guidance off.
 
-    ramp rises smoothly from 1 to 1 + scale. legacy is what the released `use_dynamic_cfg` computes: it puts the
-    training timestep (0..999) where the ramp has the step index, so the scale swings up and down.
+    ramp rises smoothly from 1 to 1 + scale. legacy is what the released `use_dynamic_cfg` computes: it puts
+    the training timestep (0..999) where the ramp has the step index, so the scale swings up and down.
     """
     if schedule == "constant" or scale <= 1.0:
         return [scale] * len(timesteps)

@@ -1,7 +1,7 @@
 """Solvers from noise to a clean clip, each written once for every noise process.
 
-A sampler takes a function that predicts the clean latents, and yields its state after every step; the last state's
-latents are the result. Levels are (alpha, sigma); lambda is ln(alpha / sigma), infinite at both ends.
+A sampler takes a function that predicts the clean latents, and yields its state after every step; the last
+state's latents are the result. Levels are (alpha, sigma); lambda is ln(alpha / sigma), infinite at both ends.
 """
 
 import math
@@ -59,12 +59,14 @@ def dpmpp_2m_sde(
         width = _width(step)
         kept = step.next_level.sigma / step.level.sigma * math.exp(-width)
         spread = step.next_level.sigma * math.sqrt(-math.expm1(-2.0 * width))
-        latents = kept * latents - step.next_level.alpha * math.expm1(-2.0 * width) * estimate + spread * noise
+        latents = (
+            kept * latents - step.next_level.alpha * math.expm1(-2.0 * width) * estimate + spread * noise
+        )
         yield State(latents, x0)
 
 
 def unipc(predict_x0: PredictX0, latents: Tensor, steps: Sequence[Step], _: DrawNoise) -> Iterator[State]:
-    """UniPC of order 2 with B(h) = e^h - 1 (arXiv 2302.04867, eqs. 3, 9, 12, for predictions of clean data)."""
+    """UniPC of order 2 with B(h) = e^h - 1 (arXiv 2302.04867, eqs. 3, 9, 12, for clean data)."""
     history: list[tuple[Step, Tensor]] = []
     origin = latents
     for step in steps:
@@ -78,7 +80,9 @@ def unipc(predict_x0: PredictX0, latents: Tensor, steps: Sequence[Step], _: Draw
         yield State(latents, x0)
 
 
-def _unipc_update(latents: Tensor, history: Sequence[tuple[Step, Tensor]], arrived_x0: Tensor | None) -> Tensor:
+def _unipc_update(
+    latents: Tensor, history: Sequence[tuple[Step, Tensor]], arrived_x0: Tensor | None
+) -> Tensor:
     """Cross the newest step: predict its end, or correct it once x0 is known there.
 
     history: the one or two newest steps with their x0.

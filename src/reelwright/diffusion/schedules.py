@@ -39,12 +39,14 @@ def rescale_to_zero_terminal_snr(alphas: Tensor) -> Tensor:
     return ((roots - last) * first / (first - last)) ** 2
 
 
-def spaced_timesteps(num_steps: int, spacing: Spacing, *, num_timesteps: int = 1000, offset: int = 0) -> list[int]:
+def spaced_timesteps(
+    num_steps: int, spacing: Spacing, *, num_timesteps: int = 1000, offset: int = 0
+) -> list[int]:
     """Which training timesteps to visit, noisiest first. 1 <= num_steps <= num_timesteps."""
     if not 1 <= num_steps <= num_timesteps:
         raise ValueError(f"num_steps: {num_steps} is not in 1..{num_timesteps}.")
     if spacing == "trailing":
-        # numpy's own rounding decides the ties, as in the released schedulers; they list one too many for some counts.
+        # numpy's rounding decides ties as in the released schedulers, which list one too many at times.
         spaced = numpy.arange(num_timesteps, 0, -num_timesteps / num_steps)[:num_steps]
         return [int(t) - 1 for t in numpy.round(spaced)]
     if spacing == "leading":
@@ -62,7 +64,7 @@ def neighbor_steps(alphas: Tensor, timesteps: Sequence[int]) -> list[Step]:
 
 
 def released_steps(alphas: Tensor, timesteps: Sequence[int], num_steps: int) -> list[Step]:
-    """Each timestep leads to the one 1000 // num_steps below it, listed or not, as the released schedulers do."""
+    """Each timestep leads to the one 1000 // num_steps below it, listed or not, as released."""
     stride = len(alphas) // num_steps
     return [Step(t, _level(alphas, t), _level(alphas, t - stride)) for t in timesteps]
 

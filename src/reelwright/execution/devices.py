@@ -18,7 +18,9 @@ def choose_device(name: str) -> torch.device:
     try:
         device = torch.device(name)
     except RuntimeError as error:
-        raise ConfigError(f"execution.device: {name!r} is no device. Use auto, cpu, cuda, cuda:1 or mps.") from error
+        raise ConfigError(
+            f"execution.device: {name!r} is no device. Use auto, cpu, cuda, cuda:1 or mps."
+        ) from error
     available = {"cpu": 1, "cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available())}
     if (device.index or 0) >= available.get(device.type, 0):
         there = [kind for kind, count in available.items() if count]
@@ -29,7 +31,7 @@ def choose_device(name: str) -> torch.device:
 def choose_dtype(
     name: str, device: torch.device, released: Literal["float32", "bfloat16", "float16"]
 ) -> torch.dtype:
-    """auto is the released format on a GPU that computes in it, and float32 on a processor, which is far faster."""
+    """auto is the released format on a GPU that has it, and float32 on a processor: far faster there."""
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cpu":

@@ -30,8 +30,8 @@ def run_tiled(
 ) -> Iterator[Tensor]:
     """Run a stream per tile and blend the tiles of each chunk.
 
-    input_cell, output_cell: pixels per latent cell on either side (1 for latents). Neighbors are mixed linearly over
-    the overlap, the upper one first.
+    input_cell, output_cell: pixels per latent cell on either side (1 for latents). Neighbors are mixed
+    linearly over the overlap, the upper one first.
     """
     grid: list[list[_TileStream]] | None = None
     for chunk in chunks:

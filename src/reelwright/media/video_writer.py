@@ -56,7 +56,7 @@ def stream_to_mp4(
     crf: int = 17,
     metadata: Mapping[str, str] | None = None,
 ) -> Iterator[int]:
-    """As write_mp4, yielding how many frames are written so far; nothing is left if it is closed before its end."""
+    """As write_mp4, yielding how many frames are written; nothing is left if it is closed before its end."""
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f"fps must be a number above 0, got {fps}")
     check_texts(metadata or {})

@@ -8,8 +8,8 @@ from torch.nn import functional as F
 class Past:
     """What one stream over time must remember between its chunks.
 
-    That is the last input frames of each temporal convolution, and whether the next chunk starts with the clip's
-    first frame (which stands alone in latent space, where all later frames come in groups).
+    That is the last input frames of each temporal convolution, and whether the next chunk starts with the
+    clip's first frame (which stands alone in latent space, where all later frames come in groups).
     """
 
     def __init__(self, *, first_frame: bool = True) -> None:
@@ -17,7 +17,8 @@ class Past:
         self._frames: dict[nn.Module, Tensor] = {}
 
     def fill(self, layer: nn.Module, frames_BCFHW: Tensor, count: int) -> None:
-        """Write the `count` frames before this chunk into its first places: the layer's last, or its first repeated."""
+        """Write the `count` frames before this chunk into its first places: the layer's last, or copies of
+        the chunk's first."""
         before = self._frames.get(layer)
         frames_BCFHW[:, :, :count] = frames_BCFHW[:, :, count : count + 1] if before is None else before
         last = frames_BCFHW[:, :, -count:]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 
 def sinusoidal_embedding(values_B: Tensor, width: int) -> Tensor:
-    """Embed scalars as [cos | sin] of geometrically falling frequencies (DDPM). Returns float32 [B, width]."""
+    """Embed scalars as [cos | sin] of geometrically falling frequencies (DDPM), float32 [B, width]."""
     half = width // 2
     indices = torch.arange(half, dtype=torch.float32, device=values_B.device)
     angles = values_B.float()[:, None] * torch.exp(-math.log(10_000) * indices / half)

@@ -63,7 +63,7 @@ class Preview:
 
 @dataclass(frozen=True, kw_only=True)
 class Family:
-    """Values and functions; a family is nothing else. Its functions take the family's own kinds of what is named."""
+    """Values and functions, which take the family's own kinds of Model and Request; nothing else."""
 
     name: str
     locate: Callable[[Any], Model]

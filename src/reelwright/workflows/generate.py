@@ -40,15 +40,17 @@ _ROOM_NEEDED = 64 << 20
 def run(family: str, config: GenerateConfig, record: Provenance | None = None) -> Iterator[Event]:
     """Make every clip that the configuration asks for, or decode a saved latent.
 
-    What can be wrong with the configuration, the checkpoint and the inputs is found before a model loads and before
-    a folder is made. A run folder of the same recipe is continued: finished clips stay, saved latents are decoded.
-    `record` is that of a clip to be made again; it is checked against what is here.
+    What can be wrong with the configuration, the checkpoint and the inputs is found before a model loads and
+    before a folder is made. A run folder of the same recipe is continued: finished clips stay, saved latents
+    are decoded. `record` is that of a clip to be made again; it is checked against what is here.
     """
     started = time.perf_counter()
     config = _with_seed(validate(config, "generate"))
     check_writable(config.run or config.out, _ROOM_NEEDED)
     known = families.load(family)
-    plan = plan_generation(known, config, record) if config.from_latent is None else plan_decoding(known, config)
+    plan = (
+        plan_generation(known, config, record) if config.from_latent is None else plan_decoding(known, config)
+    )
     with RunFolder.create(config.out, config.run, family) as folder, RunLog(folder.log_path):
         _store_recipe(folder, family, config)
         yield from _recorded(folder.sink(), _make(plan, folder.path, started))
@@ -123,8 +125,8 @@ def _save(clip: _Clip, segment: Segment) -> Iterator[Event]:
     if segment.flaw:
         save_latents(files.flawed_latent, segment.latents_BCTHW, metadata)
         raise NumericsError(
-            f"{segment.flaw} They are kept in {files.flawed_latent}. Try --execution.dtype float32 (or bfloat16 "
-            "rather than float16), or a lower --guidance-scale."
+            f"{segment.flaw} They are kept in {files.flawed_latent}. Try --execution.dtype float32 (or"
+            " bfloat16 rather than float16), or a lower --guidance-scale."
         )
     save_latents(files.latent, segment.latents_BCTHW, metadata)
     yield FileSaved("latent", str(files.latent))

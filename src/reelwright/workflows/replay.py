@@ -37,8 +37,12 @@ def read_record(file: Path) -> Provenance:
         file = min(file.glob("*.png"), default=file / "frame_00000.png")
     reader = _READERS.get(file.suffix.lower())
     if reader is None:
-        raise FileError(f"{file}: is no output of Reelwright. Give an .mp4, .png or .safetensors file, or a frame folder.")
+        raise FileError(
+            f"{file}: is no output of Reelwright. Give an .mp4, .png or .safetensors file, or a frame folder."
+        )
     text = reader(file).get(METADATA_KEY)
     if text is None:
-        raise FileError(f"{file}: carries no record of how it was made; it was stripped or written with --no-metadata.")
+        raise FileError(
+            f"{file}: carries no record of how it was made; it was stripped or written with --no-metadata."
+        )
     return Provenance.from_json(text, str(file))

@@ -1,10 +1,11 @@
 """The 3D causal autoencoder (arXiv 2408.06072): 4 x 8 x 8 pixels to one latent vector, as a stream over time.
 
-Whether a chunk starts with the clip's first frame is said, never guessed from its length: that frame has a latent
-frame of its own, all others come in fours.
+Whether a chunk starts with the clip's first frame is said, never guessed from its length: that frame has a
+latent frame of its own, all others come in fours.
 """
 
 from collections.abc import Iterable, Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -38,7 +39,9 @@ class CogVideoXAutoencoder(nn.Module):
     def decode(self, latents_BCTHW: Tensor, *, chunk: int = 2, first_frame: bool = True) -> Tensor:
         """Decode T latent frames to 4T-3 frames (4T if the first frame is not among them)."""
         lengths = chunk_lengths(latents_BCTHW.shape[2], chunk)
-        return torch.cat(list(self.decode_stream(latents_BCTHW.split(lengths, dim=2), first_frame=first_frame)), 2)
+        return torch.cat(
+            list(self.decode_stream(latents_BCTHW.split(lengths, dim=2), first_frame=first_frame)), 2
+        )
 
     def encode_stream(self, pixels_BCFHW: Iterable[Tensor], *, first_frame: bool = True) -> Iterator[Tensor]:
         """Yield mean and log-variance, on the channel axis, of each chunk of frames."""
@@ -56,7 +59,7 @@ class CogVideoXAutoencoder(nn.Module):
 
 
 def chunk_lengths(total: int, chunk: int) -> list[int]:
-    """Cut a clip as the released models do: the remainder goes to the first chunk. chunk 0 means the whole clip.
+    """Cut a clip as the released models do, the remainder first. chunk 0 means the whole clip.
 
     Group norms see one chunk at a time, so the cut is part of the function (specs: CogVideoX 1.6).
     """
@@ -114,9 +117,7 @@ class EncoderStage(nn.Module):
     ) -> None:
         super().__init__()
         widths = [inputs] + [outputs] * config.layers_per_block
-        self.resnets = nn.ModuleList(
-            EncoderResnet(config, *pair) for pair in zip(widths, widths[1:], strict=False)
-        )
+        self.resnets = nn.ModuleList(EncoderResnet(config, *pair) for pair in pairwise(widths))
         self.downsample = Downsample(outputs, halves_time=halves_time) if halves_space else None
 
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
@@ -162,10 +163,14 @@ class Downsample(nn.Module):
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
         if self.halves_time:
             alone = int(past.first_frame)
-            pairs = F.avg_pool3d(hidden[:, :, alone:], (2, 1, 1)) if hidden.shape[2] > alone else hidden[:, :, :0]
+            pairs = (
+                F.avg_pool3d(hidden[:, :, alone:], (2, 1, 1)) if hidden.shape[2] > alone else hidden[:, :, :0]
+            )
             hidden = torch.cat([hidden[:, :, :alone], pairs], dim=2)
         # The released models pad the right and lower edges only.
-        return F.conv3d(F.pad(hidden, (0, 1, 0, 1)), self.conv.weight[:, :, None], self.conv.bias, stride=(1, 2, 2))
+        return F.conv3d(
+            F.pad(hidden, (0, 1, 0, 1)), self.conv.weight[:, :, None], self.conv.bias, stride=(1, 2, 2)
+        )
 
 
 class Decoder(nn.Module):
@@ -203,9 +208,7 @@ class DecoderStage(nn.Module):
     ) -> None:
         super().__init__()
         widths = [inputs] + [outputs] * (config.layers_per_block + 1)
-        self.resnets = nn.ModuleList(
-            DecoderResnet(config, *pair) for pair in zip(widths, widths[1:], strict=False)
-        )
+        self.resnets = nn.ModuleList(DecoderResnet(config, *pair) for pair in pairwise(widths))
         self.upsample = Upsample(outputs, doubles_time=doubles_time) if doubles_space else None
 
     def forward(self, hidden: Tensor, latents_BCTHW: Tensor, past: Past) -> Tensor:
@@ -230,7 +233,7 @@ class DecoderResnet(nn.Module):
 
 
 class ActivatedLatentNorm(nn.Module):
-    """Group norm, scaled and shifted by the latents the decoder started from (MoVQ's spatial norm), then SiLU.
+    """Group norm, scaled and shifted by the decoder's own input (MoVQ's spatial norm), then SiLU.
 
     Like ActivatedNorm, it leaves room in front for the past of the convolution that follows.
     """
@@ -243,7 +246,7 @@ class ActivatedLatentNorm(nn.Module):
 
     def forward(self, hidden: Tensor, latents_BCTHW: Tensor, past: Past) -> Tensor:
         norm_scale, norm_shift = group_norm_affine(hidden, self.norm)
-        # A 1x1x1 convolution and nearest upsampling commute: convolve at latent size, up to 256 times less work.
+        # A 1x1x1 convolution commutes with repetition: at latent size it is up to 256 times less work.
         latent_scale = self.scale(latents_BCTHW)
         scale = latent_scale * norm_scale
         shift = torch.addcmul(self.shift(latents_BCTHW), latent_scale, norm_shift)
@@ -264,7 +267,7 @@ def _stretch(latents_BCTHW: Tensor, frames: int, width: int, past: Past) -> Tens
 
 
 class Upsample(nn.Module):
-    """Double height and width, and the frames after the first, by repetition; then a convolution of each frame."""
+    """Double height, width and the frames after the first by repetition; then convolve each frame."""
 
     def __init__(self, channels: int, *, doubles_time: bool) -> None:
         super().__init__()

@@ -100,7 +100,9 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
     _check_parts(transformer_path, transformer, autoencoder_path, autoencoder, text)
     weights = {"transformer": transformer_path, "vae": autoencoder_path, "text_encoder": text.encoder_path}
     fingerprints = {part: fingerprint(find_weight_files(path)) for part, path in weights.items()}
-    fingerprints["tokenizer"] = fingerprint(sorted(file for file in text.tokenizer_path.iterdir() if file.is_file()))
+    fingerprints["tokenizer"] = fingerprint(
+        sorted(file for file in text.tokenizer_path.iterdir() if file.is_file())
+    )
     return CogVideoXModel(
         name=config.model,
         transformer_path=transformer_path,
@@ -219,18 +221,18 @@ def _check_parts(
     text.check()
     if text.width != transformer.text_embed_dim:
         raise CheckpointError(
-            f"{text.encoder_path}: gives {text.width} features per token; {transformer_path} reads "
-            f"{transformer.text_embed_dim}. Give the text encoder of this model with --text-encoder and --tokenizer."
+            f"{text.encoder_path}: gives {text.width} features per token; {transformer_path} reads"
+            f" {transformer.text_embed_dim}. Give this model's own with --text-encoder and --tokenizer."
         )
     if autoencoder.latent_channels != transformer.out_channels:
         raise CheckpointError(
-            f"{autoencoder_path}: makes {autoencoder.latent_channels} latent channels; {transformer_path} reads "
-            f"{transformer.out_channels}. Give the autoencoder of this model with --vae."
+            f"{autoencoder_path}: makes {autoencoder.latent_channels} latent channels; {transformer_path}"
+            f" reads {transformer.out_channels}. Give the autoencoder of this model with --vae."
         )
 
 
 def _layout(transformer: TransformerConfig, config: CogVideoXGenerate) -> Layout:
-    """32 channels are an image or a control clip: only image models have a learned table or an ofs embedding."""
+    """32 channels are an image or a control clip; only image models have a learned table or are of 1.5."""
     channels = transformer.condition_channels
     if channels == 0:
         return Layout.TEXT
@@ -238,8 +240,8 @@ def _layout(transformer: TransformerConfig, config: CogVideoXGenerate) -> Layout
         return Layout.INPAINT
     if channels != transformer.out_channels:
         raise CheckpointError(
-            f"{config.model}: the transformer reads {transformer.in_channels} channels, which is no known layout. "
-            "Known are 16 (text), 32 (image or control) and 33 (inpainting)."
+            f"{config.model}: the transformer reads {transformer.in_channels} channels, which is no known"
+            " layout. Known are 16 (text), 32 (image or control) and 33 (inpainting)."
         )
     known_image_model = transformer.use_learned_positional_embeddings or transformer.is_second_generation
     wants_image = config.image is not None and config.control_video is None
@@ -258,8 +260,9 @@ def _read_json(path: Path) -> dict[str, Any]:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{path}: is missing. A model folder in the diffusers layout has transformer, vae, text_encoder, "
-            "tokenizer and scheduler folders; fetch it again, or name single files with --dit, --vae, --text-encoder."
+            f"{path}: is missing. A model folder in the diffusers layout has transformer, vae, text_encoder,"
+            " tokenizer and scheduler folders; fetch it again, or name single files with --dit, --vae and"
+            " --text-encoder."
         ) from None
     except OSError as error:
         raise cannot_read(path, error) from error

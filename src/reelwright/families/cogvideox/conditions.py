@@ -1,4 +1,4 @@
-"""What one call of the denoiser needs besides noisy latents: text, positions, and latents of images and clips."""
+"""What one call of the denoiser needs besides noisy latents: text, positions, latents of images."""
 
 from dataclasses import dataclass, fields, replace
 from typing import Self

@@ -234,15 +234,15 @@ class Compatibility:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     previous_timestep: Literal["neighbor", "released"] = "neighbor"
-    """What a step leads to: the next listed timestep, or t - 1000 // steps as the released schedulers compute."""
+    """What a step leads to: the next listed timestep, or t - 1000 // steps as in the released schedulers."""
     zero_snr: Literal["table", "steps"] = "table"
     """Rescale to zero terminal SNR over all 1000 timesteps, or over the steps used (SAT)."""
     rope_grid: Literal["exact", "released", "integer"] = "exact"
-    """Rotary positions of 1.0 at sizes other than 3:2: exact, as diffusers rounds them, or plain integers (SAT)."""
+    """Rotary positions of 1.0 at sizes other than 3:2: exact, as diffusers spaces them, or integers (SAT)."""
     norm_eps: Literal["released", "sat"] = "released"
     """LayerNorm epsilon: that of config.json (1e-5), or SAT's 1e-6."""
     vae_chunk: Literal["released", "whole"] = "released"
-    """Frames that the autoencoder's norms see at once: 8 pixel and 2 latent frames, or the whole clip (SAT)."""
+    """Frames that the VAE's norms see at once: 8 pixel and 2 latent frames, or the whole clip (SAT)."""
     noise_draws: Literal["released", "one"] = "released"
     """Noise drawn per step by `dpm`: twice on inner steps, as released, or once."""
     text_tokens: Annotated[int, Ge(0)] = 0
@@ -258,13 +258,13 @@ class CogVideoXGenerate(GenerateConfig):
     timestep_spacing: Literal["auto", "trailing", "leading", "linspace"] = "auto"
     """Which timesteps are visited; auto takes the released spacing."""
     guidance_schedule: Literal["constant", "ramp", "legacy"] = "constant"
-    """Guidance over the steps: constant, a smooth rise to the scale, or the released wave of `use_dynamic_cfg`."""
+    """Guidance over the steps: constant, a smooth ramp, or the wave of released `use_dynamic_cfg` (legacy)."""
     negative: Literal["text", "zero"] = "text"
     """What the negative pass sees: the encoded negative prompt, or zeros as in training (SAT)."""
     control_video: Path | None = None
     """A clip of poses, edges or depth for models with a control layout."""
     image_latent_scale: Literal["auto", "raw", "scaled", "inverse"] = "auto"
-    """Scale s of the image latents: raw 1, scaled x s, inverse / s; auto: scaled for 1.0, raw for 1.5 (SAT)."""
+    """Scale s of image latents: raw 1, scaled s, inverse 1/s; auto: scaled for 1.0, raw for 1.5 (SAT)."""
     compatibility: Compatibility = field(default_factory=Compatibility)
     """Switches between behaviors of released programs."""
 

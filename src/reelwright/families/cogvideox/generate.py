@@ -67,7 +67,7 @@ def make_clip(
     """Denoise one clip: a StepDone for every step, a Preview now and then, and the Segment at the end."""
     config, space = request.config, networks.space
     noise = Noise(config, model, networks.dtype)
-    # The released order of draws: posteriors of images and clips first, then the noise, then that of each step.
+    # The released order of draws: posteriors of images and clips, the noise, then that of each step.
     conditions = _conditions(model, networks, texts, request, noise)
     steps = plan_steps(model.scheduler, config)
     latents = _start(request, space, steps, noise).to(networks.device)
@@ -76,7 +76,9 @@ def make_clip(
     yield StageStarted("denoise", len(steps))
     sampler = SAMPLERS[config.sampler]
     started = time.perf_counter()
-    for index, state in enumerate(sampler(predict_x0, latents, steps, noise.for_steps(steps, networks.device)), 1):
+    for index, state in enumerate(
+        sampler(predict_x0, latents, steps, noise.for_steps(steps, networks.device)), 1
+    ):
         latents = state.latents
         seconds, started = time.perf_counter() - started, time.perf_counter()
         yield StepDone("denoise", index, len(steps), seconds, peak_memory(networks.device))
@@ -200,7 +202,11 @@ def _predictor(
 
 
 def _segment(
-    model: CogVideoXModel, config: CogVideoXGenerate, space: LatentSpace, latents_BCTHW: Tensor, flaw: str = ""
+    model: CogVideoXModel,
+    config: CogVideoXGenerate,
+    space: LatentSpace,
+    latents_BCTHW: Tensor,
+    flaw: str = "",
 ) -> Segment:
     latents = latents_BCTHW.float().cpu().contiguous()
     num_frames = (latents.shape[2] - 1) * space.autoencoder.temporal_stride + 1

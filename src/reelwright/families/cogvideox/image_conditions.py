@@ -12,7 +12,7 @@ from reelwright.families.cogvideox.requests import CogVideoXRequest
 def image_conditions(
     layout: Layout, request: CogVideoXRequest, space: LatentSpace, generator: torch.Generator, num_frames: int
 ) -> Tensor | None:
-    """The channels after the noise, [1, C, num_frames, H, W] (specs: CogVideoX 5.2, 5.4); None for text models.
+    """The channels after the noise, [1, C, num_frames, H, W] (specs: CogVideoX 5.2, 5.4); None without.
 
     num_frames counts latent frames with those put in front. Image posteriors are sampled from the generator.
     """
@@ -29,7 +29,9 @@ def _num_latent_frames(request: CogVideoXRequest, space: LatentSpace) -> int:
 
 def _first_frame(request: CogVideoXRequest, space: LatentSpace, generator: torch.Generator) -> Tensor:
     """The image's latent in frame 0, another's in the last, zeros between."""
-    scale = {"raw": 1.0, "scaled": space.scale, "inverse": 1.0 / space.scale}[request.config.image_latent_scale]
+    scale = {"raw": 1.0, "scaled": space.scale, "inverse": 1.0 / space.scale}[
+        request.config.image_latent_scale
+    ]
 
     def encode(image_CHW: Tensor) -> Tensor:
         return space.encode(image_CHW[None, :, None]).sample(generator) * scale

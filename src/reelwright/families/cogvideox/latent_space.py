@@ -52,7 +52,9 @@ class LatentSpace:
         """Yield chunks of frames, uint8 chunk_FHWC, of one clip of scaled latents."""
         weight = next(self.autoencoder.parameters())
         latents = (latents_BCTHW / self.scale).to(weight.device, weight.dtype)
-        chunks = latents.split(chunk_lengths(latents.shape[2], 0 if self.whole_clip else _LATENT_CHUNK), dim=2)
+        chunks = latents.split(
+            chunk_lengths(latents.shape[2], 0 if self.whole_clip else _LATENT_CHUNK), dim=2
+        )
         if self.tiling is None or not self._exceeds_tile(latents, 1):
             pixels = self.autoencoder.decode_stream(chunks)
         else:

@@ -1,4 +1,4 @@
-"""From what a user asked for to one clip that the model can make: sizes, lengths and inputs, before anything loads."""
+"""From what a user asked for to one clip that the model can make, before anything loads."""
 
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -117,7 +117,9 @@ def _check_inputs(review: _Review, model: CogVideoXModel) -> None:
     if config.end_image is not None and config.image is None:
         review.refuse("end_image: needs an --image to come from.")
     if layout is Layout.IMAGE and config.end_image is not None:
-        review.notices.append("end_image: the released image models know a first frame only; expect little of it.")
+        review.notices.append(
+            "end_image: the released image models know a first frame only; expect little of it."
+        )
     if config.video is None and config.strength != CogVideoXGenerate().strength:
         review.refuse("strength: says how far to leave a clip; give one with --video.")
     if layout is not Layout.IMAGE and config.image_latent_scale != "auto":
@@ -129,11 +131,17 @@ def _choose_size(review: _Review, model: CogVideoXModel) -> None:
     step = model.autoencoder.spatial_stride * model.transformer.patch_size
     for key, native in (("height", native_height), ("width", native_width)):
         value = getattr(review.config, key) or native
-        legal = native if model.transformer.use_learned_positional_embeddings else nearest_multiple(value, step, step)
+        legal = (
+            native
+            if model.transformer.use_learned_positional_embeddings
+            else nearest_multiple(value, step, step)
+        )
         if value == legal:
             review.set(**{key: value})
         elif model.transformer.use_learned_positional_embeddings:
-            review.adjust(key, legal, f"{key}: this model's table of positions is for {native} pixels, not {value}.")
+            review.adjust(
+                key, legal, f"{key}: this model's table of positions is for {native} pixels, not {value}."
+            )
         else:
             review.adjust(key, legal, f"{key}: {value} is no multiple of {step}.")
     chosen = (review.config.height, review.config.width)
@@ -155,7 +163,9 @@ def _native_size(config: CogVideoXGenerate, model: CogVideoXModel) -> tuple[int,
         image = open_image(config.image).rgb
         scale = _PREFERRED_SHORT_SIDE / min(image.size)
         step = stride * model.transformer.patch_size
-        return nearest_multiple(image.height * scale, step, step), nearest_multiple(image.width * scale, step, step)
+        return nearest_multiple(image.height * scale, step, step), nearest_multiple(
+            image.width * scale, step, step
+        )
     return height, width
 
 
@@ -173,7 +183,9 @@ def _choose_length(review: _Review, model: CogVideoXModel) -> None:
     if source is not None:
         there = _count_frames(source, fps, wanted)
         if there < wanted and config.num_frames:
-            message = f"num_frames: {source} has {there} frames at {fps:g} per second, {wanted} were asked for."
+            message = (
+                f"num_frames: {source} has {there} frames at {fps:g} per second, {wanted} were asked for."
+            )
             review.adjust("num_frames", _at_most(rule, there), message)
             return
         wanted = _at_most(rule, min(there, wanted)) if not config.num_frames else wanted

@@ -34,7 +34,7 @@ def plan_steps(scheduler: SchedulerConfig, config: CogVideoXGenerate) -> list[St
 
 
 def training_alphas(scheduler: SchedulerConfig, only: Sequence[int] | None = None) -> Tensor:
-    """Squared signal shares of all training timesteps, float64. `only`: rescale over these timesteps alone (SAT)."""
+    """Squared signal shares of all training timesteps, float64; rescaled over `only` these (SAT)."""
     alphas = scaled_linear_alphas(scheduler.num_train_timesteps, scheduler.beta_start, scheduler.beta_end)
     alphas = shift_snr(alphas, scheduler.snr_shift_scale)
     if not scheduler.rescale_betas_zero_snr:

@@ -1,11 +1,13 @@
 """Prompts as features, from the cache on disk where they were encoded before."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from reelwright.core.errors import FileError
 from reelwright.core.paths import cache_folder
 from reelwright.data.cache_store import CacheStore, content_key
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel
@@ -52,7 +54,10 @@ def encode_texts(
         found = store.get(key)
         if found is None:
             found = {_FEATURES: model.text.encode([prompt], num_tokens, device=device, dtype=dtype).cpu()}
-            store.put(key, found, {"prompt": prompt})
+            with suppress(
+                FileError
+            ):  # a cache that cannot be written saves no time; the clip is made all the same
+                store.put(key, found, {"prompt": prompt})
         features[prompt, num_tokens] = found[_FEATURES]
     model.text.release()
     return Texts(features=features, default_tokens=default_tokens)

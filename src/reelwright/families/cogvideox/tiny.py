@@ -1,6 +1,6 @@
 """Write small models in the released folder layout: the embedded `tiny`, and others for tests.
 
-    python -m reelwright.families.cogvideox.tiny FOLDER
+python -m reelwright.families.cogvideox.tiny FOLDER
 """
 
 import json
@@ -42,14 +42,19 @@ TINY_AUTOENCODER = AutoencoderConfig(
     sample_width=128,
 )
 _VOCABULARY = 600
-_WORDS = {
-    "color": "red green blue yellow orange purple white black gray pink brown cyan".split(),
-    "shape": "ball square triangle star ring cross fox car boat bird tree house".split(),
-    "motion": (
-        "moves left|moves right|rises|falls|bounces|spins|grows|shrinks|rolls over the floor|stands still"
-    ).split("|"),
-    "place": "on grass|on a dark floor|in the snow|in a blue sky|on sand|in front of a wall|at night".split("|"),
-}
+_COLORS = ("red", "green", "blue", "yellow", "orange", "purple", "white", "black", "gray", "pink", "cyan")
+_SHAPES = ("ball", "square", "triangle", "star", "ring", "cross", "fox", "car", "boat", "bird", "house")
+_MOTIONS = (
+    "moves left",
+    "moves right",
+    "rises",
+    "falls",
+    "bounces",
+    "spins",
+    "grows",
+    "rolls over the floor",
+)
+_PLACES = ("on grass", "on a dark floor", "in the snow", "in a blue sky", "on sand", "at night")
 
 
 def write_model(
@@ -72,7 +77,9 @@ def write_model(
     text_weights = text_encoder.state_dict()
     weights = {name: text_weights[name].to(dtype) for name in text_weights if "embed_tokens" not in name}
     save_sharded(folder / "text_encoder", weights, stem="model")
-    _write_json(folder / "transformer" / "config.json", _described("CogVideoXTransformer3DModel", transformer))
+    _write_json(
+        folder / "transformer" / "config.json", _described("CogVideoXTransformer3DModel", transformer)
+    )
     _write_json(folder / "vae" / "config.json", _described_autoencoder(autoencoder))
     _write_json(folder / "text_encoder" / "config.json", text_encoder.config.to_diff_dict())
     schedule = _described("CogVideoXDPMScheduler", scheduler or SchedulerConfig())
@@ -92,13 +99,17 @@ _INDEX = {
 }
 
 
-def _described(class_name: str, config: TransformerConfig | SchedulerConfig | AutoencoderConfig) -> dict[str, object]:
+def _described(
+    class_name: str, config: TransformerConfig | SchedulerConfig | AutoencoderConfig
+) -> dict[str, object]:
     return {"_class_name": class_name, **config.FIXED, **asdict(config)}
 
 
 def _described_autoencoder(config: AutoencoderConfig) -> dict[str, object]:
     num_stages = len(config.block_out_channels)
-    blocks = {f"{side}_block_types": [f"CogVideoX{side.title()}Block3D"] * num_stages for side in ("down", "up")}
+    blocks = {
+        f"{side}_block_types": [f"CogVideoX{side.title()}Block3D"] * num_stages for side in ("down", "up")
+    }
     return {**_described("AutoencoderKLCogVideoX", config), **blocks}
 
 
@@ -143,7 +154,7 @@ def _write_tokenizer(folder: Path, max_tokens: int) -> None:
 
 
 def _captions() -> Iterator[str]:
-    for color, shape, motion, place in product(*_WORDS.values()):
+    for color, shape, motion, place in product(_COLORS, _SHAPES, _MOTIONS, _PLACES):
         yield f"a {color} {shape} {motion} {place}"
 
 

@@ -41,7 +41,9 @@ class CogVideoXTransformer(nn.Module):
         time_BD = self.time_embedding(timestep_B)
         if conditions.ofs_B is not None:
             time_BD = time_BD + self.ofs_embedding(conditions.ofs_B)
-        text_BLD, video_BLD = self.patch_embedding(latents_BCTHW, conditions.text_BLD, conditions.positions_LD)
+        text_BLD, video_BLD = self.patch_embedding(
+            latents_BCTHW, conditions.text_BLD, conditions.positions_LD
+        )
         video_BLD = self.trunk(text_BLD, video_BLD, time_BD, conditions.rotary_LK)
         video_BLD = self.output_norm(self.norm(video_BLD), time_BD)
         return self.unpatchify(self.output_projection(video_BLD), latents_BCTHW.shape)
@@ -62,7 +64,7 @@ class CogVideoXTransformer(nn.Module):
 
 
 class PatchEmbedding(nn.Module):
-    """Latent patches and text features as tokens of one width, with absolute positions where a model has them."""
+    """Latent patches and text features as tokens of one width, with absolute positions if there are any."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -148,7 +150,7 @@ class ExpertNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Full attention over text and video, with normalized queries and keys; only video tokens have a place."""
+    """Full attention over text and video with normalized queries and keys; only video has places."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()

@@ -62,7 +62,8 @@ def read_latents(path: Path) -> Tensor:
     with open_tensors(path) as source:
         if _LATENTS not in source.names() or len(source.shape(_LATENTS)) != 5:
             raise FileError(
-                f"{path}: holds no tensor `{_LATENTS}` of five dimensions. Give a .latent.safetensors file of a run."
+                f"{path}: holds no tensor `{_LATENTS}` of five dimensions."
+                " Give a .latent.safetensors file of a run."
             )
         latents = source.read(_LATENTS).float()
     if not torch.isfinite(latents).all():
@@ -72,7 +73,11 @@ def read_latents(path: Path) -> Tensor:
 
 def has_latents(path: Path, metadata: Mapping[str, str]) -> bool:
     """Whether the very latents that `metadata` describes are on disk already."""
-    return bool(metadata) and path.is_file() and read_safetensors_metadata(path).get(METADATA_KEY) == metadata[METADATA_KEY]
+    return (
+        bool(metadata)
+        and path.is_file()
+        and read_safetensors_metadata(path).get(METADATA_KEY) == metadata[METADATA_KEY]
+    )
 
 
 def write_frames(
@@ -83,8 +88,9 @@ def write_frames(
     sheet = ContactSheet(segment.num_frames, fps=segment.fps)
     frames = _shown_to(sheet, segment.decode())
     if config.format == "mp4":
-        kind, written = "video", stream_to_mp4(
-            wanted["video"], frames, fps=segment.fps, crf=config.crf, metadata=metadata
+        kind, written = (
+            "video",
+            stream_to_mp4(wanted["video"], frames, fps=segment.fps, crf=config.crf, metadata=metadata),
         )
     else:
         kind, written = "frames", stream_to_png_sequence(wanted["frames"], frames, metadata)

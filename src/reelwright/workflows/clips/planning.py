@@ -15,7 +15,16 @@ from reelwright.core.provenance import METADATA_KEY, Provenance, library_version
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Family, Model, Request, file_inputs
 
-_NOT_RECORDED = {"out", "run", "from_file", "from_latent", "num_videos", "preview_every", "contact_sheet", "offline"}
+_NOT_RECORDED = {
+    "out",
+    "run",
+    "from_file",
+    "from_latent",
+    "num_videos",
+    "preview_every",
+    "contact_sheet",
+    "offline",
+}
 """Fields that decide nothing in the bytes of a clip."""
 
 
@@ -75,7 +84,9 @@ def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
     record = None if text is None else Provenance.from_json(text, str(path))
     if record is not None:
         if record.family != family.name:
-            raise ConfigError(f"from_latent: {path} was made by {record.family}. Run reelwright generate {record.family}.")
+            raise ConfigError(
+                f"from_latent: {path} was made by {record.family}. Run reelwright generate {record.family}."
+            )
         config = _output_options(from_mapping(type(config), record.config, str(path)), config)
     model = family.locate(config)
     metadata = _metadata(config, replace(record, config=_recorded(config))) if record is not None else {}
@@ -98,7 +109,12 @@ def _each_prompt(config: GenerateConfig) -> Iterator[tuple[str, GenerateConfig]]
         raise ConfigError("prompt: there are prompts in from_file too. Give one or the other.")
     for line in read_prompt_file(config.from_file):
         origin = f"{config.from_file}: line {line.line}: "
-        yield origin, from_mapping(type(config), {**line.overrides, "prompt": line.prompt}, origin.rstrip(": "), config)
+        yield (
+            origin,
+            from_mapping(
+                type(config), {**line.overrides, "prompt": line.prompt}, origin.rstrip(": "), config
+            ),
+        )
 
 
 def _record_of(family: Family, model: Model, config: GenerateConfig) -> Provenance:
@@ -109,7 +125,8 @@ def _record_of(family: Family, model: Model, config: GenerateConfig) -> Provenan
         config=_recorded(config),
         models=dict(model.fingerprints),
         inputs={
-            name: {"path": str(path), "sha256": sha256_of(path)} for name, path in file_inputs(family, config).items()
+            name: {"path": str(path), "sha256": sha256_of(path)}
+            for name, path in file_inputs(family, config).items()
         },
         versions=library_versions(),
     )
@@ -143,8 +160,8 @@ def _check_same(record: Provenance, made: Provenance) -> None:
     for part, fingerprint in record.models.items():
         if made.models.get(part) != fingerprint:
             raise CheckpointError(
-                f"{part}: these are other weights than those that made the file. Put the old ones back, or run "
-                "reelwright generate to make a new clip."
+                f"{part}: these are other weights than those that made the file. Put those back, or run"
+                " reelwright generate to make a new clip."
             )
     for name, facts in record.inputs.items():
         if made.inputs.get(name, {}).get("sha256") != facts["sha256"]:
@@ -156,7 +173,9 @@ def _check_same(record: Provenance, made: Provenance) -> None:
 
 def _version_notices(record: Provenance, made: Provenance) -> list[str]:
     then, now = record.versions, made.versions
-    changed = [f"{name} {then[name]} -> {now.get(name, 'none')}" for name in then if then[name] != now.get(name)]
+    changed = [
+        f"{name} {then[name]} -> {now.get(name, 'none')}" for name in then if then[name] != now.get(name)
+    ]
     if record.version != made.version:
         changed.append(f"reelwright {record.version} -> {made.version}")
     return [f"Other versions than then, so bytes may differ: {', '.join(changed)}."] if changed else []
