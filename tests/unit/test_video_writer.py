@@ -114,6 +114,19 @@ def test_the_bytes_are_the_same_in_every_process_on_any_cores_and_in_any_chunks(
     assert len(digests) == 1
 
 
+@pytest.mark.parametrize(("width", "height"), [(80, 80), (112, 112), (144, 144), (240, 160)])
+def test_the_bytes_do_not_depend_on_what_was_in_memory_before(tmp_path, width, height):
+    frames = moving_frames(17, width, height)
+    generator = np.random.default_rng(0)
+    digests = set()
+    for _ in range(12):
+        used_and_freed = [generator.bytes(size) for size in generator.integers(1000, 400_000, 8)]
+        del used_and_freed
+        write_mp4(tmp_path / "a.mp4", [frames], fps=8)
+        digests.add(hashlib.sha256((tmp_path / "a.mp4").read_bytes()).hexdigest())
+    assert len(digests) == 1
+
+
 def test_the_file_names_neither_encoder_nor_version(tmp_path):
     write_mp4(tmp_path / "a.mp4", [moving_frames()], fps=8)
     content = (tmp_path / "a.mp4").read_bytes()

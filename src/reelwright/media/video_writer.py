@@ -24,6 +24,9 @@ from reelwright.media.frame_pixels import EXACT
 # x264 divides its work by thread count, and the bytes depend on it: so never by the number of cores.
 _NUM_ENCODER_THREADS = 4
 _MUXER_OPTIONS = {"movflags": "+faststart+use_metadata_tags", "fflags": "+bitexact"}
+# x264 weighs blocks by their use in later frames ("mbtree") with AVX-512 code that reads past the end of rows
+# whose macroblocks are no multiple of 8: the same frames gave other bytes at, say, 720x480.
+_ENCODER_OPTIONS = {"preset": "medium", "mbtree": "0"}
 # The encoder signs its work in a message of type 6, with its version and all its settings.
 _WITHOUT_SIGNATURE = "filter_units=remove_types=6"
 # Broadcast rates are fractions over 1001, such as 30000/1001.
@@ -120,7 +123,7 @@ class _Encoder:
 def _add_h264_stream(
     container: OutputContainer, width: int, height: int, *, rate: Fraction, crf: int
 ) -> VideoStream:
-    stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), "preset": "medium"})
+    stream = container.add_stream("libx264", rate=rate, options={"crf": str(crf), **_ENCODER_OPTIONS})
     stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
     stream.color_primaries, stream.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
     stream.colorspace, stream.color_range = Colorspace.ITU709, ColorRange.MPEG
