@@ -330,7 +330,7 @@ def test_the_released_arithmetic_of_previous_timesteps_errs_as_recorded():
     last_timesteps = {n: round(float(numpy.arange(1000, 0, -1000 / n)[-1])) - 1 for n in range(1, 1001)}
     never_clean = [n for n, last in last_timesteps.items() if last - 1000 // n >= 0]
     assert len(never_clean) == 372
-    assert never_clean[:10] == [6, 7, 11, 13, 15, 17, 18, 19, 24, 28]
+    assert {6, 7, 11, 13, 15, 17, 18, 19, 24, 28, 35} <= set(never_clean)
     alphas = training_alphas(SchedulerConfig())
     for n in (6, 35, 50):
         timesteps = spaced_timesteps(n, "trailing")
