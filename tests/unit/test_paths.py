@@ -73,9 +73,12 @@ def test_text_is_utf8_with_plain_line_ends(tmp_path: Path):
     assert (tmp_path / "a.txt").read_bytes() == b"\xc3\xa4\nb\n"
 
 
-def test_a_writable_folder_is_created_and_left_empty(tmp_path: Path):
+def test_a_folder_is_tried_and_left_as_it_was(tmp_path: Path):
     check_writable(tmp_path / "a" / "b", needed_bytes=1)
-    assert list((tmp_path / "a" / "b").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / "here").mkdir()
+    check_writable(tmp_path / "here")
+    assert [path.name for path in tmp_path.rglob("*")] == ["here"]
 
 
 def test_too_little_space_is_told_before_the_work(tmp_path: Path):

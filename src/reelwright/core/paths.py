@@ -54,8 +54,12 @@ def write_text_atomic(path: Path, text: str) -> None:
 
 
 def check_writable(folder: Path, needed_bytes: int = 0) -> None:
-    """Create `folder` and try a write there; FileError if that fails or `needed_bytes` are not free."""
+    """Try a write in `folder`, which is left as it was: a folder that does not exist is made and removed.
+
+    Raises FileError if that fails or `needed_bytes` are not free.
+    """
     probe = folder / f".probe-{uuid.uuid4().hex[:12]}"
+    absent = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe.write_bytes(b"probe")
@@ -63,6 +67,10 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
         free = shutil.disk_usage(folder).free
     except OSError as error:
         raise cannot_write(folder, error) from error
+    finally:
+        for each in absent:
+            with suppress(OSError):
+                each.rmdir()
     if free < needed_bytes:
         raise FileError(
             f"{folder}: {needed_bytes / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free."
