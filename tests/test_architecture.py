@@ -15,6 +15,7 @@ import pytest
 from reelwright import families
 from reelwright.cli import generate, replay, resume
 from reelwright.cli.main import COMMANDS
+from reelwright.cli.reference import reference_page
 from reelwright.core.config import read_recipe
 
 ROOT = Path(__file__).parent.parent
@@ -152,21 +153,39 @@ def documents() -> list[Path]:
     return [path for path in files if any(block.commands for block in blocks(path))]
 
 
-def test_the_commands_of_the_documents_run(tmp_path: Path):
+@pytest.mark.parametrize("document", documents(), ids=lambda path: path.stem)
+def test_the_commands_of_the_documents_run(document: Path, tmp_path: Path):
     """In their order and in one folder for each document, since later ones use what earlier ones made."""
     environment = {**os.environ, "PATH": f"{SCRIPTS}{os.pathsep}{os.environ['PATH']}"}
-    for number, document in enumerate(documents()):
-        folder = tmp_path / str(number)
-        folder.mkdir()
-        for name in ("recipes", "docs", "examples"):
-            (folder / name).symlink_to(ROOT / name)
-        commands = [line for block in blocks(document) if not block.needs_weights for line in block.commands]
-        for command in commands:
-            shell = ["bash", "-c", command]
-            result = subprocess.run(
-                shell, cwd=folder, env=environment, capture_output=True, text=True, check=False
-            )
-            assert result.returncode == 0, f"{document.name}: {command}\n{result.stderr}"
+    for name in ("recipes", "docs", "examples"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    commands = [line for block in blocks(document) if not block.needs_weights for line in block.commands]
+    for command in commands:
+        result = subprocess.run(
+            ["bash", "-c", command],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert result.returncode == 0, f"{command}\n{result.stderr}"
+
+
+def test_the_python_of_the_readme_and_the_examples_runs(tmp_path: Path):
+    readme = re.findall(r"(?m)^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL)
+    for code in [*readme, *(path.read_text() for path in sorted((ROOT / "examples").glob("*.py")))]:
+        result = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert result.returncode == 0, f"{code}\n{result.stderr}"
+        assert ".mp4" in result.stdout
+
+
+@pytest.mark.parametrize("family", families.names())
+def test_the_reference_page_is_that_of_the_schema(family: str):
+    page = ROOT / "docs" / "reference" / f"generate-{family}.md"
+    assert page.read_text() == reference_page(family), "python -m reelwright.cli.reference docs/reference"
 
 
 def test_the_commands_that_need_weights_are_well_formed(monkeypatch: pytest.MonkeyPatch):

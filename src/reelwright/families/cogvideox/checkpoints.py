@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import torch
 
@@ -14,9 +14,11 @@ from reelwright.checkpoint.hub import find_model
 from reelwright.checkpoint.loading import detect_layout, expected_shapes, load_weights
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.weight_files import find_weight_files
-from reelwright.core.errors import CheckpointError, ConfigError, suggestion
+from reelwright.core.config import validate
+from reelwright.core.errors import CheckpointError, ConfigError, nearest
 from reelwright.core.paths import cannot_read
 from reelwright.encoders.t5 import T5Text
+from reelwright.execution.devices import choose_device
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import (
     TRANSFORMERS,
@@ -34,6 +36,8 @@ from reelwright.families.cogvideox.key_maps import (
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
 from reelwright.protocols.variant import Variant
 
+S = TypeVar("S", TransformerConfig, AutoencoderConfig, SchedulerConfig)
+
 _HUB_PATTERNS = (
     "model_index.json",
     "transformer/*",
@@ -41,6 +45,12 @@ _HUB_PATTERNS = (
     "text_encoder/*",
     "tokenizer/*",
     "scheduler/*",
+)
+
+
+_FOLDER_ADVICE = (
+    "A model folder in the diffusers layout has transformer, vae, text_encoder, tokenizer and scheduler"
+    " folders; fetch it again, or name single files with --dit, --vae and --text-encoder."
 )
 
 
@@ -89,8 +99,10 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
 
     Raises CheckpointError, which says which file or tensor is wrong and what to do.
     """
+    choose_device(config.execution.device)  # raises for a device that is not there
     variant = next((v for v in VARIANTS if v.name == config.model), None)
     root = _find_root(config, variant)
+    _check_folder(root, config)
     transformer_path = config.dit or root / "transformer"
     autoencoder_path = config.vae or root / "vae"
     transformer = _transformer_config(transformer_path, config)
@@ -98,11 +110,6 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
     autoencoder = _autoencoder_config(autoencoder_path, transformer)
     text = T5Text(config.text_encoder or root / "text_encoder", config.tokenizer or root / "tokenizer")
     _check_parts(transformer_path, transformer, autoencoder_path, autoencoder, text)
-    weights = {"transformer": transformer_path, "vae": autoencoder_path, "text_encoder": text.encoder_path}
-    fingerprints = {part: fingerprint(find_weight_files(path)) for part, path in weights.items()}
-    fingerprints["tokenizer"] = fingerprint(
-        sorted(file for file in text.tokenizer_path.iterdir() if file.is_file())
-    )
     return CogVideoXModel(
         name=config.model,
         transformer_path=transformer_path,
@@ -114,7 +121,7 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
         text=text,
         layout=_layout(transformer, config),
         released_dtype=variant.dtype if variant else _guess_dtype(transformer),
-        fingerprints=fingerprints,
+        fingerprints=_fingerprints(root, config),
         notices=_notices(root, config),
     )
 
@@ -142,9 +149,10 @@ def _find_root(config: CogVideoXGenerate, variant: Variant | None) -> Path:
         return Path(__file__).parents[2] / "assets" / variant.embedded
     names = [known.name for known in VARIANTS]
     if variant is None and "/" not in config.model and not Path(config.model).exists():
+        close = nearest(config.model, names)
+        advice = f"Did you mean {close}? " if close else ""
         raise ConfigError(
-            f"model: {config.model!r} is no model, folder or hub id. {suggestion(config.model, names)} "
-            f"Models: {', '.join(names)}."
+            f"model: {config.model!r} is no model, folder or hub id. {advice}Models: {', '.join(names)}."
         )
     return find_model(
         config.model,
@@ -154,10 +162,40 @@ def _find_root(config: CogVideoXGenerate, variant: Variant | None) -> Path:
     )
 
 
+def _check_folder(root: Path, config: CogVideoXGenerate) -> None:
+    """Name the parts that a model folder lacks; those that are given alone need not be in it."""
+    alone = {
+        "transformer": config.dit,
+        "vae": config.vae,
+        "text_encoder": config.text_encoder,
+        "tokenizer": config.tokenizer,
+        "scheduler": config.dit,
+    }
+    missing = [part for part, path in alone.items() if path is None and not (root / part).exists()]
+    if missing:
+        raise CheckpointError(f"{root}: {', '.join(missing)}: missing. {_FOLDER_ADVICE}")
+
+
+def _fingerprints(root: Path, config: CogVideoXGenerate) -> dict[str, str]:
+    """Of each part: its weights and the settings beside them."""
+    paths = {
+        "transformer": config.dit or root / "transformer",
+        "vae": config.vae or root / "vae",
+        "text_encoder": config.text_encoder or root / "text_encoder",
+    }
+    files = {part: [*find_weight_files(path), *path.glob("config.json")] for part, path in paths.items()}
+    tokenizer = config.tokenizer or root / "tokenizer"
+    folder = tokenizer.parent if tokenizer.is_file() else tokenizer
+    files["tokenizer"] = [file for file in folder.iterdir() if file.is_file()]
+    if config.dit is None:
+        files["scheduler"] = [root / "scheduler" / "scheduler_config.json"]
+    return {part: fingerprint(found) for part, found in files.items()}
+
+
 def _transformer_config(path: Path, config: CogVideoXGenerate) -> TransformerConfig:
     described = path / "config.json"
     if described.is_file():
-        transformer = TransformerConfig.from_json(_read_json(described), str(described))
+        transformer = _read_settings(TransformerConfig, described)
     else:
         with open_tensors(path) as source:
             facts = describe_transformer(source.shapes(), str(path))
@@ -190,15 +228,14 @@ def _scheduler(
         small = _is_small(single_file)
         return SchedulerConfig(snr_shift_scale=3.0 if small else 1.0), "ddim" if small else "dpm"
     path = root / "scheduler" / "scheduler_config.json"
-    data = _read_json(path)
-    sampler = "dpm" if "DPM" in str(data.get("_class_name", "")) else "ddim"
-    return SchedulerConfig.from_json(data, str(path)), sampler
+    class_name = str(_read_json(path).get("_class_name", ""))
+    return _read_settings(SchedulerConfig, path), "dpm" if "DPM" in class_name else "ddim"
 
 
 def _autoencoder_config(path: Path, transformer: TransformerConfig) -> AutoencoderConfig:
     described = path / "config.json"
     if described.is_file():
-        return AutoencoderConfig.from_json(_read_json(described), str(described))
+        return _read_settings(AutoencoderConfig, described)
     # A single file is the released network; only the scale of its latents depends on the denoiser.
     return AutoencoderConfig(scaling_factor=1.15258426 if _is_small(transformer) else 0.7)
 
@@ -255,15 +292,19 @@ def _notices(root: Path, config: CogVideoXGenerate) -> tuple[str, ...]:
     return ()
 
 
+def _read_settings(schema: type[S], path: Path) -> S:
+    """The settings of a part; those of the wrong kind are named."""
+    try:
+        return validate(schema.from_json(_read_json(path), str(path)), str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{error} Fetch the file again.") from error
+
+
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise CheckpointError(
-            f"{path}: is missing. A model folder in the diffusers layout has transformer, vae, text_encoder,"
-            " tokenizer and scheduler folders; fetch it again, or name single files with --dit, --vae and"
-            " --text-encoder."
-        ) from None
+        raise CheckpointError(f"{path}: is missing. {_FOLDER_ADVICE}") from None
     except OSError as error:
         raise cannot_read(path, error) from error
     except ValueError as error:

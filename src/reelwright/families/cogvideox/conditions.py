@@ -6,7 +6,7 @@ from typing import Self
 import torch
 from torch import Tensor
 
-from reelwright.families.cogvideox.config import TransformerConfig
+from reelwright.families.cogvideox.config import RopeGrid, TransformerConfig
 from reelwright.nn.embeddings import sincos_position_table
 from reelwright.nn.rope import rotary_table
 
@@ -46,7 +46,7 @@ class Conditions:
 
 
 def position_conditions(
-    config: TransformerConfig, latent_grid_THW: tuple[int, int, int], rope_grid: str = "exact"
+    config: TransformerConfig, latent_grid_THW: tuple[int, int, int], rope_grid: RopeGrid = "exact"
 ) -> dict[str, Tensor]:
     """The position fields of `Conditions` for latents of T x H x W."""
     frames, height, width = latent_grid_THW
@@ -65,7 +65,7 @@ def position_conditions(
 
 
 def rotary_positions(
-    config: TransformerConfig, grid_THW: tuple[int, int, int], rope_grid: str = "exact"
+    config: TransformerConfig, grid_THW: tuple[int, int, int], rope_grid: RopeGrid = "exact"
 ) -> Tensor:
     """Rotations of every video token; a head's channels go to time, height and width as 1 : 1.5 : 1.5.
 
@@ -97,7 +97,7 @@ def fit_grid(grid_HW: tuple[int, int], base_HW: tuple[int, int]) -> tuple[tuple[
     return (top, left), (top + box[0], left + box[1])
 
 
-def _spread(start: int, stop: int, count: int, rope_grid: str) -> Tensor:
+def _spread(start: int, stop: int, count: int, rope_grid: RopeGrid) -> Tensor:
     if rope_grid == "released":
         # Ends where start = 0 would end, so a box away from the edge gets too small a step.
         return torch.linspace(start, stop * (count - 1) / count, count)

@@ -1,7 +1,7 @@
 """Sizes of the networks, the released models, and what `generate` may be asked. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal, Self
 
@@ -10,6 +10,8 @@ from annotated_types import Ge
 from reelwright.core.errors import CheckpointError
 from reelwright.protocols.configs import GenerateConfig, SamplerName
 from reelwright.protocols.variant import Variant
+
+RopeGrid = Literal["exact", "released", "integer"]
 
 
 class _FromJson:
@@ -148,45 +150,22 @@ class SchedulerConfig(_FromJson):
     steps_offset: int = 0
 
 
+_5B = TransformerConfig(num_layers=42, num_attention_heads=48, use_rotary_positional_embeddings=True)
+_SECOND_GENERATION = replace(
+    _5B, patch_size_t=2, patch_bias=False, sample_height=96, sample_width=170, sample_frames=81
+)
+
 TRANSFORMERS: dict[str, TransformerConfig] = {
     "2b": TransformerConfig(),
-    "5b": TransformerConfig(num_layers=42, num_attention_heads=48, use_rotary_positional_embeddings=True),
-    "5b-i2v": TransformerConfig(
-        num_layers=42,
-        num_attention_heads=48,
-        in_channels=32,
-        use_rotary_positional_embeddings=True,
-        use_learned_positional_embeddings=True,
-    ),
-    "1.5-5b": TransformerConfig(
-        num_layers=42,
-        num_attention_heads=48,
-        patch_size_t=2,
-        patch_bias=False,
-        sample_height=96,
-        sample_width=170,
-        sample_frames=81,
-        use_rotary_positional_embeddings=True,
-    ),
-    "1.5-5b-i2v": TransformerConfig(
-        num_layers=42,
-        num_attention_heads=48,
-        in_channels=32,
-        patch_size_t=2,
-        patch_bias=False,
-        sample_height=300,
-        sample_width=300,
-        sample_frames=81,
-        ofs_embed_dim=512,
-        use_rotary_positional_embeddings=True,
+    "5b": _5B,
+    "5b-i2v": replace(_5B, in_channels=32, use_learned_positional_embeddings=True),
+    "1.5-5b": _SECOND_GENERATION,
+    "1.5-5b-i2v": replace(
+        _SECOND_GENERATION, in_channels=32, ofs_embed_dim=512, sample_height=300, sample_width=300
     ),
     "fun-2b-inp": TransformerConfig(in_channels=33),
-    "fun-5b-inp": TransformerConfig(
-        num_layers=42, num_attention_heads=48, in_channels=33, use_rotary_positional_embeddings=True
-    ),
-    "fun-5b-control": TransformerConfig(
-        num_layers=42, num_attention_heads=48, in_channels=32, use_rotary_positional_embeddings=True
-    ),
+    "fun-5b-inp": replace(_5B, in_channels=33),
+    "fun-5b-control": replace(_5B, in_channels=32),
 }
 """The released denoisers, for single files, which carry no config.json."""
 
@@ -237,7 +216,7 @@ class Compatibility:
     """What a step leads to: the next listed timestep, or t - 1000 // steps as in the released schedulers."""
     zero_snr: Literal["table", "steps"] = "table"
     """Rescale to zero terminal SNR over all 1000 timesteps, or over the steps used (SAT)."""
-    rope_grid: Literal["exact", "released", "integer"] = "exact"
+    rope_grid: RopeGrid = "exact"
     """Rotary positions of 1.0 at sizes other than 3:2: exact, as diffusers spaces them, or integers (SAT)."""
     norm_eps: Literal["released", "sat"] = "released"
     """LayerNorm epsilon: that of config.json (1e-5), or SAT's 1e-6."""
@@ -258,7 +237,7 @@ class CogVideoXGenerate(GenerateConfig):
     timestep_spacing: Literal["auto", "trailing", "leading", "linspace"] = "auto"
     """Which timesteps are visited; auto takes the released spacing."""
     guidance_schedule: Literal["constant", "ramp", "legacy"] = "constant"
-    """Guidance over the steps: constant, a smooth ramp, or the wave of released `use_dynamic_cfg` (legacy)."""
+    """Guidance over the steps: constant, a smooth ramp, or the released `use_dynamic_cfg` wave (legacy)."""
     negative: Literal["text", "zero"] = "text"
     """What the negative pass sees: the encoded negative prompt, or zeros as in training (SAT)."""
     control_video: Path | None = None

@@ -16,19 +16,25 @@ def image_conditions(
 
     num_frames counts latent frames with those put in front. Image posteriors are sampled from the generator.
     """
-    if layout is Layout.TEXT:
-        return None
-    build = {Layout.IMAGE: _first_frame, Layout.CONTROL: _control_clip, Layout.INPAINT: _masked_clip}[layout]
-    channels = build(request, space, generator)
+    match layout:
+        case Layout.TEXT:
+            return None
+        case Layout.IMAGE:
+            return _first_frame(request, space, generator, num_frames)
+        case Layout.CONTROL:
+            channels = _control_clip(request, space)
+        case Layout.INPAINT:
+            channels = _masked_clip(request, space)
     return pad_front(channels, num_frames - channels.shape[2])
 
 
-def _num_latent_frames(request: CogVideoXRequest, space: LatentSpace) -> int:
-    return (request.config.num_frames - 1) // space.autoencoder.temporal_stride + 1
+def _first_frame(
+    request: CogVideoXRequest, space: LatentSpace, generator: torch.Generator, num_frames: int
+) -> Tensor:
+    """The image's latent in frame 0, another's in the last, zeros between.
 
-
-def _first_frame(request: CogVideoXRequest, space: LatentSpace, generator: torch.Generator) -> Tensor:
-    """The image's latent in frame 0, another's in the last, zeros between."""
+    Where a frame is put in front, the image is in that one, which is dropped after sampling, and in no other.
+    """
     scale = {"raw": 1.0, "scaled": space.scale, "inverse": 1.0 / space.scale}[
         request.config.image_latent_scale
     ]
@@ -38,25 +44,26 @@ def _first_frame(request: CogVideoXRequest, space: LatentSpace, generator: torch
 
     assert request.first_image_CHW is not None
     first = encode(request.first_image_CHW)
-    frames = first.new_zeros(1, first.shape[1], _num_latent_frames(request, space), *first.shape[3:])
+    frames = first.new_zeros(1, first.shape[1], num_frames, *first.shape[3:])
     frames[:, :, :1] = first
     if request.last_image_CHW is not None:
         frames[:, :, -1:] = encode(request.last_image_CHW)
     return frames
 
 
-def _control_clip(request: CogVideoXRequest, space: LatentSpace, _: torch.Generator) -> Tensor:
+def _control_clip(request: CogVideoXRequest, space: LatentSpace) -> Tensor:
     assert request.clip_BCFHW is not None
     return space.encode(request.clip_BCFHW).mean * space.scale
 
 
-def _masked_clip(request: CogVideoXRequest, space: LatentSpace, _: torch.Generator) -> Tensor:
+def _masked_clip(request: CogVideoXRequest, space: LatentSpace) -> Tensor:
     """A mask of what is known, then the clip with all else black; without an image both are zero.
 
     A known last frame is in the clip but not in the mask: the released mask is sampled between its frames.
     """
     config = request.config
-    frames, stride = _num_latent_frames(request, space), space.autoencoder.spatial_stride
+    frames = (config.num_frames - 1) // space.autoencoder.temporal_stride + 1
+    stride = space.autoencoder.spatial_stride
     height, width = config.height // stride, config.width // stride
     if request.first_image_CHW is None:
         return torch.zeros(1, 1 + space.autoencoder.config.latent_channels, frames, height, width)

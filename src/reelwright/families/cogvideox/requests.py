@@ -232,7 +232,7 @@ def _read_inputs(config: CogVideoXGenerate, notices: tuple[str, ...]) -> CogVide
         if path is None:
             return None
         opened = open_image(path)
-        said.extend(f"{path}: {notice}" for notice in opened.notices)
+        said.extend(opened.notices)
         return to_pixels(fit_image(opened.rgb, config.width, config.height, config.image_fit))
 
     clip = config.video or config.control_video
