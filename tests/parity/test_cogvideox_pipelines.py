@@ -11,6 +11,7 @@ import torch
 from diffusers import (
     CogVideoXDDIMScheduler,
     CogVideoXDPMScheduler,
+    CogVideoXFunControlPipeline,
     CogVideoXImageToVideoPipeline,
     CogVideoXPipeline,
     CogVideoXVideoToVideoPipeline,
@@ -39,6 +40,7 @@ PIPELINES = {
     "text": CogVideoXPipeline,
     "image": CogVideoXImageToVideoPipeline,
     "video": CogVideoXVideoToVideoPipeline,
+    "control": CogVideoXFunControlPipeline,
 }
 SCHEDULERS = {"ddim": CogVideoXDDIMScheduler, "dpm": CogVideoXDPMScheduler}
 
@@ -67,6 +69,7 @@ TRANSFORMERS = {
     "5b": ROTARY,
     "1.5-5b": SECOND,
     "5b-i2v": replace(ROTARY, in_channels=32, use_learned_positional_embeddings=True),
+    "fun-5b-control": replace(ROTARY, in_channels=32),
     "1.5-5b-i2v": replace(SECOND, in_channels=32, ofs_embed_dim=32),
 }
 
@@ -214,6 +217,14 @@ def test_a_clip_gives_the_released_clip(models, clip, layout, sampler, steps, st
     frames = [Image.fromarray(frame.numpy()) for frame in read_video(clip)]
     options = {"height": HEIGHT, "width": WIDTH, "num_inference_steps": steps, "strength": strength}
     check(ours, released_frames(models[layout], "video", sampler, video=frames, **options))
+
+
+def test_a_control_clip_gives_the_released_clip(models, clip):
+    folder = models["fun-5b-control"]
+    config = asked(folder, "ddim", steps=4, num_frames=9, height=HEIGHT, width=WIDTH, control_video=clip)
+    frames = [Image.fromarray(frame.numpy()) for frame in read_video(clip)]
+    options = {"height": HEIGHT, "width": WIDTH, "num_inference_steps": 4, "control_video": [frames]}
+    check(our_frames(config), released_frames(folder, "control", "ddim", **options))
 
 
 def test_true_neighbors_and_released_arithmetic_agree_where_steps_divide_a_thousand(models):
