@@ -79,6 +79,18 @@ def test_second_order_is_closer_at_the_same_number_of_steps(name):
 @pytest.mark.parametrize("name", ORDER)
 def test_solvers_reach_the_data_over_the_released_schedule(name):
     z = torch.tensor([-2.0, -0.5, 0.0, 1.0, 2.0], dtype=torch.float64)
+    steps = neighbor_steps(ALPHAS, spaced_timesteps(500, "trailing"))
+    reached = last_of(SAMPLERS[name], z, steps).latents
+    torch.testing.assert_close(reached, MEAN + DEVIATION * z, atol=0.02, rtol=0)
+
+
+def test_the_stochastic_sampler_reproduces_mean_and_deviation():
+    generator = torch.Generator().manual_seed(0)
+    count = 100_000
+
+    def draw() -> Tensor:
+        return torch.randn(count, generator=generator, dtype=torch.float64)
+
     steps = neighbor_steps(ALPHAS, spaced_timesteps(200, "trailing"))
     latents = last_of(SAMPLERS["dpm"], draw(), steps, draw).latents
     standard_error = DEVIATION / math.sqrt(count)
