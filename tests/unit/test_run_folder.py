@@ -97,3 +97,14 @@ def test_a_users_mistake_leaves_no_traceback_in_the_log(tmp_path: Path):
         raise FileError("fox.png: is no image.")
     assert not (tmp_path / "log.txt").exists()
     assert logging.getLogger("reelwright").handlers == []
+
+
+def test_what_a_killed_run_left_half_built_is_removed_and_nothing_else(tmp_path: Path):
+    run = tmp_path / "run"
+    for folder in (".0123456789ab", ".0123456789ab-old"):
+        (run / folder).mkdir(parents=True)
+        (run / folder / "frame_00000.png").touch()
+    for file in (".ba9876543210.mp4", "clip.mp4", ".hidden.mp4"):
+        (run / file).touch()
+    RunFolder.create(tmp_path, run, "fox").release()
+    assert sorted(path.name for path in run.iterdir()) == [".hidden.mp4", ".lock", "clip.mp4"]

@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import os
+import re
 import shutil
 import uuid
 from collections.abc import Generator
@@ -26,6 +27,10 @@ _ADVICE = {
 }
 
 
+_LEFTOVER = re.compile(r"\.[0-9a-f]{12}(-old)?(\.\w+)?")
+"""Names under which files and folders are built before they get their own."""
+
+
 @contextmanager
 def atomic_path(path: Path) -> Generator[Path, None, None]:
     """A temporary path beside `path`, with its suffix, that becomes `path` when the block succeeds.
@@ -45,6 +50,14 @@ def atomic_path(path: Path) -> Generator[Path, None, None]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what a killed process left half-built; only where no other process writes."""
+    for path in folder.iterdir():
+        if _LEFTOVER.fullmatch(path.name):
+            with suppress(OSError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def write_text_atomic(path: Path, text: str) -> None:

@@ -11,7 +11,7 @@ from filelock import FileLock, Timeout
 
 from reelwright.core.errors import FileError
 from reelwright.core.events import Event, EventSink, to_json
-from reelwright.core.paths import cannot_write, write_text_atomic
+from reelwright.core.paths import cannot_write, remove_leftovers, write_text_atomic
 
 
 class RunFolder:
@@ -30,6 +30,7 @@ class RunFolder:
         """
         folder = cls(_make_folder(run) if run is not None else _make_unique_folder(out, name))
         folder._acquire()
+        remove_leftovers(folder.path)
         return folder
 
     def write_recipe(self, toml: str) -> Path:
