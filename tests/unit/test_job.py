@@ -176,3 +176,22 @@ def test_a_workflow_runs_in_a_thread_too(install):
     thread.start()
     thread.join()
     assert codes == [0]
+
+
+def test_a_workflow_stopped_while_its_event_is_shown_knows_the_signal(install):
+    seen: list[object] = []
+
+    def run() -> Iterator[Event]:
+        try:
+            yield Notice("shown")
+        except KeyboardInterrupt as interruption:
+            seen.append(interruption)
+            raise
+
+    def kill(event: Event, /) -> None:
+        if isinstance(event, Notice):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    install(run)
+    assert run_workflow("toy", {}, [kill]) == 143
+    assert [interruption.name for interruption in seen] == ["SIGTERM"]

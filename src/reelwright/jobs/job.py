@@ -36,9 +36,12 @@ def _run(
     try:
         with closing(_events(name, arguments)) as events:
             for event in events:
-                for sink in sinks:
-                    sink(event)
-                stop.check()
+                try:
+                    for sink in sinks:
+                        sink(event)
+                    stop.check()
+                except Interrupted as interruption:
+                    events.throw(interruption)  # so that the workflow can tell which signal it was
     except Interrupted as interruption:
         return Stopped(interruption.name), interruption.exit_code
     except UserError as error:
@@ -64,12 +67,13 @@ def _failure(error: UserError) -> Failed:
 
 
 def _unexpected(error: Exception) -> tuple[Failed, int]:
+    notes: list[str] = getattr(error, "__notes__", [])
     if _is_out_of_memory(error):
-        advice = "Choose a smaller height, width or num_frames, or --execution.tiling."
-        message = f"There is not enough memory: {_first_line(error)} {advice}"
+        advice = ["Choose a smaller height, width or num_frames, or --execution.tiling.", *notes]
+        message = f"There is not enough memory: {_first_line(error)} {' '.join(advice)}"
         return Failed(MemoryLimitError.__name__, message), MemoryLimitError.exit_code
-    notes = getattr(error, "__notes__", ["Run it again with --debug to see the traceback."])
-    message = f"{type(error).__name__}: {_first_line(error)} {' '.join(notes)}"
+    advice = notes or ["Run it again with --debug to see the traceback."]
+    message = f"{type(error).__name__}: {_first_line(error)} {' '.join(advice)}"
     return Failed(type(error).__name__, message), 1
 
 
