@@ -39,6 +39,7 @@ def resolve(config: CogVideoXGenerate, model: CogVideoXModel) -> CogVideoXReques
     review = _Review(config)
     _check_prompt(review, model)
     _check_inputs(review, model)
+    review.raise_problems()  # what the model has no input for is not read
     _choose_size(review, model)
     _choose_length(review, model)
     _choose_sampling(review, model)
@@ -177,21 +178,15 @@ def _choose_length(review: _Review, model: CogVideoXModel) -> None:
     )
     fps = config.fps or model.fps
     review.set(fps=fps)
-    source_key = "video" if config.video is not None else "control_video"
-    source: Path | None = getattr(config, source_key)
     wanted = config.num_frames or transformer.sample_frames
-    if source is not None:
-        there = _count_frames(source, fps, wanted)
-        if there < wanted and config.num_frames:
-            message = (
-                f"num_frames: {source} has {there} frames at {fps:g} per second, {wanted} were asked for."
-            )
-            review.adjust("num_frames", _at_most(rule, there), message)
-            return
-        wanted = _at_most(rule, min(there, wanted)) if not config.num_frames else wanted
+    nearest = rule.nearest(wanted)
+    source = config.video or config.control_video
+    if source is not None and (there := _count_frames(source, fps, nearest)) < nearest:
+        _fit_to_clip(review, f"num_frames: {source} has {there} frames at {fps:g} per second", rule, there)
+        return
     problem = rule.problem(wanted)
     if problem:
-        review.adjust("num_frames", rule.nearest(wanted), f"num_frames: {problem}")
+        review.adjust("num_frames", nearest, f"num_frames: {problem}")
     else:
         review.set(num_frames=wanted)
     if review.config.num_frames > model.longest:
@@ -200,15 +195,22 @@ def _choose_length(review: _Review, model: CogVideoXModel) -> None:
         )
 
 
+def _fit_to_clip(review: _Review, message: str, rule: FrameRule, there: int) -> None:
+    """Make as many frames as the clip to start from has, at most."""
+    below = rule.nearest(there)
+    fitting = below if below <= there else below - rule.step
+    if review.config.num_frames:
+        message = f"{message}, {review.config.num_frames} were asked for. Ask for {fitting} or fewer."
+        review.adjust("num_frames", fitting, message)
+    else:
+        review.set(num_frames=fitting)
+        review.notices.append(f"{message}. Using {fitting}.")
+
+
 def _count_frames(path: Path, fps: float, at_most: int) -> int:
     """How many frames a clip has at a rate; decoding stops at `at_most`."""
     probe_video(path)
     return sum(1 for _ in islice(stream_video(path, fps=fps, max_frames=at_most), at_most))
-
-
-def _at_most(rule: FrameRule, num_frames: int) -> int:
-    nearest = rule.nearest(num_frames)
-    return nearest if nearest <= num_frames else max(1, nearest - rule.step)
 
 
 def _choose_sampling(review: _Review, model: CogVideoXModel) -> None:
