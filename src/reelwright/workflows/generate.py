@@ -2,7 +2,8 @@
 
 import secrets
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -24,7 +25,7 @@ from reelwright.core.events import (
     Stopped,
 )
 from reelwright.core.log import RunLog
-from reelwright.core.paths import check_writable
+from reelwright.core.paths import check_writable, write_text_atomic
 from reelwright.core.provenance import Provenance
 from reelwright.core.run_folder import RunFolder
 from reelwright.media.image_ops import write_png
@@ -35,6 +36,8 @@ from reelwright.workflows.clips.planning import Plan, PlannedClip, plan_decoding
 
 _ROOM_NEEDED = 64 << 20
 """Free bytes without which a run does not start."""
+_COMPUTING = (RuntimeError, MemoryError)
+"""What a network that cannot compute raises, for want of memory too."""
 
 
 def run(family: str, config: GenerateConfig, record: Provenance | None = None) -> Iterator[Event]:
@@ -72,14 +75,14 @@ class _Clip:
 
     @property
     def has_latents(self) -> bool:
-        return has_latents(self.files.latent, self.plan.metadata)
+        return has_latents(self.files, self.plan.record)
 
     def finished(self) -> ClipFinished:
         files = {kind: str(path) for kind, path in self.files.wanted(self.plan.config).items()}
         return ClipFinished(self.number, self.total, files)
 
 
-def _make(plan: Plan, folder: Path, started: float) -> Iterator[Event]:
+def _make(plan: Plan, folder: Path, started: float) -> Generator[Event]:
     for text in plan.notices:
         yield Notice(text)
     clips = [
@@ -128,10 +131,16 @@ def _save(clip: _Clip, segment: Segment) -> Iterator[Event]:
             f"{segment.flaw} They are kept in {files.flawed_latent}. Try --execution.dtype float32 (or"
             " bfloat16 rather than float16), or a lower --guidance-scale."
         )
+    if clip.plan.record and not config.metadata:
+        write_text_atomic(files.record, clip.plan.record)
     save_latents(files.latent, segment.latents_BCTHW, metadata)
     yield FileSaved("latent", str(files.latent))
     if config.format != "latent":
-        yield from write_frames(files, config, segment, metadata)
+        try:
+            yield from write_frames(files, config, segment, metadata)
+        except _COMPUTING as error:
+            error.add_note(f"The latents are kept: decode {files.latent} with --from-latent.")
+            raise
     yield clip.finished()
 
 
@@ -157,13 +166,14 @@ def _store_recipe(folder: RunFolder, family: str, config: GenerateConfig) -> Non
     folder.write_recipe(to_toml(config, identity))
 
 
-def _recorded(keep: EventSink, events: Iterable[Event]) -> Iterator[Event]:
+def _recorded(keep: EventSink, events: Generator[Event]) -> Iterator[Event]:
     """Pass events on, each kept in the run folder first, the end of a broken run too."""
     try:
-        for event in events:
-            keep(event)
-            yield event
-    except UserError as error:
+        with closing(events):
+            for event in events:
+                keep(event)
+                yield event
+    except (UserError, *_COMPUTING) as error:
         keep(Failed(type(error).__name__, str(error)))
         raise
     except (KeyboardInterrupt, GeneratorExit) as interruption:

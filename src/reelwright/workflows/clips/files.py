@@ -20,6 +20,7 @@ from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Segment
 
 _LATENTS = "latents"
+_ADVICE = "Give a .latent.safetensors file of a run."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +37,11 @@ class ClipFiles:
     @property
     def flawed_latent(self) -> Path:
         return self.folder / f"{self.stem}.flawed.safetensors"
+
+    @property
+    def record(self) -> Path:
+        """How the clip is made, beside files that shall not say so themselves."""
+        return self.folder / f"{self.stem}.record.json"
 
     @property
     def contact_sheet(self) -> Path:
@@ -61,23 +67,22 @@ def read_latents(path: Path) -> Tensor:
     """The latents of one clip, float32 [1, C, T, H, W]. Raises FileError for any other file."""
     with open_tensors(path) as source:
         if _LATENTS not in source.names() or len(source.shape(_LATENTS)) != 5:
-            raise FileError(
-                f"{path}: holds no tensor `{_LATENTS}` of five dimensions."
-                " Give a .latent.safetensors file of a run."
-            )
+            raise FileError(f"{path}: holds no tensor `{_LATENTS}` of five dimensions. {_ADVICE}")
         latents = source.read(_LATENTS).float()
+    if latents.shape[0] != 1 or not latents.numel():
+        raise FileError(f"{path}: its latents are {list(latents.shape)}, not those of one clip. {_ADVICE}")
     if not torch.isfinite(latents).all():
         raise FileError(f"{path}: its latents hold NaN or infinity. Generate the clip again.")
     return latents
 
 
-def has_latents(path: Path, metadata: Mapping[str, str]) -> bool:
-    """Whether the very latents that `metadata` describes are on disk already."""
-    return (
-        bool(metadata)
-        and path.is_file()
-        and read_safetensors_metadata(path).get(METADATA_KEY) == metadata[METADATA_KEY]
-    )
+def has_latents(files: ClipFiles, record: str) -> bool:
+    """Whether the very latents that `record` describes are on disk already."""
+    if not record or not files.latent.is_file():
+        return False
+    inside = read_safetensors_metadata(files.latent).get(METADATA_KEY)
+    beside = files.record.read_text(encoding="utf-8") if files.record.is_file() else None
+    return record in (inside, beside)
 
 
 def write_frames(

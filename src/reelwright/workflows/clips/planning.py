@@ -1,6 +1,7 @@
 """Which clips a run makes: every prompt with every seed, or the one whose latents were saved."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,13 @@ from typing import Any
 from reelwright import __version__
 from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
 from reelwright.core.config import from_mapping, to_mapping
-from reelwright.core.errors import CheckpointError, ConfigError, FileError
+from reelwright.core.errors import CheckpointError, ConfigError, FileError, UserError
 from reelwright.core.paths import sha256_of
 from reelwright.core.prompt_lines import read_prompt_file
 from reelwright.core.provenance import METADATA_KEY, Provenance, library_versions
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Family, Model, Request, file_inputs
+from reelwright.workflows.clips.files import read_latents
 
 _NOT_RECORDED = {
     "out",
@@ -26,6 +28,7 @@ _NOT_RECORDED = {
     "offline",
 }
 """Fields that decide nothing in the bytes of a clip."""
+_WHERE_MODELS_ARE = ("model", "dit", "vae", "text_encoder", "tokenizer")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +36,15 @@ class PlannedClip:
     """One clip, decided; `request` is None where its latents are on disk."""
 
     config: GenerateConfig
-    metadata: Mapping[str, str]
-    """What goes into each of its files."""
+    record: str
+    """How it is made, as text that tells it from all other clips; empty if nobody knows."""
     request: Request | None = None
     latents: Path | None = None
+
+    @property
+    def metadata(self) -> dict[str, str]:
+        """What goes into each of its files."""
+        return {METADATA_KEY: self.record} if self.record and self.config.metadata else {}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,17 +60,14 @@ def plan_generation(family: Family, config: GenerateConfig, record: Provenance |
 
     `record` is that of a clip to be made again. Raises UserError; of several bad prompts, all are named.
     """
-    asked = list(_each_prompt_and_seed(config))
+    problems = _Problems()
+    asked = list(_each_prompt_and_seed(config, problems))
     model = family.locate(config)
     requests: list[Request] = []
-    problems: list[str] = []
     for origin, wanted in asked:
-        try:
+        with problems.of(origin):
             requests.append(family.resolve(wanted, model))
-        except ConfigError as error:
-            problems.append("\n".join(f"{origin}{line}" for line in str(error).splitlines()))
-    if problems:
-        raise ConfigError("\n".join(dict.fromkeys(problems)))
+    problems.raise_all()
     notices = [*model.notices, *(notice for request in requests for notice in request.notices)]
     made = [_record_of(family, model, request.config) for request in requests]
     if record is not None:
@@ -70,7 +75,7 @@ def plan_generation(family: Family, config: GenerateConfig, record: Provenance |
         notices += _version_notices(record, made[0])
         made = [replace(made[0], config=record.config, inputs=record.inputs)]
     clips = [
-        PlannedClip(config=request.config, metadata=_metadata(request.config, provenance), request=request)
+        PlannedClip(config=request.config, record=provenance.to_json(), request=request)
         for request, provenance in zip(requests, made, strict=True)
     ]
     return Plan(family=family, model=model, clips=clips, notices=list(dict.fromkeys(notices)))
@@ -89,32 +94,60 @@ def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
             )
         config = _output_options(from_mapping(type(config), record.config, str(path)), config)
     model = family.locate(config)
-    metadata = _metadata(config, replace(record, config=_recorded(config))) if record is not None else {}
-    clip = PlannedClip(config=config, metadata=metadata, latents=path)
+    if record is not None:
+        record = replace(record, config=_recorded(config))
+        _check_same_models(record, model.fingerprints)
+    read_latents(path)  # raises for what cannot be decoded
+    clip = PlannedClip(config=config, record=record.to_json() if record else "", latents=path)
     return Plan(family=family, model=model, clips=[clip], notices=list(model.notices))
 
 
-def _each_prompt_and_seed(config: GenerateConfig) -> Iterator[tuple[str, GenerateConfig]]:
+class _Problems:
+    """What is wrong with the prompts of a run, collected to be told at once."""
+
+    def __init__(self) -> None:
+        self._errors: dict[str, UserError] = {}
+
+    @contextmanager
+    def of(self, origin: str) -> Generator[None, None, None]:
+        """Keep an error of the block, with where it comes from before each of its lines."""
+        try:
+            yield
+        except (ConfigError, FileError) as error:
+            prefix = f"{origin}: " if origin else ""
+            lines = str(error).splitlines()
+            said = "\n".join(line if line.startswith(prefix) else f"{prefix}{line}" for line in lines)
+            self._errors.setdefault(said, error)
+
+    def raise_all(self) -> None:
+        if self._errors:
+            kinds = [type(error) for error in self._errors.values()]
+            kind = ConfigError if ConfigError in kinds else kinds[0]
+            raise kind("\n".join(self._errors)) from next(iter(self._errors.values()))
+
+
+def _each_prompt_and_seed(
+    config: GenerateConfig, problems: _Problems
+) -> Iterator[tuple[str, GenerateConfig]]:
     """Every clip asked for, with where it was asked for; seeds count up from that of its prompt."""
-    for origin, wanted in _each_prompt(config):
+    for origin, wanted in _each_prompt(config, problems):
         for number in range(config.num_videos):
             yield origin, replace(wanted, seed=wanted.seed + number)
 
 
-def _each_prompt(config: GenerateConfig) -> Iterator[tuple[str, GenerateConfig]]:
+def _each_prompt(config: GenerateConfig, problems: _Problems) -> Iterator[tuple[str, GenerateConfig]]:
     if config.from_file is None:
         yield "", config
         return
     if config.prompt:
         raise ConfigError("prompt: there are prompts in from_file too. Give one or the other.")
     for line in read_prompt_file(config.from_file):
-        origin = f"{config.from_file}: line {line.line}: "
-        yield (
-            origin,
-            from_mapping(
-                type(config), {**line.overrides, "prompt": line.prompt}, origin.rstrip(": "), config
-            ),
-        )
+        origin = f"{config.from_file}: line {line.line}"
+        values = {**line.overrides, "prompt": line.prompt}
+        if values.get("seed") == -1:
+            del values["seed"]  # left open: the run's, which is drawn once and stored
+        with problems.of(origin):
+            yield origin, from_mapping(type(config), values, origin, config)
 
 
 def _record_of(family: Family, model: Model, config: GenerateConfig) -> Provenance:
@@ -136,13 +169,13 @@ def _recorded(config: GenerateConfig) -> dict[str, Any]:
     return {key: value for key, value in to_mapping(config).items() if key not in _NOT_RECORDED}
 
 
-def _metadata(config: GenerateConfig, provenance: Provenance) -> dict[str, str]:
-    return {METADATA_KEY: provenance.to_json()} if config.metadata else {}
-
-
 def _output_options(recorded: GenerateConfig, asked: GenerateConfig) -> GenerateConfig:
+    default = type(asked)()
+    moved = {name: getattr(asked, name) for name in _WHERE_MODELS_ARE}
+    named = {name: value for name, value in moved.items() if value != getattr(default, name)}
     return replace(
         recorded,
+        **named,
         from_latent=asked.from_latent,
         format="mp4" if asked.format == "latent" else asked.format,
         crf=asked.crf,
@@ -157,17 +190,21 @@ def _output_options(recorded: GenerateConfig, asked: GenerateConfig) -> Generate
 
 def _check_same(record: Provenance, made: Provenance) -> None:
     """Raise unless the model and the inputs are those of the record."""
-    for part, fingerprint in record.models.items():
-        if made.models.get(part) != fingerprint:
-            raise CheckpointError(
-                f"{part}: these are other weights than those that made the file. Put those back, or run"
-                " reelwright generate to make a new clip."
-            )
+    _check_same_models(record, made.models)
     for name, facts in record.inputs.items():
         if made.inputs.get(name, {}).get("sha256") != facts["sha256"]:
             raise FileError(
                 f"{name}: {made.inputs[name]['path']} is not the file that was used then. Name it with "
                 f"--{name.replace('_', '-')}."
+            )
+
+
+def _check_same_models(record: Provenance, fingerprints: Mapping[str, str]) -> None:
+    for part, fingerprint in record.models.items():
+        if fingerprints.get(part) != fingerprint:
+            raise CheckpointError(
+                f"{part}: these are other weights or settings than those that made the file. Put those back,"
+                " or run reelwright generate to make a new clip."
             )
 
 
