@@ -227,6 +227,27 @@ def test_a_control_clip_gives_the_released_clip(models, clip):
     check(our_frames(config), released_frames(folder, "control", "ddim", **options))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"prompt": "a green cat"},
+        {"negative_prompt": NEGATIVE},
+        {"seed": SEED + 1},
+        {"guidance_scale": 5.0},
+        {"guidance_schedule": "ramp"},
+        {"sampler": "ddim"},
+        {"compatibility": Compatibility(noise_draws="one")},
+        {"negative": "zero"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_every_choice_shows_in_the_frames_by_more_than_parity_forgives(models, change):
+    """Else the comparisons above would prove nothing about it."""
+    config = asked(models["5b"], "dpm", steps=4, height=HEIGHT, width=WIDTH, num_frames=1)
+    difference = our_frames(config).int() - our_frames(replace(config, **change)).int()
+    assert difference.abs().max() > 3
+
+
 def test_true_neighbors_and_released_arithmetic_agree_where_steps_divide_a_thousand(models):
     size = {"height": HEIGHT, "width": WIDTH, "num_frames": 1}
     released = asked(models["5b"], "ddim", steps=5, **size)
