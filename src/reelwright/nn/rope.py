@@ -30,3 +30,8 @@ def rotate(heads_BLNK: Tensor, table_LK: Tensor) -> Tensor:
     """Turn adjacent channel pairs (a, b) by the table's angles. table: complex [L, K/2]."""
     pairs = torch.view_as_complex(heads_BLNK.float().unflatten(-1, (-1, 2)))
     return torch.view_as_real(pairs * table_LK[:, None]).flatten(-2).to(heads_BLNK.dtype)
+
+
+def prepend_unturned(table_LK: Tensor, count: int) -> Tensor:
+    """A table for `count` more tokens in front, which have no place and are not turned."""
+    return torch.cat([table_LK.new_ones(count, table_LK.shape[1]), table_LK])

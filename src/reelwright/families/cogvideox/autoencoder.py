@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from reelwright.families.cogvideox.config import AutoencoderConfig
 from reelwright.nn.causal_conv3d import CausalConv3d, Past, scale_shift_silu
 from reelwright.nn.norms import group_norm_affine
+from reelwright.nn.upsampling import convolve_doubled
 
 ROOM = 2
 """Frames of the past that a convolution of three frames needs in front."""
@@ -275,8 +276,7 @@ class Upsample(nn.Module):
         self.conv = nn.Conv2d(channels, channels, 3, padding=1)
 
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
-        larger = F.interpolate(hidden, scale_factor=(1.0, 2.0, 2.0), mode="nearest")
-        larger = F.conv3d(larger, self.conv.weight[:, :, None], self.conv.bias, padding=(0, 1, 1))
+        larger = convolve_doubled(hidden, self.conv.weight, self.conv.bias)
         if not self.doubles_time:
             return larger
         # Repeated frames give repeated results, so they are repeated after the convolution.

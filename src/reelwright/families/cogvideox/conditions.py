@@ -20,6 +20,7 @@ class Conditions:
 
     text_BLD: Tensor
     rotary_LK: Tensor | None = None
+    """Of the video tokens."""
     positions_LD: Tensor | None = None
     image_BCTHW: Tensor | None = None
     """Channels put after the noise: an image, a control clip, or a mask and a masked clip."""

@@ -12,7 +12,9 @@ from torch.nn import functional as F
 from reelwright.families.cogvideox.conditions import Conditions
 from reelwright.families.cogvideox.config import TransformerConfig
 from reelwright.nn.embeddings import ScalarEmbedding
-from reelwright.nn.rope import rotate
+from reelwright.nn.rope import prepend_unturned, rotate
+
+_TOKENS_AT_A_TIME = 1024
 
 
 class CogVideoXTransformer(nn.Module):
@@ -44,7 +46,10 @@ class CogVideoXTransformer(nn.Module):
         text_BLD, video_BLD = self.patch_embedding(
             latents_BCTHW, conditions.text_BLD, conditions.positions_LD
         )
-        video_BLD = self.trunk(text_BLD, video_BLD, time_BD, conditions.rotary_LK)
+        rotary_LK = conditions.rotary_LK
+        if rotary_LK is not None:
+            rotary_LK = prepend_unturned(rotary_LK, text_BLD.shape[1])
+        video_BLD = self.trunk(text_BLD, video_BLD, time_BD, rotary_LK)
         video_BLD = self.output_norm(self.norm(video_BLD), time_BD)
         return self.unpatchify(self.output_projection(video_BLD), latents_BCTHW.shape)
 
@@ -122,7 +127,7 @@ class Block(nn.Module):
     ) -> tuple[Tensor, Tensor]:
         num_text = text_BLD.shape[1]
         joint, text_gate, gate = self.norm1(text_BLD, video_BLD, time_BD)
-        attended = self.attention(joint, num_text, rotary_LK)
+        attended = self.attention(joint, rotary_LK)
         text_BLD = torch.addcmul(text_BLD, text_gate, attended[:, :num_text])
         video_BLD = torch.addcmul(video_BLD, gate, attended[:, num_text:])
 
@@ -150,7 +155,7 @@ class ExpertNorm(nn.Module):
 
 
 class Attention(nn.Module):
-    """Full attention over text and video with normalized queries and keys; only video has places."""
+    """Full attention over text and video, with normalized queries and keys."""
 
     def __init__(self, config: TransformerConfig) -> None:
         super().__init__()
@@ -163,13 +168,12 @@ class Attention(nn.Module):
         self.key_norm = nn.LayerNorm(head, eps=1e-6)
         self.output = nn.Linear(width, width)
 
-    def forward(self, joint_BLD: Tensor, num_text: int, rotary_LK: Tensor | None) -> Tensor:
+    def forward(self, joint_BLD: Tensor, rotary_LK: Tensor | None) -> Tensor:
         query = self.query_norm(self._split_heads(self.query(joint_BLD)))
         key = self.key_norm(self._split_heads(self.key(joint_BLD)))
         value = self._split_heads(self.value(joint_BLD))
         if rotary_LK is not None:
-            query = torch.cat([query[:, :num_text], rotate(query[:, num_text:], rotary_LK)], dim=1)
-            key = torch.cat([key[:, :num_text], rotate(key[:, num_text:], rotary_LK)], dim=1)
+            query, key = rotate(query, rotary_LK), rotate(key, rotary_LK)
         # No mask: the released models attend to the padding of the prompt too.
         attended = F.scaled_dot_product_attention(
             query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
@@ -189,7 +193,11 @@ class FeedForward(nn.Module):
         self.contract = nn.Linear(4 * config.width, config.width)
 
     def forward(self, tokens_BLD: Tensor) -> Tensor:
-        return self.contract(F.gelu(self.expand(tokens_BLD), approximate="tanh"))
+        # Tokens do not see each other here: taken a few at a time, the wide tensor stays small.
+        parts = tokens_BLD.split(_TOKENS_AT_A_TIME, dim=1)
+        return torch.cat(
+            [self.contract(F.gelu(self.expand(part), approximate="tanh")) for part in parts], dim=1
+        )
 
 
 class OutputNorm(nn.Module):
