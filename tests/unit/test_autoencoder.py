@@ -23,6 +23,11 @@ def autoencoder() -> CogVideoXAutoencoder:
     return CogVideoXAutoencoder(CONFIG).requires_grad_(requires_grad=False).eval()
 
 
+@pytest.fixture(autouse=True)
+def same_numbers():
+    torch.manual_seed(0)
+
+
 @given(st.integers(1, 500), chunks)
 def test_chunks_cover_the_clip_and_all_but_the_first_are_full(total, chunk):
     lengths = chunk_lengths(total, chunk)
