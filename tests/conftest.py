@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 # Before torch is imported anywhere: its threads are fixed at import. Two test processes share two cores.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -35,3 +36,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]):
 def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("REELWRIGHT_CACHE", str(tmp_path / "reelwright-cache"))
+
+
+# Property tests judge results, never seconds: other tests share the processor.
+settings.register_profile("no-deadline", deadline=None)
+settings.load_profile("no-deadline")

@@ -157,7 +157,12 @@ def test_a_learned_table_of_positions_takes_one_size_and_no_longer_clips(picture
 
 @pytest.mark.parametrize(
     ("source", "expected"),
-    [((1500, 1000), (1152, 768)), ((1000, 1500), (768, 1152)), ((512, 512), (768, 768))],
+    [
+        ((1500, 1000), (1152, 768)),
+        ((1000, 1500), (768, 1152)),
+        ((512, 512), (768, 768)),
+        ((3000, 300), (1360, 768)),
+    ],
 )
 def test_image_models_of_1_5_take_their_shape_from_the_image(tmp_path, source, expected):
     path = tmp_path / "picture.png"

@@ -15,7 +15,7 @@ from reelwright.media.geometry import FrameRule, nearest_multiple
 from reelwright.media.image_ops import fit_image, open_image, to_pixels
 from reelwright.media.video_reader import probe_video, stream_video
 
-_PREFERRED_SHORT_SIDE = 768
+_SHORT_SIDE, _LONGEST_SIDE = 768, 1360
 """Of the image models of 1.5, in pixels (specs: CogVideoX 5.5)."""
 
 
@@ -161,13 +161,16 @@ def _native_size(config: CogVideoXGenerate, model: CogVideoXModel) -> tuple[int,
         # Converted files of 1.5 give the size of a table, not of clips.
         height, width = 768, 1360
     if model.transformer.is_second_generation and model.layout is Layout.IMAGE and config.image is not None:
-        image = open_image(config.image).rgb
-        scale = _PREFERRED_SHORT_SIDE / min(image.size)
-        step = stride * model.transformer.patch_size
-        return nearest_multiple(image.height * scale, step, step), nearest_multiple(
-            image.width * scale, step, step
-        )
+        return _size_of_image(config.image, stride * model.transformer.patch_size)
     return height, width
+
+
+def _size_of_image(path: Path, step: int) -> tuple[int, int]:
+    """Height and width with the image's aspect, as far as the longest side allows."""
+    image = open_image(path).rgb
+    scale = _SHORT_SIDE / min(image.size)
+    height, width = (min(side * scale, _LONGEST_SIDE) for side in (image.height, image.width))
+    return nearest_multiple(height, step, step), nearest_multiple(width, step, step)
 
 
 def _choose_length(review: _Review, model: CogVideoXModel) -> None:
