@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from reelwright.core.errors import FileError
 from reelwright.core.events import Event, StageStarted, StepDone
 from reelwright.diffusion.guidance import guidance_scales, guide
 from reelwright.diffusion.process import V_PREDICTION, add_noise
@@ -92,7 +93,13 @@ def make_clip(
 
 
 def open_latents(model: CogVideoXModel, latents_BCTHW: Tensor, config: CogVideoXGenerate) -> Segment:
-    """See latents that were saved before."""
+    """See latents that were saved before. Raises FileError if they are not of this kind of model."""
+    channels, expected = latents_BCTHW.shape[1], model.autoencoder.latent_channels
+    if channels != expected:
+        raise FileError(
+            f"from_latent: the latents have {channels} channels; {model.autoencoder_path} decodes {expected}."
+            " Name the --model that made them."
+        )
     space = _open_space(model, config.execution, config.compatibility.vae_chunk == "whole")
     return _segment(model, config, space, latents_BCTHW)
 
