@@ -1,6 +1,5 @@
 """Which device and number format to compute with, and how much memory was used."""
 
-import resource
 import sys
 from typing import Literal
 
@@ -42,8 +41,15 @@ def choose_dtype(
 
 
 def peak_memory(device: torch.device) -> int:
-    """Most bytes in use so far: of the device, or of this process if the device is the processor."""
+    """Most bytes in use so far: of the device, or of this process if the device is the processor.
+
+    0 where the system does not tell (Windows).
+    """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
+    if sys.platform == "win32":
+        return 0
+    import resource  # noqa: PLC0415 - Windows has no such module
+
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
