@@ -64,6 +64,15 @@ def test_a_changed_bit_of_a_tensor_is_noticed(tmp_path):
     assert store.get(KEY) is None
 
 
+@pytest.mark.parametrize("content", [b"", b"\xff" * 5, b"\xff" * 9, b"\x02" + bytes(7) + b"[]"])
+def test_an_entry_that_is_no_file_of_tensors_is_absent(tmp_path, content):
+    store = CacheStore(tmp_path)
+    store.put(KEY, TENSORS)
+    (path,) = tmp_path.rglob("*.safetensors")
+    path.write_bytes(content)
+    assert store.get(KEY) is None
+
+
 @pytest.mark.parametrize("key", ["", "../../secret", "a" * 63, "A" * 64, "a" * 64 + "\n"])
 def test_only_keys_of_our_making_are_taken(tmp_path, key):
     with pytest.raises(ValueError, match="no key"):

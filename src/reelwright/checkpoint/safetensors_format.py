@@ -1,184 +1,162 @@
-"""The safetensors format: eight bytes of header length, a JSON header, then the tensors' bytes.
+"""Safetensors files by way of the `safetensors` library, with memory bounded and bytes reproducible."""
 
-Read and written without mapping the file, so that memory never holds more than the piece asked for.
-Format: https://github.com/huggingface/safetensors (README, "Format").
-"""
-
+import errno
 import json
-import math
+import os
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass
-from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from reelwright.checkpoint.tensor_source import TensorEntry, TensorSource
 from reelwright.core.errors import CheckpointError
 from reelwright.core.paths import cannot_read
 
-# In the order of the reference implementation, which sorts tensors by it so that wide types are aligned.
-DTYPES: dict[str, torch.dtype] = {
-    "BOOL": torch.bool,
-    "U8": torch.uint8,
-    "I8": torch.int8,
-    "F8_E5M2": torch.float8_e5m2,
-    "F8_E4M3": torch.float8_e4m3fn,
-    "I16": torch.int16,
-    "U16": torch.uint16,
-    "F16": torch.float16,
-    "BF16": torch.bfloat16,
-    "I32": torch.int32,
-    "U32": torch.uint32,
-    "F32": torch.float32,
-    "C64": torch.complex64,
-    "F64": torch.float64,
-    "I64": torch.int64,
-    "U64": torch.uint64,
-}
-_NAMES = {dtype: name for name, dtype in DTYPES.items()}
-_RANKS = {dtype: rank for rank, dtype in enumerate(DTYPES.values())}
-_MAX_HEADER_BYTES = 100_000_000
-_MAX_READ_BYTES = 1 << 30  # the operating system reads at most 2 GB in one call
-
-
-@dataclass(frozen=True, kw_only=True)
-class Field:
-    """Where one tensor lies: its type, its shape and its first byte counted from the start of the file."""
-
-    dtype: torch.dtype
-    shape: tuple[int, ...]
-    offset: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Header:
-    """What a file says of itself before its tensors begin."""
-
-    fields: dict[str, Field]
-    metadata: dict[str, str]
+_READABLE = frozenset(
+    "BOOL U8 U16 U32 U64 I8 I16 I32 I64 F8_E4M3 F8_E5M2 F16 BF16 F32 F64 C64".split()  # noqa: SIM905 - shorter
+)
+# The library maps the file, and pages of a mapping count as memory of this process once they are read.
+# A new mapping starts with none; opening takes far less time than reading this much.
+_MAX_RESIDENT_BYTES = 8 << 20
+_MAX_HEADER_BYTES = 100_000_000  # the library's own limit; a length beyond it is no length
 
 
 def open_safetensors(path: Path) -> TensorSource:
     """The tensors of one file. Raises CheckpointError if it is cut short or damaged."""
-    header = read_header(path)
-    file = path.open("rb", buffering=0)
-    entries = {name: _entry(file, path, field) for name, field in header.fields.items()}
-    return TensorSource(entries, paths=[path], metadata=header.metadata, close=file.close)
+    file = _MappedFile(path)
+    entries = {name: file.entry(name) for name in file.mapping.keys()}  # noqa: SIM118 - not a mapping
+    metadata = file.mapping.metadata()
+    return TensorSource(entries, paths=[path], metadata=metadata, close=file.close)
 
 
-def read_header(path: Path) -> Header:
-    """The header of one file, checked against the file's size. Raises CheckpointError if they disagree."""
+def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
+    """Write tensors to one file; the same content gives the same bytes. Raises OSError."""
+    path.touch()
+    mode = path.stat().st_mode
     try:
-        size = path.stat().st_size
-        with path.open("rb") as file:
-            length = int.from_bytes(file.read(8), "little")
-            if size < 8 or length > _MAX_HEADER_BYTES:
-                raise _damaged(path, "it does not begin with a safetensors header")
-            header = file.read(length)
+        save_file(_savable(tensors), path, dict(metadata))
+        path.chmod(mode)  # the library puts a file of its own there, which only its owner may read
+    except SafetensorError as error:
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code) if number else str(error)) from error
+    if len(metadata) > 1:
+        _sort_metadata(path)
+
+
+class _MappedFile:
+    """Copies from a file by way of the library's mapping, which is renewed from time to time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._identity = _identity(path)
+        self.mapping = _open(path)
+        self._num_resident_bytes = 0
+
+    def entry(self, name: str) -> TensorEntry:
+        number_format = self.mapping.get_slice(name).get_dtype()
+        if number_format not in _READABLE:
+            raise CheckpointError(
+                f"{self._path}: {name} has the number format {number_format}, which cannot be read."
+                " Use a float32, bfloat16, float16 or plain fp8 file of this model."
+            )
+        tensor = self.mapping.get_tensor(name)  # a view of the mapping: nothing is read yet
+
+        def read_into(start: int, out: Tensor) -> None:
+            self._read_into(name, start, out)
+
+        return TensorEntry(
+            shape=tuple(tensor.shape), dtype=tensor.dtype, read_into=read_into, path=self._path
+        )
+
+    def close(self) -> None:
+        self.mapping.__exit__(None, None, None)
+
+    def _read_into(self, name: str, start: int, out: Tensor) -> None:
+        if self._num_resident_bytes >= _MAX_RESIDENT_BYTES:
+            self.close()
+            self.mapping = _open(self._path)
+            self._num_resident_bytes = 0
+            if _identity(self._path) != self._identity:
+                raise CheckpointError(f"{self._path}: the file was changed while it was read. Try again.")
+        run = self.mapping.get_tensor(name).reshape(-1)[start : start + out.numel()]
+        # Bytes are copied by one thread: torch would wait for several, which on a busy machine takes longer.
+        out.view(torch.uint8).numpy()[:] = run.view(torch.uint8).numpy()
+        self._num_resident_bytes += out.nbytes
+
+
+def _identity(path: Path) -> tuple[int, int, int]:
+    try:
+        status = path.stat()
     except OSError as error:
         raise cannot_read(path, error) from error
-    if len(header) < length:
-        raise _cut_short(path, 8 + length - size, at_least=True)
-    return _parse_header(path, header, size)
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def write_safetensors(file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
-    """Write tensors one by one, in the byte order of the reference implementation."""
-    names = sorted(tensors, key=lambda name: (-_rank(name, tensors[name]), name))
-    header: dict[str, Any] = {"__metadata__": dict(sorted(metadata.items()))} if metadata else {}
-    offset = 0
-    for name in names:
-        tensor = tensors[name]
-        end = offset + tensor.nbytes
-        header[name] = {
-            "dtype": _NAMES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [offset, end],
-        }
-        offset = end
-    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    file.write(len(text).to_bytes(8, "little") + text)
-    for name in names:
-        file.write(_bytes_of(tensors[name].detach().cpu().contiguous()))
-
-
-def _parse_header(path: Path, header: bytes, size: int) -> Header:
-    data_start = 8 + len(header)
+def _open(path: Path) -> safe_open:
     try:
-        content: dict[str, Any] = json.loads(header)
-        metadata = {str(key): str(value) for key, value in content.pop("__metadata__", {}).items()}
-        fields = {name: _parse_field(path, name, raw, data_start) for name, raw in content.items()}
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise _damaged(path, "its header cannot be read") from error
-    end = max((field.offset + _num_bytes(field) for field in fields.values()), default=data_start)
-    if end > size:
-        raise _cut_short(path, end - size)
-    if end < size:
-        raise _damaged(path, f"it has {size - end:,} bytes more than its header tells")
-    return Header(fields=fields, metadata=metadata)
+        return safe_open(path, "pt")
+    except SafetensorError as error:
+        raise CheckpointError(f"{path}: {_damage(path, str(error))}") from error
+    except OSError as error:
+        raise cannot_read(path, error) from error
 
 
-def _parse_field(path: Path, name: str, raw: dict[str, Any], data_start: int) -> Field:
-    dtype = DTYPES.get(raw["dtype"])
-    if dtype is None:
-        raise CheckpointError(
-            f"{path}: {name} has the number format {raw['dtype']}, which cannot be read."
-            " Use a float32, bfloat16, float16 or plain fp8 file of this model."
-        )
-    start, stop = (int(offset) for offset in raw["data_offsets"])
-    shape = tuple(int(extent) for extent in raw["shape"])
-    field = Field(dtype=dtype, shape=shape, offset=data_start + start)
-    if start < 0 or min(shape, default=0) < 0 or stop - start != _num_bytes(field):
-        raise ValueError(f"{name}: {stop - start} bytes cannot hold {raw['shape']}")
-    return field
+def _damage(path: Path, reason: str) -> str:
+    """What is wrong with a file that the library refuses, and by how many bytes where its header tells."""
+    size = path.stat().st_size
+    with path.open("rb") as file:
+        start = 8 + int.from_bytes(file.read(8), "little")
+        if size < start <= _MAX_HEADER_BYTES:
+            return _cut_short(f"at least {start - size:,}")
+        header = file.read(max(0, min(size, start) - 8))
+    try:
+        fields = {**json.loads(header), "__metadata__": {"data_offsets": (0, 0)}}.values()
+        surplus = size - start - max(field["data_offsets"][1] for field in fields)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        surplus = 0
+    if surplus < 0:
+        return _cut_short(f"{-surplus:,}")
+    if surplus > 0:
+        reason = f"it has {surplus:,} bytes more than its header tells"
+    return f"the file is damaged: {reason}. Fetch it again."
 
 
-def _entry(file: FileIO, path: Path, field: Field) -> TensorEntry:
-    def read_into(start: int, out: Tensor) -> None:
-        file.seek(field.offset + start * field.dtype.itemsize)
-        _fill(file, path, _bytes_of(out))
-
-    return TensorEntry(shape=field.shape, dtype=field.dtype, read_into=read_into, path=path)
-
-
-def _fill(file: FileIO, path: Path, target: memoryview) -> None:
-    done = 0
-    while done < len(target):
-        try:
-            count = file.readinto(target[done : done + _MAX_READ_BYTES])
-        except OSError as error:
-            raise cannot_read(path, error) from error
-        if not count:
-            raise _cut_short(path, len(target) - done, at_least=True)
-        done += count
-
-
-def _bytes_of(tensor: Tensor) -> memoryview:
-    """The memory of a contiguous CPU tensor, shared with it."""
-    return tensor.reshape(-1).view(torch.uint8).numpy().data
-
-
-def _num_bytes(field: Field) -> int:
-    return math.prod(field.shape) * field.dtype.itemsize
-
-
-def _rank(name: str, tensor: Tensor) -> int:
-    if tensor.dtype not in _RANKS:
-        raise ValueError(f"{name}: safetensors files cannot hold {tensor.dtype}")
-    return _RANKS[tensor.dtype]
-
-
-def _cut_short(path: Path, missing: int, *, at_least: bool = False) -> CheckpointError:
-    amount = f"at least {missing:,}" if at_least else f"{missing:,}"
-    return CheckpointError(
-        f"{path}: the file ends early, {amount} bytes are missing."
+def _cut_short(missing: str) -> str:
+    return (
+        f"the file ends early, {missing} bytes are missing."
         " The download or copy was interrupted; fetch it again."
     )
 
 
-def _damaged(path: Path, reason: str) -> CheckpointError:
-    return CheckpointError(f"{path}: the file is damaged: {reason}. Fetch it again.")
+def _savable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors as the library takes them: dense, on the CPU, and none in the memory of another."""
+    savable: dict[str, Tensor] = {}
+    taken: set[int] = set()
+    for name, tensor in tensors.items():
+        dense = tensor.detach().cpu().contiguous()
+        place = dense.untyped_storage().data_ptr()
+        savable[name] = dense.clone() if place in taken else dense
+        taken.add(place)
+    return savable
+
+
+def _sort_metadata(path: Path) -> None:
+    """Put the metadata in order: the library writes several keys in one that changes from run to run.
+
+    The order changes no length, so the tensors stay where they are. Raises ValueError if it did, which
+    would mean that the library writes another JSON than the compact one.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
+        if len(text) != length:
+            raise ValueError(f"the sorted header has {len(text)} bytes in place of {length}")
+        file.seek(8)
+        file.write(text)

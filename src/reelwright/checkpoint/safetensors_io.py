@@ -9,7 +9,7 @@ from torch import Tensor
 
 from reelwright.checkpoint.fingerprint import fingerprint
 from reelwright.checkpoint.recognize import recognize
-from reelwright.checkpoint.safetensors_format import open_safetensors, read_header, write_safetensors
+from reelwright.checkpoint.safetensors_format import open_safetensors, write_safetensors
 from reelwright.checkpoint.tensor_source import TensorSource, combine
 from reelwright.checkpoint.torch_files import open_legacy_torch, open_torch
 from reelwright.checkpoint.weight_files import find_weight_files
@@ -46,15 +46,16 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
     """The free text that a safetensors file carries; nothing else is read."""
     if recognize(path) != "safetensors":
         raise CheckpointError(f"{path}: this is not a safetensors file.")
-    return read_header(path).metadata
+    with open_safetensors(path) as source:
+        return dict(source.metadata)
 
 
 def save_safetensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
 ) -> None:
     """Write tensors to one file, whole or not at all; the same content gives the same bytes."""
-    with atomic_path(path) as temporary, temporary.open("wb") as file:
-        write_safetensors(file, tensors, {**_FORMAT, **(metadata or {})})
+    with atomic_path(path) as temporary:
+        write_safetensors(temporary, tensors, {**_FORMAT, **(metadata or {})})
 
 
 def save_sharded(

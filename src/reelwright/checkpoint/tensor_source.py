@@ -1,6 +1,5 @@
 """Named tensors in files, read piece by piece so that memory holds only what is wanted."""
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -63,14 +62,9 @@ class TensorSource:
 
     def read(self, name: str) -> Tensor:
         """The whole tensor, in the file's dtype."""
-        shape = self.shape(name)
-        return self.read_flat(name, 0, math.prod(shape)).reshape(shape)
-
-    def read_flat(self, name: str, start: int, stop: int) -> Tensor:
-        """The elements `start` to `stop` of the flattened tensor, in the file's dtype."""
-        elements = torch.empty(stop - start, dtype=self.dtype(name))
-        self.read_into(name, start, elements)
-        return elements
+        tensor = torch.empty(self.shape(name), dtype=self.dtype(name))
+        self.read_into(name, 0, tensor.view(-1))
+        return tensor
 
     def read_into(self, name: str, start: int, out: Tensor) -> None:
         """Fill `out` with the elements of the flattened tensor from `start` on.
