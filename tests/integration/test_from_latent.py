@@ -88,6 +88,10 @@ def test_latents_that_cannot_be_a_clip_are_refused(changed, decode, refused, edi
     assert reason in refused(changed(edit), "--run", "new", code=1, command=decode)
 
 
+def test_only_latents_again_are_refused(made, decode, refused):
+    assert "Choose --format mp4 or png" in refused(made, "--format", "latent", code=2, command=decode)
+
+
 def test_tensors_of_something_else_are_refused(changed, decode, refused, model_of, picture):
     assert "`latents`" in refused(changed(name="weights"), code=1, command=decode)
     weights = model_of("text") / "vae" / "diffusion_pytorch_model.safetensors"

@@ -80,6 +80,13 @@ def test_an_image_that_was_moved_can_be_named(image_clip, reelwright, refused, t
     assert digests(tmp_path / "made") == digests(tmp_path / "again")
 
 
+def test_a_model_that_was_moved_can_be_named(image_clip, reelwright, refused, tmp_path, digests):
+    (tmp_path / "model").rename(tmp_path / "elsewhere")
+    assert "model: there is no such model" in refused("replay", image_clip, code=1, command=reelwright)
+    assert reelwright("replay", image_clip, "--model", "./elsewhere", "--run", "again").code == 0
+    assert digests(tmp_path / "made") == digests(tmp_path / "again")
+
+
 def test_an_image_that_was_changed_is_refused(image_clip, reelwright, refused, tmp_path):
     Image.open(tmp_path / "start.png").rotate(90).save(tmp_path / "start.png")
     said = refused("replay", image_clip, code=1, command=reelwright)

@@ -167,13 +167,15 @@ def test_json_makes_events_the_only_output(calls: Calls, capsys: pytest.CaptureF
 
 
 def test_replay_passes_the_file_and_its_flags_on(calls: Calls):
-    assert main(["replay", "clip.mp4", "--run", "again", "--image", "fox.png"]) == 0
+    assert main(["replay", "clip.mp4", "--run", "again", "--image", "fox.png", "--model", "models/5b"]) == 0
     (arguments,) = calls
     assert arguments["file"] == Path("clip.mp4")
     assert arguments["run"] == Path("again")
     assert arguments["image"] == Path("fox.png")
     assert arguments["out"] == Path("outputs")
-    assert arguments.keys() == {"file", "image", "end_image", "video", "out", "run"}
+    assert arguments["model"] == "models/5b"
+    untouched = ("end_image", "video", "control_video", "dit", "vae", "text_encoder", "tokenizer")
+    assert {name: arguments[name] for name in untouched} == dict.fromkeys(untouched)
 
 
 @pytest.mark.parametrize(

@@ -101,3 +101,12 @@ def test_the_hash_is_that_of_the_content(tmp_path: Path):
     assert sha256_of(tmp_path / "a") == hashlib.sha256(b"abc").hexdigest()
     with pytest.raises(FileError, match="no such file"):
         sha256_of(tmp_path / "b")
+
+
+def test_only_what_a_killed_process_left_half_built_is_removed(tmp_path: Path):
+    half_built = [".0123456789ab.mp4", ".0123456789ab", ".0123456789ab-old", ".tmpA1b2C3"]
+    kept = ["clip-001.mp4", ".lock", ".tmp", ".tmp-notes.txt", "0123456789ab.mp4"]
+    for name in [*half_built, *kept]:
+        (tmp_path / name).write_text("content")
+    remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)

@@ -2,6 +2,7 @@
 
 import pickle
 import struct
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -83,10 +84,12 @@ class _MappedFile:
 
 def _load(path: Path, *, mapped: bool) -> dict[str, Tensor]:
     try:
-        if mapped:
-            return _named_tensors(path, torch.load(path, map_location="cpu", weights_only=True, mmap=True))
-        with path.open("rb") as file:
-            return _named_tensors(path, torch.load(file, map_location="cpu", weights_only=True))
+        with path.open("rb") as file, warnings.catch_warnings():
+            # Of odd pickles torch warns as well as failing; the failure is told in our words.
+            warnings.simplefilter("ignore")
+            origin = path if mapped else file
+            content = torch.load(origin, map_location="cpu", weights_only=True, mmap=mapped)
+        return _named_tensors(path, content)
     except _UNREADABLE as error:
         if "weights_only" in str(error) or "Weights only" in str(error):
             raise CheckpointError(

@@ -24,6 +24,18 @@ class ReplayLine:
     """Where the last frame lies now, if it was moved."""
     video: Path | None = None
     """Where the clip lies now, if it was moved."""
+    control_video: Path | None = None
+    """Where the clip that controls lies now, if it was moved."""
+    model: str | None = None
+    """Where the model lies now, if it was moved."""
+    dit: Path | None = None
+    """Where the single file with the transformer lies now, if it was moved."""
+    vae: Path | None = None
+    """Where the single file with the autoencoder lies now, if it was moved."""
+    text_encoder: Path | None = None
+    """Where the text encoder lies now, if it was moved."""
+    tokenizer: Path | None = None
+    """Where the tokenizer lies now, if it was moved."""
     out: Path = Path("outputs")
     """Folder in which the run's own folder is made."""
     run: Path | None = None

@@ -27,8 +27,8 @@ _ADVICE = {
 }
 
 
-_LEFTOVER = re.compile(r"\.[0-9a-f]{12}(-old)?(\.\w+)?")
-"""Names under which files and folders are built before they get their own."""
+_LEFTOVER = re.compile(r"\.[0-9a-f]{12}(-old)?(\.\w+)?|\.tmp[A-Za-z0-9]{6}")
+"""Names under which files and folders are built before they get their own, by us and by safetensors."""
 
 
 @contextmanager

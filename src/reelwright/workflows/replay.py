@@ -17,18 +17,18 @@ from reelwright.workflows import generate
 _READERS = {".mp4": read_mp4_metadata, ".png": read_png_metadata, ".safetensors": read_safetensors_metadata}
 
 
-def run(file: Path, out: Path, run: Path | None = None, **moved_inputs: Path | None) -> Iterator[Event]:
+def run(file: Path, out: Path, run: Path | None = None, **moved: Path | str | None) -> Iterator[Event]:
     """Make the clip of `file` again, the same bytes, given the same model, inputs and library versions.
 
-    moved_inputs: where an input of that name lies now. Raises FileError for a file without a record, or if a
-    model or an input is not the one that was used.
+    moved: where an input or a part of the model of that name lies now. Raises FileError for a file without
+    a record, or if a model or an input is not the one that was used.
     """
     record = read_record(file)
     schema = families.configs(record.family).GENERATE
     config = from_mapping(schema, record.config, str(file))
     named = {field.name for field in fields(config)}
-    moved = {name: path for name, path in moved_inputs.items() if path is not None and name in named}
-    yield from generate.run(record.family, replace(config, out=out, run=run, **moved), record)
+    now = {name: place for name, place in moved.items() if place is not None and name in named}
+    yield from generate.run(record.family, replace(config, out=out, run=run, **now), record)
 
 
 def read_record(file: Path) -> Provenance:

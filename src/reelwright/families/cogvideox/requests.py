@@ -148,7 +148,7 @@ def _choose_size(review: _Review, model: CogVideoXModel) -> None:
     chosen = (review.config.height, review.config.width)
     if chosen != (native_height, native_width):
         review.notices.append(
-            f"size: {model.name} was trained at {native_width} x {native_height};"
+            f"size: {model.name} is best at {native_width} x {native_height};"
             f" {chosen[1]} x {chosen[0]} may look worse."
         )
 

@@ -85,6 +85,8 @@ def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
     """Show saved latents again: with the model that made them, and with the output options of `config`."""
     assert config.from_latent is not None
     path = config.from_latent
+    if config.format == "latent":
+        raise ConfigError("format: from_latent has its latents already. Choose --format mp4 or png.")
     text = read_safetensors_metadata(path).get(METADATA_KEY)
     record = None if text is None else Provenance.from_json(text, str(path))
     if record is not None:
@@ -177,7 +179,7 @@ def _output_options(recorded: GenerateConfig, asked: GenerateConfig) -> Generate
         recorded,
         **named,
         from_latent=asked.from_latent,
-        format="mp4" if asked.format == "latent" else asked.format,
+        format=asked.format,
         crf=asked.crf,
         fps=asked.fps or recorded.fps,
         contact_sheet=asked.contact_sheet,
