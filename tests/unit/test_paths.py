@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from reelwright.core.errors import FileError
-from reelwright.core.paths import atomic_path, cache_folder, check_writable, sha256_of, write_text_atomic
+from reelwright.core.paths import (
+    atomic_path,
+    cache_folder,
+    check_writable,
+    remove_leftovers,
+    sha256_of,
+    write_text_atomic,
+)
 
 
 def test_a_file_appears_only_when_it_is_complete(tmp_path: Path):
