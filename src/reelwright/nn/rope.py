@@ -26,10 +26,10 @@ def rotary_table(positions: Sequence[Tensor], axis_widths: Sequence[int]) -> Ten
     return torch.polar(torch.ones_like(angles), angles)
 
 
-def rotate(heads_BLNK: Tensor, table_LK: Tensor) -> Tensor:
+def rotate(heads_BNLK: Tensor, table_LK: Tensor) -> Tensor:
     """Turn adjacent channel pairs (a, b) by the table's angles. table: complex [L, K/2]."""
-    pairs = torch.view_as_complex(heads_BLNK.float().unflatten(-1, (-1, 2)))
-    return torch.view_as_real(pairs * table_LK[:, None]).flatten(-2).to(heads_BLNK.dtype)
+    pairs = torch.view_as_complex(heads_BNLK.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * table_LK).flatten(-2).to(heads_BNLK.dtype)
 
 
 def prepend_unturned(table_LK: Tensor, count: int) -> Tensor:

@@ -175,13 +175,11 @@ class Attention(nn.Module):
         if rotary_LK is not None:
             query, key = rotate(query, rotary_LK), rotate(key, rotary_LK)
         # No mask: the released models attend to the padding of the prompt too.
-        attended = F.scaled_dot_product_attention(
-            query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
-        )
+        attended = F.scaled_dot_product_attention(query, key, value)
         return self.output(attended.transpose(1, 2).flatten(2))
 
     def _split_heads(self, tokens_BLD: Tensor) -> Tensor:
-        return tokens_BLD.unflatten(-1, (-1, self.head_size))
+        return tokens_BLD.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
 
 
 class FeedForward(nn.Module):
