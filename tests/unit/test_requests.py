@@ -136,6 +136,7 @@ def test_strict_refuses_every_adjustment_and_names_them_all_at_once():
     message = refusal(asked(strict=True, width=700, height=500, num_frames=50), model_of("5b"))
     assert [line.split(":")[0] for line in message.splitlines()] == ["height", "width", "num_frames"]
     assert "49 or 57" in message
+    assert "width: 700 is no multiple of 16. The nearest is 704." in message
 
 
 def test_strict_takes_what_is_legal():

@@ -64,7 +64,7 @@ class _Review:
     def adjust(self, key: str, value: object, message: str) -> None:
         """Use another value and say so; under --strict, refuse."""
         if self.config.strict:
-            self.refuse(message)
+            self.refuse(f"{message} The nearest is {value}.")
             return
         self.set(**{key: value})
         self.notices.append(f"{message} Using {value}.")
