@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from reelwright.execution.tiling import run_tiled
 from reelwright.families.cogvideox.autoencoder import Posterior, chunk_lengths
 from reelwright.families.cogvideox.conditions import position_conditions
+from reelwright.families.cogvideox.config import AutoencoderConfig
 from reelwright.families.cogvideox.latent_space import LatentSpace, released_tiling
 
 from .released import (
@@ -169,6 +170,20 @@ def test_single_precision_costs_ours_no_more_than_the_reference(autoencoders, nu
     assert largest_error(reference.encode(pixels.float()).latent_dist.mean, moments) <= BOUND
     assert largest_error(ours.decode(latents.float()), frames) <= ROUNDING
     assert largest_error(reference.decode(latents.float()).sample, frames) <= ROUNDING
+
+
+@torch.no_grad()
+def test_at_half_the_released_width_encoder_and_decoder_equal_the_reference():
+    """Norms of real width average over many channels, so that float32 alone stays within the bound."""
+    config = AutoencoderConfig(block_out_channels=(64, 128, 128, 256))
+    torch.manual_seed(2)
+    reference = reference_autoencoder(config).eval()
+    ours = same_autoencoder(reference, config)
+    pixels = torch.rand(1, 3, 9, 64, 96) * 2 - 1
+    moments = ours.encode(pixels)
+    assert largest_error(moments.mean, reference.encode(pixels).latent_dist.mean) <= BOUND
+    latents = torch.randn(1, 16, 3, 8, 12)
+    assert largest_error(ours.decode(latents), reference.decode(latents).sample) <= BOUND
 
 
 @pytest.mark.parametrize("num_frames", [8, 16, 24])
