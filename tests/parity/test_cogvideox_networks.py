@@ -173,17 +173,19 @@ def test_single_precision_costs_ours_no_more_than_the_reference(autoencoders, nu
 
 
 @torch.no_grad()
-def test_at_half_the_released_width_encoder_and_decoder_equal_the_reference():
-    """Norms of real width average over many channels, so that float32 alone stays within the bound."""
+def test_at_half_the_released_width_single_precision_is_as_exact_as_the_reference():
+    """Both against float64: a decoder now and then loses 2e-5 at some pixel, whichever of the two it is."""
     config = AutoencoderConfig(block_out_channels=(64, 128, 128, 256))
     torch.manual_seed(2)
     reference = reference_autoencoder(config).eval()
-    ours = same_autoencoder(reference, config)
-    pixels = torch.rand(1, 3, 9, 64, 96) * 2 - 1
-    moments = ours.encode(pixels)
-    assert largest_error(moments.mean, reference.encode(pixels).latent_dist.mean) <= BOUND
-    latents = torch.randn(1, 16, 3, 8, 12)
-    assert largest_error(ours.decode(latents), reference.decode(latents).sample) <= BOUND
+    ours, exact = same_autoencoder(reference, config), copy.deepcopy(reference).double()
+    pixels, latents = torch.rand(1, 3, 9, 64, 96) * 2 - 1, torch.randn(1, 16, 3, 8, 12)
+
+    mean = exact.encode(pixels.double()).latent_dist.mean
+    assert largest_error(ours.encode(pixels).mean, mean) <= BOUND
+    frames = exact.decode(latents.double()).sample
+    lost_by_reference = largest_error(reference.decode(latents).sample, frames)
+    assert largest_error(ours.decode(latents), frames) <= max(BOUND, 1.5 * lost_by_reference)
 
 
 @pytest.mark.parametrize("num_frames", [8, 16, 24])
