@@ -1,16 +1,18 @@
 """Where the parts of a checkpoint are and what they are; and the parts themselves, loaded."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 import torch
+from torch import nn
 
 from reelwright.checkpoint.fingerprint import fingerprint
 from reelwright.checkpoint.hub import find_model
+from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.loading import detect_layout, expected_shapes, load_weights
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.weight_files import find_weight_files
@@ -129,19 +131,24 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
 def load_transformer(model: CogVideoXModel, device: torch.device, dtype: torch.dtype) -> CogVideoXTransformer:
     with torch.device("meta"):
         transformer = CogVideoXTransformer(model.transformer)
-    with open_tensors(model.transformer_path) as source:
-        layout = detect_layout(source, TRANSFORMER_LAYOUTS, expected_shapes(transformer))
-        load_weights(transformer, source, layout, dtype=dtype, device=device)
-    return transformer.requires_grad_(False).eval()
+    _load(transformer, model.transformer_path, TRANSFORMER_LAYOUTS, device, dtype)
+    return transformer
 
 
 def load_autoencoder(model: CogVideoXModel, device: torch.device, dtype: torch.dtype) -> CogVideoXAutoencoder:
     with torch.device("meta"):
         autoencoder = CogVideoXAutoencoder(model.autoencoder)
-    with open_tensors(model.autoencoder_path) as source:
-        layout = detect_layout(source, AUTOENCODER_LAYOUTS, expected_shapes(autoencoder))
-        load_weights(autoencoder, source, layout, dtype=dtype, device=device)
-    return autoencoder.requires_grad_(False).eval()
+    _load(autoencoder, model.autoencoder_path, AUTOENCODER_LAYOUTS, device, dtype)
+    return autoencoder
+
+
+def _load(
+    network: nn.Module, path: Path, layouts: Sequence[KeyMap], device: torch.device, dtype: torch.dtype
+) -> None:
+    with open_tensors(path) as source:
+        layout = detect_layout(source, layouts, expected_shapes(network))
+        load_weights(network, source, layout, dtype=dtype, device=device)
+    network.requires_grad_(False).eval()
 
 
 def _find_root(config: CogVideoXGenerate, variant: Variant | None) -> Path:

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -41,6 +42,11 @@ class Networks:
     device: torch.device
     dtype: torch.dtype
 
+    @cached_property
+    def colors(self) -> Tensor:
+        """The color of a latent cell, fitted when the first preview is painted."""
+        return fit_latent_colors(lambda pixels: self.space.encode(pixels).mean * self.space.scale)
+
 
 def generate(
     model: CogVideoXModel, requests: Sequence[CogVideoXRequest]
@@ -57,13 +63,12 @@ def generate(
         device=device,
         dtype=dtype,
     )
-    colors = fit_latent_colors(lambda pixels: networks.space.encode(pixels).mean * networks.space.scale)
     for request in requests:
-        yield from make_clip(model, networks, texts, request, colors)
+        yield from make_clip(model, networks, texts, request)
 
 
 def make_clip(
-    model: CogVideoXModel, networks: Networks, texts: Texts, request: CogVideoXRequest, colors: Tensor
+    model: CogVideoXModel, networks: Networks, texts: Texts, request: CogVideoXRequest
 ) -> Iterator[Event | Preview | Segment]:
     """Denoise one clip: a StepDone for every step, a Preview now and then, and the Segment at the end."""
     config, space = request.config, networks.space
@@ -88,7 +93,7 @@ def make_clip(
             yield _segment(model, config, space, latents[:, :, noise.num_padding :], flaw)
             return
         if config.preview_every and index % config.preview_every == 0 and index < len(steps):
-            yield Preview(image_HWC=paint_latents(state.x0[0], colors), step=index)
+            yield Preview(image_HWC=paint_latents(state.x0[0], networks.colors), step=index)
     yield _segment(model, config, space, latents[:, :, noise.num_padding :])
 
 
