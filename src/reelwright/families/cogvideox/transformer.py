@@ -12,9 +12,9 @@ from torch.nn import functional as F
 from reelwright.families.cogvideox.conditions import Conditions
 from reelwright.families.cogvideox.config import TransformerConfig
 from reelwright.nn.embeddings import ScalarEmbedding
+from reelwright.nn.feed_forward import FeedForward
+from reelwright.nn.patches import unpatchify
 from reelwright.nn.rope import prepend_unturned, rotate
-
-_TOKENS_AT_A_TIME = 1024
 
 
 class CogVideoXTransformer(nn.Module):
@@ -51,21 +51,15 @@ class CogVideoXTransformer(nn.Module):
             rotary_LK = prepend_unturned(rotary_LK, text_BLD.shape[1])
         video_BLD = self.trunk(text_BLD, video_BLD, time_BD, rotary_LK)
         video_BLD = self.output_norm(self.norm(video_BLD), time_BD)
-        return self.unpatchify(self.output_projection(video_BLD), latents_BCTHW.shape)
+        frames, height, width = latents_BCTHW.shape[2:]
+        size, size_t = self.config.patch_size, self.config.patch_size_t or 1
+        grid = (frames // size_t, height // size, width // size)
+        return unpatchify(self.output_projection(video_BLD), grid, (size_t, size, size))
 
     def trunk(self, text_BLD: Tensor, video_BLD: Tensor, time_BD: Tensor, rotary_LK: Tensor | None) -> Tensor:
         for block in self.blocks:
             text_BLD, video_BLD = block(text_BLD, video_BLD, time_BD, rotary_LK)
         return video_BLD
-
-    def unpatchify(self, patches_BLD: Tensor, latents_shape: torch.Size) -> Tensor:
-        """Put each token's features (channel, dt, dy, dx) back into its place. Returns [B, C, T, H, W]."""
-        frames, height, width = latents_shape[2:]
-        size, size_t = self.config.patch_size, self.config.patch_size_t or 1
-        grid = (frames // size_t, height // size, width // size)
-        patches = patches_BLD.unflatten(2, (self.config.out_channels, size_t, size, size)).unflatten(1, grid)
-        # B t y x C dt dy dx -> B C (t dt) (y dy) (x dx)
-        return patches.permute(0, 4, 1, 5, 2, 6, 3, 7).flatten(6, 7).flatten(4, 5).flatten(2, 3)
 
 
 class PatchEmbedding(nn.Module):
@@ -120,7 +114,7 @@ class Block(nn.Module):
         self.norm1 = ExpertNorm(config)
         self.attention = Attention(config)
         self.norm2 = ExpertNorm(config)
-        self.feed_forward = FeedForward(config)
+        self.feed_forward = FeedForward(config.width, 4 * config.width, config.width)
 
     def forward(
         self, text_BLD: Tensor, video_BLD: Tensor, time_BD: Tensor, rotary_LK: Tensor | None
@@ -180,22 +174,6 @@ class Attention(nn.Module):
 
     def _split_heads(self, tokens_BLD: Tensor) -> Tensor:
         return tokens_BLD.unflatten(-1, (-1, self.head_size)).transpose(1, 2)
-
-
-class FeedForward(nn.Module):
-    """Four times wider inside, tanh-GELU between."""
-
-    def __init__(self, config: TransformerConfig) -> None:
-        super().__init__()
-        self.expand = nn.Linear(config.width, 4 * config.width)
-        self.contract = nn.Linear(4 * config.width, config.width)
-
-    def forward(self, tokens_BLD: Tensor) -> Tensor:
-        # Tokens do not see each other here: taken a few at a time, the wide tensor stays small.
-        parts = tokens_BLD.split(_TOKENS_AT_A_TIME, dim=1)
-        return torch.cat(
-            [self.contract(F.gelu(self.expand(part), approximate="tanh")) for part in parts], dim=1
-        )
 
 
 class OutputNorm(nn.Module):
