@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelwright.diffusion.guidance import guidance_scales, guide
+from reelwright.diffusion.guidance import guidance_scales, guide, rescale
 from reelwright.diffusion.schedules import spaced_timesteps
 
 scales = st.floats(1.01, 20)
@@ -48,3 +48,18 @@ def test_the_legacy_wave_follows_the_released_formula(scale, count):
 @pytest.mark.parametrize("scale", [0.0, 0.5, 1.0])
 def test_scales_of_one_or_less_are_off_in_every_schedule(schedule, scale):
     assert guidance_scales(schedule, scale, [999, 499], 2) == [scale, scale]
+
+
+def test_rescaling_brings_back_the_spread_of_each_sample():
+    generator = torch.Generator().manual_seed(0)
+    positive = torch.randn(2, 4, 3, 5, 5, generator=generator, dtype=torch.float64) * torch.tensor(
+        [1.0, 3.0], dtype=torch.float64
+    ).view(2, 1, 1, 1, 1)
+    guided = 7.0 * positive + torch.randn(2, 4, 3, 5, 5, generator=generator, dtype=torch.float64)
+    assert torch.equal(rescale(guided, positive, 0.0), guided)
+    whole = rescale(guided, positive, 1.0)
+    for sample, wanted, given_sample in zip(whole, positive, guided, strict=True):
+        assert sample.std().item() == pytest.approx(wanted.std().item())
+        # Only the length changes, by one factor for the whole sample.
+        torch.testing.assert_close(sample / given_sample, (sample / given_sample).mean().expand_as(sample))
+    torch.testing.assert_close(rescale(guided, positive, 0.3), 0.3 * whole + 0.7 * guided)

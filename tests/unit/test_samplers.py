@@ -13,13 +13,15 @@ import torch
 from torch import Tensor
 
 from reelwright.diffusion.process import CLEAN, Level
-from reelwright.diffusion.samplers import SAMPLERS, Sampler, State
+from reelwright.diffusion.samplers import FLOW_SAMPLERS, SAMPLERS, Sampler, State
 from reelwright.diffusion.schedules import (
     Step,
+    flow_steps,
     neighbor_steps,
     rescale_to_zero_terminal_snr,
     scaled_linear_alphas,
     spaced_timesteps,
+    with_unit_signal,
 )
 
 MEAN, DEVIATION = 0.7, 0.4
@@ -184,3 +186,39 @@ def test_euler_walks_the_straight_line_of_a_flow():
         torch.testing.assert_close(
             state.latents, step.next_level.alpha * clean + step.next_level.sigma * noise
         )
+
+
+@pytest.mark.parametrize("name", ["euler", "dpmpp_2m", "unipc"])
+def test_solvers_carry_a_flow_to_the_data(name):
+    z = torch.tensor([-2.0, -0.5, 0.0, 1.0, 2.0], dtype=torch.float64)
+
+    def expected(latents: Tensor, step: Step) -> Tensor:
+        true = Level(1.0 - step.level.sigma, step.level.sigma)
+        return expected_x0(latents, step._replace(level=true))
+
+    reached = list(FLOW_SAMPLERS[name](expected, z, flow_steps(500, 3.0), no_noise))[-1].latents
+    torch.testing.assert_close(reached, MEAN + DEVIATION * z, atol=0.02, rtol=0)
+
+
+def test_the_stochastic_sampler_reproduces_mean_and_deviation_over_a_flow():
+    generator = torch.Generator().manual_seed(0)
+    count = 100_000
+
+    def draw() -> Tensor:
+        return torch.randn(count, generator=generator, dtype=torch.float64)
+
+    latents = last_of(FLOW_SAMPLERS["dpm"], draw(), flow_steps(200, 3.0), draw).latents
+    assert latents.mean().item() == pytest.approx(MEAN, abs=5 * DEVIATION / math.sqrt(count))
+    assert latents.std().item() == pytest.approx(DEVIATION, rel=0.03)
+
+
+def test_euler_is_the_same_with_true_and_unit_signal():
+    steps = flow_steps(6, 7.0)
+    start = torch.tensor([0.3, -1.0], dtype=torch.float64)
+
+    def bent_x0(latents: Tensor, step: Step) -> Tensor:
+        return torch.tanh(latents) * (1.0 - step.level.sigma / 2.0)
+
+    true = list(SAMPLERS["euler"](bent_x0, start, steps, no_noise))[-1].latents
+    unit = list(SAMPLERS["euler"](bent_x0, start, with_unit_signal(steps), no_noise))[-1].latents
+    torch.testing.assert_close(true, unit, atol=1e-14, rtol=0)

@@ -9,14 +9,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelwright.diffusion.process import CLEAN, V_PREDICTION, Level, add_noise
+from reelwright.diffusion.process import CLEAN, FLOW, V_PREDICTION, Level, add_noise
 from reelwright.diffusion.schedules import (
+    flow_steps,
     neighbor_steps,
     released_steps,
     rescale_to_zero_terminal_snr,
     scaled_linear_alphas,
+    shift_of_tokens,
     shift_snr,
     spaced_timesteps,
+    with_unit_signal,
 )
 
 ALPHAS = rescale_to_zero_terminal_snr(scaled_linear_alphas(1000, 0.00085, 0.012))
@@ -125,3 +128,84 @@ def test_clean_latents_are_found_again_from_their_velocity(timestep, seed):
     angle = math.atan2(level.sigma, level.alpha) + turned
     ahead = add_noise(x0, noise, Level(math.cos(angle), math.sin(angle)))
     torch.testing.assert_close((ahead - noisy) / turned, velocity, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("width", "height", "num_latents", "log_shift", "shift"),
+    [
+        (640, 640, 9, 1.9459, 7.0),
+        (480, 832, 9, 1.9459, 7.0),
+        (256, 256, 9, 0.8467, 2.3319),
+        (320, 320, 9, 1.0660, 2.9039),
+        (640, 640, 1, 0.7275, 2.0699),
+        (832, 480, 1, 0.7207, 2.0559),
+        (1024, 1024, 1, 1.15, 3.1582),
+    ],
+)
+def test_shifts_are_the_published_ones(width, height, num_latents, log_shift, shift):
+    found = shift_of_tokens(num_latents * (width // 8) * (height // 8) // 4)
+    assert math.log(found) == pytest.approx(log_shift, abs=5e-5)
+    assert found == pytest.approx(shift, abs=5e-5)
+
+
+def test_the_shift_stops_growing_at_seven():
+    assert shift_of_tokens(8797) < shift_of_tokens(8798) <= 7.0
+    assert shift_of_tokens(8799) == shift_of_tokens(10**6) == 7.0
+
+
+def test_sigmas_of_a_flow_are_the_published_ones():
+    published = (
+        "1.0 .9941 .9877 .9809 .9735 .9655 .9568 .9474 .9370 .9256 .9130 .8991 .8835 .8660 .8462 .8235 .7975 "
+        ".7671 .7313 .6885 .6364 .5714 .4884 .3784 .2258 0"
+    )
+    steps = flow_steps(25, 7.0)
+    sigmas = [step.level.sigma for step in steps] + [steps[-1].next_level.sigma]
+    assert sigmas == pytest.approx([float(sigma) for sigma in published.split()], abs=5e-5)
+    assert [step.timestep for step in steps] == pytest.approx([1000 * sigma for sigma in sigmas[:-1]])
+
+
+flows = st.builds(flow_steps, st.integers(1, 100), st.floats(0.1, 20), strength=st.floats(0.01, 1.0))
+
+
+@given(flows)
+def test_a_flow_falls_from_its_strength_to_a_clean_clip(steps):
+    assert all(before.next_level == after.level for before, after in pairwise(steps))
+    assert all(step.next_level.sigma < step.level.sigma for step in steps)
+    assert all(step.level.alpha + step.level.sigma == 1.0 for step in steps)
+    assert steps[-1].next_level == CLEAN
+
+
+@given(st.integers(1, 50), st.floats(0.1, 20), st.floats(0.01, 1.0))
+def test_strength_scales_every_sigma(count, shift, strength):
+    whole = [step.level.sigma for step in flow_steps(count, shift)]
+    part = [step.level.sigma for step in flow_steps(count, shift, strength=strength)]
+    assert whole[0] == 1.0
+    assert part == pytest.approx([strength * sigma for sigma in whole], rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [
+        ({"num_steps": 0, "shift": 1.0}, "num_steps"),
+        ({"num_steps": 1, "shift": 0.0}, "shift"),
+        ({"num_steps": 1, "shift": 1.0, "strength": 0.0}, "strength"),
+        ({"num_steps": 1, "shift": 1.0, "strength": 1.1}, "strength"),
+    ],
+)
+def test_impossible_flows_are_refused(arguments, name):
+    with pytest.raises(ValueError, match=name):
+        flow_steps(**arguments)
+
+
+@given(flows, st.integers(0, 2**16))
+def test_clean_latents_of_a_flow_are_found_again_with_true_or_unit_signal(steps, seed):
+    torch.manual_seed(seed)
+    x0, noise = torch.randn(2, 8, dtype=torch.float64)
+    velocity = FLOW.target(x0, noise, CLEAN)
+    for true, unit in zip(steps, with_unit_signal(steps), strict=True):
+        noisy = add_noise(x0, noise, true.level)
+        torch.testing.assert_close(add_noise(x0, velocity, unit.level), noisy, atol=1e-12, rtol=0)
+        for level in (true.level, unit.level):
+            torch.testing.assert_close(FLOW.predict_x0(noisy, velocity, level), x0, atol=1e-12, rtol=0)
+        assert unit.timestep == true.timestep
+        assert unit.level.half_log_snr == pytest.approx(-math.log(true.level.sigma))

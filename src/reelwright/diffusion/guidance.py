@@ -14,8 +14,20 @@ def guide(negative: Tensor, positive: Tensor, scale: float) -> Tensor:
     return negative + scale * (positive - negative)
 
 
+def rescale(guided: Tensor, positive: Tensor, factor: float) -> Tensor:
+    """Bring the spread of `guided` back to that of `positive` (arXiv 2305.08891, 3.4).
+
+    Spreads are per sample of the batch. factor in [0, 1]: 0 changes nothing, 1 gives exactly that spread.
+    """
+    if factor == 0.0:
+        return guided
+    inner = tuple(range(1, guided.dim()))
+    ratio = positive.std(dim=inner, keepdim=True) / guided.std(dim=inner, keepdim=True)
+    return factor * ratio * guided + (1.0 - factor) * guided
+
+
 def guidance_scales(
-    schedule: GuidanceSchedule, scale: float, timesteps: Sequence[int], num_steps: int
+    schedule: GuidanceSchedule, scale: float, timesteps: Sequence[float], num_steps: int
 ) -> list[float]:
     """The scale of each step; a scale of 1 or less turns guidance off.
 

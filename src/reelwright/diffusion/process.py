@@ -44,3 +44,9 @@ V_PREDICTION = NoiseProcess(
     target=lambda x0, noise, level: level.alpha * noise - level.sigma * x0,
 )
 """Progressive distillation's velocity (arXiv 2202.00512), on a variance-preserving process."""
+
+FLOW = NoiseProcess(
+    predict_x0=lambda noisy, velocity, level: noisy - level.sigma * velocity,
+    target=lambda x0, noise, level: noise - x0,
+)
+"""Rectified flow (arXiv 2209.03003): levels are (1 - sigma, sigma); velocity leads from data to noise."""

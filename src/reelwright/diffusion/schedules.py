@@ -16,7 +16,8 @@ Spacing = Literal["trailing", "leading", "linspace"]
 class Step(NamedTuple):
     """One move of a sampler, from the level of `timestep` to the next level."""
 
-    timestep: int
+    timestep: float
+    """What the network is told: a whole number where levels are those of training timesteps."""
     level: Level
     next_level: Level
 
@@ -67,6 +68,47 @@ def released_steps(alphas: Tensor, timesteps: Sequence[int], num_steps: int) -> 
     """Each timestep leads to the one 1000 // num_steps below it, listed or not, as released."""
     stride = len(alphas) // num_steps
     return [Step(t, _level(alphas, t), _level(alphas, t - stride)) for t in timesteps]
+
+
+def shift_of_tokens(num_tokens: int) -> float:
+    """How far a flow's levels lean to the noisy end for so many latent tokens of one call.
+
+    The logarithm is a line through 0.5 at 256 tokens and 1.15 at 4096; the shift is 7 at most.
+    """
+    slope = (1.15 - 0.5) / (4096 - 256)
+    return min(math.exp(0.5 + slope * (num_tokens - 256)), 7.0)
+
+
+def flow_steps(num_steps: int, shift: float, *, strength: float = 1.0) -> list[Step]:
+    """Steps of a flow from noise to a clean clip, evenly spaced before the shift; timesteps are 1000 sigma.
+
+    num_steps >= 1, shift > 0. strength in (0, 1] multiplies every sigma: 1 starts from pure noise, less from
+    an initial clip that is noised to the first level.
+    """
+    if num_steps < 1:
+        raise ValueError(f"num_steps: {num_steps} is not 1 or more.")
+    if shift <= 0.0:
+        raise ValueError(f"shift: {shift} is not positive.")
+    if not 0.0 < strength <= 1.0:
+        raise ValueError(f"strength: {strength} is not in (0, 1].")
+    spaced = [(num_steps - k) / num_steps for k in range(num_steps)]
+    sigmas = [strength * shift * s / (shift * s + (1.0 - s)) for s in spaced]
+    levels = [Level(1.0 - sigma, sigma) for sigma in sigmas]
+    following = [*levels[1:], CLEAN]
+    return [Step(1000.0 * sigma, *move) for sigma, *move in zip(sigmas, levels, following, strict=True)]
+
+
+def with_unit_signal(steps: Sequence[Step]) -> list[Step]:
+    """The steps of a flow for a solver that counts in -ln sigma.
+
+    (1 - sigma) x0 + sigma noise is also x0 + sigma velocity. Seen so, the velocity is the noise and the share
+    of x0 is 1 at every level; x - sigma velocity is x0 either way, and so is the exact path. What differs is
+    the variable in which a solver of higher order extrapolates, and that no level is infinitely far away.
+    Stochastic solvers need the true shares: fresh noise is not a velocity.
+    """
+    return [
+        Step(step.timestep, Level(1.0, step.level.sigma), Level(1.0, step.next_level.sigma)) for step in steps
+    ]
 
 
 def _level(alphas: Tensor, timestep: int) -> Level:
