@@ -14,7 +14,7 @@ gelu_tanh = partial(F.gelu, approximate="tanh")
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with an activation between; the last two dimensions of the input are tokens x width."""
+    """Two linear layers with an activation between, over tokens in the last dimension but one."""
 
     def __init__(
         self,
