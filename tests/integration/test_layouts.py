@@ -29,7 +29,7 @@ def made(reelwright, model_of, tmp_path) -> Callable[..., Path]:
 
 
 def latents(run: Path):
-    return load_file(run / f"{STEM}.latent.safetensors")["latents"]
+    return load_file(run / f"{STEM}.latent.safetensors")["latent"]
 
 
 def shape_of(run: Path) -> tuple[int, int, int]:

@@ -98,7 +98,7 @@ def test_nan_in_the_latents_is_told_with_its_step_and_the_latents_are_kept(broke
     assert "--execution.dtype float32" in outcome.err
     kept = tmp_path / "run" / f"{STEM}.flawed.safetensors"
     assert str(kept.name) in outcome.err
-    assert load_file(kept)["latents"].isnan().any()
+    assert load_file(kept)["latent"].isnan().any()
     assert "a red ball" in read_safetensors_metadata(kept)["reelwright"]
     assert not list((tmp_path / "run").glob("*.mp4"))
 

@@ -139,7 +139,7 @@ def test_the_memory_of_decoding_does_not_grow_with_the_number_of_frames(tmp_path
     peaks: list[int] = []
     for num_latents in (17, 57):
         noise = torch.randn(1, 16, num_latents, 8, 12, generator=torch.Generator().manual_seed(0))
-        save_file({"latents": noise}, tmp_path / "noise.safetensors")
+        save_file({"latent": noise}, tmp_path / "noise.safetensors")
         command = [sys.executable, "-c", DECODE, f"run-{num_latents}"]
         environment = {**os.environ, **EXACT_MEMORY}
         done = subprocess.run(

@@ -10,6 +10,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from rich.text import Text
 
 from reelwright.core.events import (
+    ClipFailed,
     ClipFinished,
     Event,
     EventSink,
@@ -150,6 +151,8 @@ class Remarks:
             case PreviewSaved(path=path) if path not in self._previews:
                 self._previews.add(path)
                 return f"preview, renewed as it goes: {path}"
+            case ClipFailed(clip=clip, total=total, message=message):
+                return f"clip {clip} of {total} failed: {message}"
             case ClipFinished(clip=clip, total=total) if total > 1:
                 return f"clip {clip} of {total} is done"
             case Finished(seconds=seconds, peak_memory=peak):

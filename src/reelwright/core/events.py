@@ -44,7 +44,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class FileSaved:
-    """A file is complete on disk. `kind`: video, frames, latent, contact_sheet, recipe."""
+    """A file is complete on disk. `kind`: video, frames, latent, section, contact_sheet, recipe."""
 
     kind: str
     path: str
@@ -60,8 +60,17 @@ class ClipFinished:
 
 
 @dataclass(frozen=True, slots=True)
+class ClipFailed:
+    """Clip `clip` (from 1) of `total` could not be made; the others are."""
+
+    clip: int
+    total: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
-    """The whole workflow succeeded; `files` holds one mapping of kind to path for each clip."""
+    """The workflow came to its end; `files` holds one mapping of kind to path for each clip."""
 
     files: tuple[dict[str, str], ...] = ()
     seconds: float = 0.0
@@ -84,7 +93,16 @@ class Stopped:
 
 
 Event = (
-    StageStarted | StepDone | PreviewSaved | Notice | FileSaved | ClipFinished | Finished | Failed | Stopped
+    StageStarted
+    | StepDone
+    | PreviewSaved
+    | Notice
+    | FileSaved
+    | ClipFinished
+    | ClipFailed
+    | Finished
+    | Failed
+    | Stopped
 )
 
 

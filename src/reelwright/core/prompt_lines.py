@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reelwright.core.errors import ConfigError, FileError, suggestion
+from reelwright.core.errors import FileError, suggestion
 from reelwright.core.paths import cannot_read
 
 Value = str | int | float
@@ -43,14 +43,19 @@ class PromptLine:
     line: int
 
 
-def read_prompt_file(
-    path: Path, letters: Mapping[str, tuple[str, type[Value]]] = LETTERS
-) -> list[PromptLine]:
+@dataclass(frozen=True, kw_only=True)
+class PromptFile:
+    """The lines of a file that can be read, and what is wrong with the others."""
+
+    lines: list[PromptLine]
+    problems: list[str]
+
+
+def read_prompt_file(path: Path, letters: Mapping[str, tuple[str, type[Value]]] = LETTERS) -> PromptFile:
     """The prompts of a UTF-8 text file; blank lines and lines that start with # are skipped.
 
     An option's value reaches to the next option; quotes around it are dropped. `prompt@@path` is short for
-    `--i path`. Raises FileError if the file cannot be read or is without prompts, ConfigError with all bad
-    lines.
+    `--i path`. Raises FileError if the file cannot be read or is without prompts.
     """
     prompts: list[PromptLine] = []
     problems: list[str] = []
@@ -61,11 +66,9 @@ def read_prompt_file(
             prompts.append(_parse_line(text.strip(), number, letters))
         except ValueError as error:
             problems.append(f"{path}: line {number}: {error}")
-    if problems:
-        raise ConfigError("\n".join(problems))
-    if not prompts:
+    if not prompts and not problems:
         raise FileError(f"{path}: holds no prompt. Write one prompt on each line.")
-    return prompts
+    return PromptFile(lines=prompts, problems=problems)
 
 
 def _lines_of(path: Path) -> list[str]:

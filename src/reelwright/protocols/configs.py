@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Le
 
 SamplerName = Literal["ddim", "dpm", "euler", "dpmpp_2m", "unipc"]
+FileFormat = Literal["mp4", "png", "latent", "both", "images", "latent_images"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,6 +22,11 @@ class ExecutionConfig:
     """Number format of the weights; auto takes the released one on a GPU and float32 on a processor."""
     tiling: bool = False
     """Encode and decode in overlapping tiles: far less memory, a little slower, seams are possible."""
+    tile_size: Annotated[int, Ge(0)] = 0
+    """Pixels of a tile's side, with `tiling`; 0 takes the released size."""
+    vae_chunk: Annotated[int, Ge(0)] = 0
+    """Frames that the autoencoder's convolutions take at a time, where this changes memory only and not the
+    result; 0 lets it choose."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +47,19 @@ class GenerateConfig:
     """A folder with the tokenizer instead of the model's own."""
     offline: bool = False
     """Never use the network; models must be on disk."""
+
+    lora: tuple[Path, ...] = ()
+    """LoRA, LoHa or LoKr files in any known layout."""
+    lora_multiplier: tuple[float, ...] = ()
+    """How strongly each is applied; the last one holds for those that follow, none means 1."""
+    lora_include: tuple[str, ...] = ()
+    """Regular expressions of module names: only modules that one of them finds are changed."""
+    lora_exclude: tuple[str, ...] = ()
+    """Regular expressions of module names that are left alone."""
+    lora_mode: Literal["merge", "unmerged"] = "merge"
+    """Add LoRAs to the weights at load, or run them beside the weights, which then stay as they are."""
+    save_merged_model: Path | None = None
+    """Only write the transformer with its LoRAs merged to this file or folder; nothing is generated."""
 
     prompt: str = ""
     """What to show."""
@@ -80,8 +99,9 @@ class GenerateConfig:
     guidance_scale: Annotated[float, Ge(0.0)] = 6.0
     """How strongly to follow the prompt; 1 or less skips the negative pass and halves the time."""
 
-    format: Literal["mp4", "png", "latent"] = "mp4"
-    """What to write: a clip, a folder of frames, or only the latents (which are always saved)."""
+    format: FileFormat = "mp4"
+    """What to write: a clip (mp4, both), a folder of frames (png, images, latent_images), or nothing but the
+    latents, which are always saved."""
     crf: Annotated[int, Ge(0), Le(51)] = 17
     """Quality of the mp4: 0 lossless, 51 worst."""
     contact_sheet: bool = True

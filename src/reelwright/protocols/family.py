@@ -1,14 +1,14 @@
 """All that the program knows of a model family."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
 from torch import Tensor
 
 from reelwright.core.events import Event
-from reelwright.protocols.configs import GenerateConfig
+from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
 
 
 class Model(Protocol):
@@ -40,6 +40,27 @@ class Request(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Section:
+    """A part of a clip whose latents are final long before the clip is."""
+
+    key: str
+    """Tells these latents from all others: made of everything that decides them."""
+    index: int
+    """Its place in time among the clip's sections."""
+    total: int
+    latents_BCTHW: Tensor
+    facts: Mapping[str, Any]
+    """What people want to know of it, as JSON can hold it: prompt, seed, frames."""
+    fps: float
+    decode: Callable[[], Iterator[Tensor]] | None = None
+    """Yields chunks of its frames alone, uint8 chunk_FHWC, for a look at it; None where nobody wants one."""
+
+
+FindSection = Callable[[str], Tensor | None]
+"""Key -> the latents of a section that was made before, if it was kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Segment:
     """Latents that are final, and how to see them."""
 
@@ -51,6 +72,8 @@ class Segment:
     """Yields chunks of frames, uint8 chunk_FHWC."""
     flaw: str = ""
     """Why the latents are not worth decoding; they are kept all the same."""
+    metadata: Mapping[str, str] = field(default_factory=dict[str, str])
+    """What other programs look for in a file of latents."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +82,25 @@ class Preview:
 
     image_HWC: Tensor
     step: int
+
+
+Made = Event | Preview | Section | Segment
+
+
+class Session(Protocol):
+    """A model in use: networks are loaded when they are first needed, and stay."""
+
+    def generate(self, requests: Sequence[Any], find_section: FindSection, /) -> Iterator[Made]:
+        """Make the clips in order; a Segment ends each clip."""
+        ...
+
+    def open_latents(self, latents_BCTHW: Tensor, config: Any, /) -> Segment:  # noqa: ANN401
+        """See latents that were saved before. Raises FileError if they are of another kind of model."""
+        ...
+
+    def write_merged(self, path: Path, /) -> list[Path]:
+        """Write the denoiser with its LoRAs merged; returns the files."""
+        ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,15 +112,24 @@ class Family:
     """Find and check the checkpoint that a configuration names. Raises UserError."""
     resolve: Callable[[Any, Any], Request]
     """Decide what a configuration leaves open and read its inputs. Raises UserError with all problems."""
-    generate: Callable[[Any, Sequence[Any]], Iterator[Event | Preview | Segment]]
-    """Make the clips in order; a Segment ends each clip."""
-    open_latents: Callable[[Any, Tensor, Any], Segment]
-    """See latents that were saved before."""
-    input_fields: tuple[str, ...]
-    """Fields of the configuration that name input files."""
+    start: Callable[[Any, ExecutionConfig], Session]
+    """Take a model into use."""
+    inputs: Callable[[Any], dict[str, Path]]
+    """The input files that a configuration names, by field; of several in one field, "field 1" and so on."""
+    redo: Callable[[Any, int, str | None, int], Any] | None = None
+    """(resolved configuration, section, prompt or None, seed) -> the configuration that makes the clip again
+    from that section on; None for families without sections."""
 
 
-def file_inputs(family: Family, config: GenerateConfig) -> dict[str, Path]:
-    """The input files that a configuration names, by field."""
-    paths = {name: getattr(config, name) for name in family.input_fields}
-    return {name: path for name, path in paths.items() if path is not None}
+def named_files(config: GenerateConfig, names: Sequence[str]) -> dict[str, Path]:
+    """The files that fields of a configuration name, each a path or several."""
+    files: dict[str, Path] = {}
+    for name in names:
+        match getattr(config, name):
+            case Path() as path:
+                files[name] = path
+            case tuple() as paths:
+                files |= {f"{name} {number}": path for number, path in enumerate(paths, start=1)}
+            case _:
+                pass
+    return files

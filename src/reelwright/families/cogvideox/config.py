@@ -1,39 +1,21 @@
 """Sizes of the networks, the released models, and what `generate` may be asked. No torch here."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
-from reelwright.core.errors import CheckpointError
+from reelwright.core.released_settings import ReleasedSettings
 from reelwright.protocols.configs import GenerateConfig, SamplerName
 from reelwright.protocols.variant import Variant
 
 RopeGrid = Literal["exact", "released", "integer"]
 
 
-class _FromJson:
-    """Reads a dataclass from a released config.json, whose field names are ours too."""
-
-    FIXED: ClassVar[Mapping[str, Any]] = {}
-
-    @classmethod
-    def from_json(cls, data: Mapping[str, Any], origin: str) -> Self:
-        """Keep the keys we know; refuse a file whose other settings name a network that this is not."""
-        for key, expected in cls.FIXED.items():
-            if data.get(key, expected) != expected:
-                raise CheckpointError(
-                    f"{origin}: {key} is {data[key]!r}; this network is defined with {expected!r} only. "
-                    "Use a checkpoint of the released architecture."
-                )
-        known = {f.name for f in fields(cls)}  # pyright: ignore[reportArgumentType]
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
-
-
 @dataclass(frozen=True, kw_only=True)
-class TransformerConfig(_FromJson):
+class TransformerConfig(ReleasedSettings):
     """Sizes of the denoiser; defaults are those of 2B (specs: CogVideoX 2.1)."""
 
     FIXED: ClassVar[Mapping[str, Any]] = {
@@ -94,7 +76,7 @@ class TransformerConfig(_FromJson):
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoencoderConfig(_FromJson):
+class AutoencoderConfig(ReleasedSettings):
     """Sizes of the autoencoder (specs: CogVideoX 1.1)."""
 
     FIXED: ClassVar[Mapping[str, Any]] = {
@@ -130,7 +112,7 @@ class AutoencoderConfig(_FromJson):
 
 
 @dataclass(frozen=True, kw_only=True)
-class SchedulerConfig(_FromJson):
+class SchedulerConfig(ReleasedSettings):
     """The noise schedule; defaults are those of the released 5B files, not of any library class."""
 
     FIXED: ClassVar[Mapping[str, Any]] = {

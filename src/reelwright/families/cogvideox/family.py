@@ -1,15 +1,14 @@
 """All that the program knows of CogVideoX."""
 
 from reelwright.families.cogvideox.checkpoints import locate
-from reelwright.families.cogvideox.generate import generate, open_latents
+from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.requests import resolve
-from reelwright.protocols.family import Family
+from reelwright.protocols.family import Family, named_files
 
 FAMILY = Family(
     name="cogvideox",
     locate=locate,
     resolve=resolve,
-    generate=generate,
-    open_latents=open_latents,
-    input_fields=("image", "end_image", "video", "control_video"),
+    start=CogVideoXSession,
+    inputs=lambda config: named_files(config, ("image", "end_image", "video", "control_video")),
 )

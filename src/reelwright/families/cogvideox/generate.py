@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 
 from reelwright.core.errors import FileError
-from reelwright.core.events import Event, StageStarted, StepDone
+from reelwright.core.events import StageStarted, StepDone
 from reelwright.diffusion.guidance import guidance_scales, guide
 from reelwright.diffusion.process import V_PREDICTION, add_noise
 from reelwright.diffusion.samplers import SAMPLERS, DrawNoise, PredictX0
 from reelwright.diffusion.schedules import Step
 from reelwright.execution.devices import choose_device, choose_dtype, peak_memory
+from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import (
     CogVideoXModel,
     load_autoencoder,
@@ -30,7 +31,7 @@ from reelwright.families.cogvideox.texts import Texts, encode_texts
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
 from reelwright.media.latent_preview import fit_latent_colors, paint_latents
 from reelwright.protocols.configs import ExecutionConfig
-from reelwright.protocols.family import Preview, Segment
+from reelwright.protocols.family import FindSection, Made, Preview, Segment
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,28 +49,60 @@ class Networks:
         return fit_latent_colors(lambda pixels: self.space.encode(pixels).mean * self.space.scale)
 
 
-def generate(
-    model: CogVideoXModel, requests: Sequence[CogVideoXRequest]
-) -> Iterator[Event | Preview | Segment]:
-    """Make the clips in order with networks loaded once; the text encoder is gone before they load."""
-    config = requests[0].config
-    device, dtype = _choose(model, config.execution)
-    yield StageStarted("encode prompts")
-    texts = encode_texts(model, [request.config for request in requests], device, dtype)
-    yield StageStarted("load networks")
-    networks = Networks(
-        transformer=load_transformer(model, device, dtype),
-        space=_open_space(model, config.execution, config.compatibility.vae_chunk == "whole"),
-        device=device,
-        dtype=dtype,
-    )
-    for request in requests:
-        yield from make_clip(model, networks, texts, request)
+class CogVideoXSession:
+    """A model in use: its networks are loaded for the first clip and stay."""
+
+    def __init__(self, model: CogVideoXModel, execution: ExecutionConfig) -> None:
+        self._model = model
+        self._execution = execution
+        self._device = choose_device(execution.device)
+        self._dtype = choose_dtype(execution.dtype, self._device, model.released_dtype)
+
+    def generate(self, requests: Sequence[CogVideoXRequest], _: FindSection) -> Iterator[Made]:
+        """Make the clips in order; the text encoder is gone before the networks load."""
+        model = self._model
+        yield StageStarted("encode prompts")
+        configs = [request.config for request in requests]
+        texts = encode_texts(model, configs, self._device, self._dtype)
+        yield StageStarted("load networks")
+        for request in requests:
+            whole_clip = request.config.compatibility.vae_chunk == "whole"
+            networks = Networks(
+                transformer=self._transformer,
+                space=self._space(whole_clip),
+                device=self._device,
+                dtype=self._dtype,
+            )
+            yield from make_clip(model, networks, texts, request)
+
+    def open_latents(self, latents_BCTHW: Tensor, config: CogVideoXGenerate) -> Segment:
+        """See latents that were saved before. Raises FileError if they are not of this kind of model."""
+        model = self._model
+        channels, expected = latents_BCTHW.shape[1], model.autoencoder.latent_channels
+        if channels != expected:
+            raise FileError(
+                f"from_latent: the latents have {channels} channels; {model.autoencoder_path} decodes"
+                f" {expected}. Name the --model that made them."
+            )
+        space = self._space(config.compatibility.vae_chunk == "whole")
+        return _segment(model, config, space, latents_BCTHW)
+
+    @cached_property
+    def _transformer(self) -> CogVideoXTransformer:
+        return load_transformer(self._model, self._device, self._dtype)
+
+    @cached_property
+    def _autoencoder(self) -> CogVideoXAutoencoder:
+        return load_autoencoder(self._model, self._device, self._dtype)
+
+    def _space(self, whole_clip: bool) -> LatentSpace:
+        tiling = released_tiling(self._model.autoencoder) if self._execution.tiling else None
+        return LatentSpace(autoencoder=self._autoencoder, tiling=tiling, whole_clip=whole_clip)
 
 
 def make_clip(
     model: CogVideoXModel, networks: Networks, texts: Texts, request: CogVideoXRequest
-) -> Iterator[Event | Preview | Segment]:
+) -> Iterator[Made]:
     """Denoise one clip: a StepDone for every step, a Preview now and then, and the Segment at the end."""
     config, space = request.config, networks.space
     noise = Noise(config, model, networks.dtype)
@@ -95,18 +128,6 @@ def make_clip(
         if config.preview_every and index % config.preview_every == 0 and index < len(steps):
             yield Preview(image_HWC=paint_latents(state.x0[0], networks.colors), step=index)
     yield _segment(model, config, space, latents[:, :, noise.num_padding :])
-
-
-def open_latents(model: CogVideoXModel, latents_BCTHW: Tensor, config: CogVideoXGenerate) -> Segment:
-    """See latents that were saved before. Raises FileError if they are not of this kind of model."""
-    channels, expected = latents_BCTHW.shape[1], model.autoencoder.latent_channels
-    if channels != expected:
-        raise FileError(
-            f"from_latent: the latents have {channels} channels; {model.autoencoder_path} decodes {expected}."
-            " Name the --model that made them."
-        )
-    space = _open_space(model, config.execution, config.compatibility.vae_chunk == "whole")
-    return _segment(model, config, space, latents_BCTHW)
 
 
 class Noise:
@@ -143,18 +164,6 @@ class Noise:
             return self.draw().to(device)
 
         return draw_noise
-
-
-def _choose(model: CogVideoXModel, execution: ExecutionConfig) -> tuple[torch.device, torch.dtype]:
-    device = choose_device(execution.device)
-    return device, choose_dtype(execution.dtype, device, model.released_dtype)
-
-
-def _open_space(model: CogVideoXModel, execution: ExecutionConfig, whole_clip: bool) -> LatentSpace:
-    device, dtype = _choose(model, execution)
-    autoencoder = load_autoencoder(model, device, dtype)
-    tiling = released_tiling(model.autoencoder) if execution.tiling else None
-    return LatentSpace(autoencoder=autoencoder, tiling=tiling, whole_clip=whole_clip)
 
 
 def _conditions(

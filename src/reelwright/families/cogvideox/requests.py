@@ -1,6 +1,6 @@
 """From what a user asked for to one clip that the model can make, before anything loads."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
@@ -8,12 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from reelwright.core.errors import ConfigError
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel, Layout
 from reelwright.families.cogvideox.config import CogVideoXGenerate
 from reelwright.media.geometry import FrameRule, nearest_multiple
 from reelwright.media.image_ops import fit_image, open_image, to_pixels
 from reelwright.media.video_reader import probe_video, stream_video
+from reelwright.protocols.review import Review
 
 _SHORT_SIDE, _LONGEST_SIDE = 768, 1360
 """Of the image models of 1.5, in pixels (specs: CogVideoX 5.5)."""
@@ -36,7 +36,7 @@ def resolve(config: CogVideoXGenerate, model: CogVideoXModel) -> CogVideoXReques
 
     Raises ConfigError with all problems at once, FileError for an input that cannot be read.
     """
-    review = _Review(config)
+    review = Review(config)
     _check_prompt(review, model)
     _check_inputs(review, model)
     review.raise_problems()  # what the model has no input for is not read
@@ -47,34 +47,7 @@ def resolve(config: CogVideoXGenerate, model: CogVideoXModel) -> CogVideoXReques
     return _read_inputs(review.config, tuple(review.notices))
 
 
-class _Review:
-    """A configuration on its way to being legal, and what was said about it."""
-
-    def __init__(self, config: CogVideoXGenerate) -> None:
-        self.config = config
-        self.notices: list[str] = []
-        self._problems: list[str] = []
-
-    def set(self, **values: object) -> None:
-        self.config = replace(self.config, **values)  # pyright: ignore[reportArgumentType]
-
-    def refuse(self, message: str) -> None:
-        self._problems.append(message)
-
-    def adjust(self, key: str, value: object, message: str) -> None:
-        """Use another value and say so; under --strict, refuse."""
-        if self.config.strict:
-            self.refuse(f"{message} The nearest is {value}.")
-            return
-        self.set(**{key: value})
-        self.notices.append(f"{message} Using {value}.")
-
-    def raise_problems(self) -> None:
-        if self._problems:
-            raise ConfigError("\n".join(self._problems))
-
-
-def _check_prompt(review: _Review, model: CogVideoXModel) -> None:
+def _check_prompt(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> None:
     if not review.config.prompt.strip():
         review.refuse("prompt: is empty. Describe what to show, best in a few sentences.")
         return
@@ -99,7 +72,7 @@ _TAKES = {
 }
 
 
-def _check_inputs(review: _Review, model: CogVideoXModel) -> None:
+def _check_inputs(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> None:
     config, layout = review.config, model.layout
     takes = f"{model.name} takes {_TAKES[layout]}."
     allowed = {
@@ -127,7 +100,7 @@ def _check_inputs(review: _Review, model: CogVideoXModel) -> None:
         review.refuse("image_latent_scale: is for image-to-video models only. Leave it out.")
 
 
-def _choose_size(review: _Review, model: CogVideoXModel) -> None:
+def _choose_size(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> None:
     native_height, native_width = _native_size(review.config, model)
     step = model.autoencoder.spatial_stride * model.transformer.patch_size
     for key, native in (("height", native_height), ("width", native_width)):
@@ -173,7 +146,7 @@ def _size_of_image(path: Path, step: int) -> tuple[int, int]:
     return nearest_multiple(height, step, step), nearest_multiple(width, step, step)
 
 
-def _choose_length(review: _Review, model: CogVideoXModel) -> None:
+def _choose_length(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> None:
     config, transformer = review.config, model.transformer
     rule = FrameRule(
         step=model.frame_step,
@@ -198,7 +171,7 @@ def _choose_length(review: _Review, model: CogVideoXModel) -> None:
         )
 
 
-def _fit_to_clip(review: _Review, message: str, rule: FrameRule, there: int) -> None:
+def _fit_to_clip(review: Review[CogVideoXGenerate], message: str, rule: FrameRule, there: int) -> None:
     """Make as many frames as the clip to start from has, at most."""
     below = rule.nearest(there)
     fitting = below if below <= there else below - rule.step
@@ -216,7 +189,7 @@ def _count_frames(path: Path, fps: float, at_most: int) -> int:
     return sum(1 for _ in islice(stream_video(path, fps=fps, max_frames=at_most), at_most))
 
 
-def _choose_sampling(review: _Review, model: CogVideoXModel) -> None:
+def _choose_sampling(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> None:
     config = review.config
     if config.sampler == "auto":
         review.set(sampler=model.default_sampler)

@@ -19,7 +19,8 @@ from reelwright.media.video_writer import stream_to_mp4
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Segment
 
-_LATENTS = "latents"
+_LATENTS = "latent"
+_CLIP_FORMATS = ("mp4", "both")
 _ADVICE = "Give a .latent.safetensors file of a run."
 
 
@@ -50,11 +51,13 @@ class ClipFiles:
     def wanted(self, config: GenerateConfig) -> dict[str, Path]:
         """What a configuration asks for, by kind."""
         files = {"latent": self.latent}
-        if config.format == "mp4":
+        if config.format == "latent":
+            return files
+        if config.format in _CLIP_FORMATS:
             files["video"] = self.folder / f"{self.stem}.mp4"
-        if config.format == "png":
+        else:
             files["frames"] = self.folder / self.stem
-        if config.format != "latent" and config.contact_sheet:
+        if config.contact_sheet:
             files["contact_sheet"] = self.contact_sheet
         return files
 
@@ -64,12 +67,20 @@ def save_latents(path: Path, latents_BCTHW: Tensor, metadata: Mapping[str, str])
 
 
 def read_latents(path: Path) -> Tensor:
-    """The latents of one clip, float32 [1, C, T, H, W]. Raises FileError for any other file."""
+    """The latents of one clip, float32 [1, C, T, H, W]: of this program or of others.
+
+    Raises FileError for any other file.
+    """
     with open_tensors(path) as source:
-        if _LATENTS not in source.names() or len(source.shape(_LATENTS)) != 5:
-            raise FileError(f"{path}: holds no tensor `{_LATENTS}` of five dimensions. {_ADVICE}")
-        latents = source.read(_LATENTS).float()
-    if latents.shape[0] != 1 or not latents.numel():
+        names = [
+            name for name in source.names() if name.startswith(_LATENTS) and len(source.shape(name)) >= 4
+        ]
+        if len(names) != 1:
+            raise FileError(f"{path}: holds no tensor `{_LATENTS}` of four or five dimensions. {_ADVICE}")
+        latents = source.read(names[0]).float()
+    if latents.ndim == 4:
+        latents = latents.unsqueeze(0)
+    if latents.ndim != 5 or latents.shape[0] != 1 or not latents.numel():
         raise FileError(f"{path}: its latents are {list(latents.shape)}, not those of one clip. {_ADVICE}")
     if not torch.isfinite(latents).all():
         raise FileError(f"{path}: its latents hold NaN or infinity. Generate the clip again.")
@@ -92,7 +103,7 @@ def write_frames(
     wanted = files.wanted(config)
     sheet = ContactSheet(segment.num_frames, fps=segment.fps)
     frames = _shown_to(sheet, segment.decode())
-    if config.format == "mp4":
+    if config.format in _CLIP_FORMATS:
         kind, written = (
             "video",
             stream_to_mp4(wanted["video"], frames, fps=segment.fps, crf=config.crf, metadata=metadata),

@@ -14,7 +14,7 @@ from reelwright.core.paths import sha256_of
 from reelwright.core.prompt_lines import read_prompt_file
 from reelwright.core.provenance import METADATA_KEY, Provenance, library_versions
 from reelwright.protocols.configs import GenerateConfig
-from reelwright.protocols.family import Family, Model, Request, file_inputs
+from reelwright.protocols.family import Family, Model, Request
 from reelwright.workflows.clips.files import read_latents
 
 _NOT_RECORDED = {
@@ -25,6 +25,7 @@ _NOT_RECORDED = {
     "num_videos",
     "preview_every",
     "contact_sheet",
+    "preview_sections",
     "offline",
 }
 """Fields that decide nothing in the bytes of a clip."""
@@ -53,21 +54,27 @@ class Plan:
     model: Model
     clips: Sequence[PlannedClip]
     notices: Sequence[str]
+    failures: Sequence[str] = ()
+    """Lines of a file of prompts of which no clip can be made, and why."""
 
 
 def plan_generation(family: Family, config: GenerateConfig, record: Provenance | None = None) -> Plan:
     """Find the checkpoint, read all inputs and decide every clip; nothing is loaded.
 
-    `record` is that of a clip to be made again. Raises UserError; of several bad prompts, all are named.
+    `record` is that of a clip to be made again. Raises UserError with everything that is wrong; but of a file
+    of prompts with good lines too, the bad ones are the plan's failures, unless the configuration is strict.
     """
     problems = _Problems()
     asked = list(_each_prompt_and_seed(config, problems))
+    if not asked:
+        problems.raise_all()
     model = family.locate(config)
     requests: list[Request] = []
     for origin, wanted in asked:
         with problems.of(origin):
             requests.append(family.resolve(wanted, model))
-    problems.raise_all()
+    if not requests or config.strict or config.from_file is None:
+        problems.raise_all()
     notices = [*model.notices, *(notice for request in requests for notice in request.notices)]
     made = [_record_of(family, model, request.config) for request in requests]
     if record is not None:
@@ -78,7 +85,13 @@ def plan_generation(family: Family, config: GenerateConfig, record: Provenance |
         PlannedClip(config=request.config, record=provenance.to_json(), request=request)
         for request, provenance in zip(requests, made, strict=True)
     ]
-    return Plan(family=family, model=model, clips=clips, notices=list(dict.fromkeys(notices)))
+    return Plan(
+        family=family,
+        model=model,
+        clips=clips,
+        notices=list(dict.fromkeys(notices)),
+        failures=problems.lines,
+    )
 
 
 def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
@@ -116,10 +129,16 @@ class _Problems:
         try:
             yield
         except (ConfigError, FileError) as error:
-            prefix = f"{origin}: " if origin else ""
-            lines = str(error).splitlines()
-            said = "\n".join(line if line.startswith(prefix) else f"{prefix}{line}" for line in lines)
-            self._errors.setdefault(said, error)
+            self.add(error, f"{origin}: " if origin else "")
+
+    def add(self, error: UserError, prefix: str = "") -> None:
+        lines = str(error).splitlines()
+        said = "\n".join(line if line.startswith(prefix) else f"{prefix}{line}" for line in lines)
+        self._errors.setdefault(said, error)
+
+    @property
+    def lines(self) -> list[str]:
+        return [line for said in self._errors for line in said.splitlines()]
 
     def raise_all(self) -> None:
         if self._errors:
@@ -143,7 +162,10 @@ def _each_prompt(config: GenerateConfig, problems: _Problems) -> Iterator[tuple[
         return
     if config.prompt:
         raise ConfigError("prompt: there are prompts in from_file too. Give one or the other.")
-    for line in read_prompt_file(config.from_file):
+    file = read_prompt_file(config.from_file)
+    for said in file.problems:
+        problems.add(ConfigError(said))
+    for line in file.lines:
         origin = f"{config.from_file}: line {line.line}"
         values = {**line.overrides, "prompt": line.prompt}
         if values.get("seed") == -1:
@@ -161,7 +183,7 @@ def _record_of(family: Family, model: Model, config: GenerateConfig) -> Provenan
         models=dict(model.fingerprints),
         inputs={
             name: {"path": str(path), "sha256": sha256_of(path)}
-            for name, path in file_inputs(family, config).items()
+            for name, path in family.inputs(config).items()
         },
         versions=library_versions(),
     )
@@ -196,8 +218,8 @@ def _check_same(record: Provenance, made: Provenance) -> None:
     for name, facts in record.inputs.items():
         if made.inputs.get(name, {}).get("sha256") != facts["sha256"]:
             raise FileError(
-                f"{name}: {made.inputs[name]['path']} is not the file that was used then. Name it with "
-                f"--{name.replace('_', '-')}."
+                f"{name}: {facts['path']} is not the file that was used then. Name it with "
+                f"--{name.partition(' ')[0].replace('_', '-')}."
             )
 
 

@@ -1,0 +1,26 @@
+"""Settings of a network as its released config.json says them."""
+
+from collections.abc import Mapping
+from dataclasses import fields
+from typing import Any, ClassVar, Self
+
+from reelwright.core.errors import CheckpointError
+
+
+class ReleasedSettings:
+    """Reads a dataclass from a released config.json, whose field names are ours too."""
+
+    FIXED: ClassVar[Mapping[str, Any]] = {}
+    """Settings that our network has built in."""
+
+    @classmethod
+    def from_json(cls, data: Mapping[str, Any], origin: str) -> Self:
+        """Keep the keys we know; refuse a file whose other settings name a network that this is not."""
+        for key, expected in cls.FIXED.items():
+            if data.get(key, expected) != expected:
+                raise CheckpointError(
+                    f"{origin}: {key} is {data[key]!r}; this network is defined with {expected!r} only. "
+                    "Use a checkpoint of the released architecture."
+                )
+        known = {f.name for f in fields(cls)}  # pyright: ignore[reportArgumentType]
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})

@@ -1,0 +1,161 @@
+"""The clips of a plan made one after another: what is there stays, what fails does not stop the others."""
+
+from collections import deque
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+from torch import Tensor
+
+from reelwright.core.errors import NumericsError
+from reelwright.core.events import ClipFailed, ClipFinished, Event, FileSaved, Notice, PreviewSaved
+from reelwright.core.paths import write_text_atomic
+from reelwright.media.image_ops import write_png
+from reelwright.media.video_joiner import join_mp4
+from reelwright.media.video_writer import write_mp4
+from reelwright.protocols.family import Made, Preview, Section, Segment, Session
+from reelwright.workflows.clips.files import ClipFiles, has_latents, read_latents, save_latents, write_frames
+from reelwright.workflows.clips.planning import PlannedClip
+from reelwright.workflows.clips.sections import SectionShelf
+
+COMPUTING = (RuntimeError, MemoryError)
+"""What a network that cannot compute raises, for want of memory too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clip:
+    """A planned clip and its place in the run."""
+
+    plan: PlannedClip
+    folder: Path
+    number: int
+    total: int
+
+    @property
+    def files(self) -> ClipFiles:
+        return ClipFiles(folder=self.folder, stem=f"clip-{self.number:03d}_seed-{self.plan.config.seed}")
+
+    @property
+    def sections_folder(self) -> Path:
+        return self.folder / "sections" / f"clip-{self.number:03d}"
+
+    @property
+    def is_finished(self) -> bool:
+        wanted = self.files.wanted(self.plan.config)
+        return self.has_latents and all(path.exists() for path in wanted.values())
+
+    @property
+    def has_latents(self) -> bool:
+        return has_latents(self.files, self.plan.record)
+
+    def finished(self) -> ClipFinished:
+        files = {kind: str(path) for kind, path in self.files.wanted(self.plan.config).items()}
+        return ClipFinished(self.number, self.total, files)
+
+
+def make_clips(session: Session, clips: Sequence[Clip]) -> Iterator[Event]:
+    """Make every clip that is not there yet; a ClipFinished for each that is whole.
+
+    Of several clips, one that cannot be computed gives a ClipFailed and the others are made. What the disk
+    refuses ends the run at once.
+    """
+    waiting: deque[Clip] = deque()
+    for clip in clips:
+        saved = clip.plan.latents or (clip.files.latent if clip.has_latents else None)
+        if clip.is_finished:
+            yield clip.finished()
+        elif saved is not None:
+            yield from _save(clip, session.open_latents(read_latents(saved), clip.plan.config))
+        else:
+            waiting.append(clip)
+    while waiting:
+        try:
+            yield from _make_in_turn(session, waiting)
+        except (NumericsError, *COMPUTING) as error:
+            if len(clips) == 1:
+                raise
+            clip = waiting.popleft()
+            yield ClipFailed(
+                clip.number, clip.total, " ".join([str(error), *getattr(error, "__notes__", [])])
+            )
+
+
+def _make_in_turn(session: Session, waiting: deque[Clip]) -> Iterator[Event]:
+    """Make the clips that wait; each leaves the queue when it is saved."""
+    maker = _SectionKeeper([clip.sections_folder for clip in waiting])
+    for notice in maker.notices:
+        yield Notice(notice)
+    for made in session.generate([clip.plan.request for clip in waiting], maker.find):
+        match made:
+            case Segment():
+                yield from _save(waiting[0], made)
+                waiting.popleft()
+            case Section():
+                yield from maker.keep(waiting[0], made)
+            case _:
+                yield from _show(waiting[0], made)
+
+
+def _show(clip: Clip, made: Made) -> Iterator[Event]:
+    if isinstance(made, Preview):
+        path = clip.folder / "preview.png"
+        write_png(path, Image.fromarray(made.image_HWC.numpy()))
+        yield PreviewSaved(str(path), made.step)
+    elif not isinstance(made, Section | Segment):
+        yield made
+
+
+class _SectionKeeper:
+    """Keeps sections as they come, and lets a preview of the clip grow by each."""
+
+    def __init__(self, folders: Sequence[Path]) -> None:
+        self._shelves = {folder: SectionShelf(folder) for folder in folders}
+        self._previews: dict[Path, dict[int, Path]] = {folder: {} for folder in folders}
+
+    @property
+    def notices(self) -> list[str]:
+        return [notice for shelf in self._shelves.values() for notice in shelf.notices]
+
+    def find(self, key: str) -> Tensor | None:
+        return next(
+            (found for shelf in self._shelves.values() if (found := shelf.find(key)) is not None), None
+        )
+
+    def keep(self, clip: Clip, section: Section) -> Iterator[Event]:
+        path = self._shelves[clip.sections_folder].keep(section)
+        yield FileSaved("section", str(path))
+        if section.decode is None:
+            return
+        part = path.with_suffix(".mp4")
+        if not part.exists():
+            write_mp4(part, section.decode(), fps=section.fps)
+        parts = self._previews[clip.sections_folder]
+        parts[section.index] = part
+        preview = clip.folder / "preview.mp4"
+        join_mp4(preview, [parts[index] for index in sorted(parts)])
+        yield PreviewSaved(str(preview), len(parts))
+
+
+def _save(clip: Clip, segment: Segment) -> Iterator[Event]:
+    """Latents first: whatever happens while decoding, the work of denoising is kept."""
+    files, config = clip.files, clip.plan.config
+    metadata = clip.plan.metadata
+    latent_metadata = {**(segment.metadata if config.metadata else {}), **metadata}
+    if segment.flaw:
+        save_latents(files.flawed_latent, segment.latents_BCTHW, latent_metadata)
+        raise NumericsError(
+            f"{segment.flaw} They are kept in {files.flawed_latent}. Try --execution.dtype float32 (or"
+            " bfloat16 rather than float16), or a lower --guidance-scale."
+        )
+    if clip.plan.record and not config.metadata:
+        write_text_atomic(files.record, clip.plan.record)
+    save_latents(files.latent, segment.latents_BCTHW, latent_metadata)
+    yield FileSaved("latent", str(files.latent))
+    if config.format != "latent":
+        try:
+            yield from write_frames(files, config, segment, metadata)
+        except COMPUTING as error:
+            error.add_note(f"The latents are kept: decode {files.latent} with --from-latent.")
+            raise
+    yield clip.finished()
