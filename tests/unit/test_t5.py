@@ -151,7 +151,7 @@ def test_in_half_precision_the_matrix_that_overflows_stays_in_single(model_folde
         model_folder / "text_encoder", dtype=torch.float16
     )
     expected = {name: parameter.dtype for name, parameter in reference.named_parameters()}
-    loaded = text._loaded(torch.device("cpu"), torch.float16)
+    loaded = text.encoder.loaded(torch.device("cpu"), torch.float16)
     assert {name: parameter.dtype for name, parameter in loaded.named_parameters()} == expected
     assert set(expected.values()) == {torch.float16, torch.float32}
 
@@ -289,14 +289,14 @@ def test_the_ungated_first_version_loads(model_folder, tmp_path):
 
 def test_the_encoder_is_loaded_once_and_released_on_demand(text):
     encode(text)
-    encoder = text._encoder
+    encoder = text.encoder.network
     encode(text)
-    assert text._encoder is encoder
+    assert text.encoder.network is encoder
     assert encoder.shared.weight is encoder.encoder.embed_tokens.weight
     text.release()
-    assert text._encoder is None
+    assert text.encoder.network is None
     encode(text, dtype=torch.bfloat16)
-    assert text._encoder.dtype == torch.bfloat16
+    assert text.encoder.network.dtype == torch.bfloat16
 
 
 def message_of(encoder_path, tokenizer_path) -> str:

@@ -1,0 +1,167 @@
+"""What all encoders share: a network of transformers, described, checked, loaded at first use, released."""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import nn
+
+from reelwright.checkpoint.key_map import KeyMap
+from reelwright.checkpoint.layout_fit import Shape
+from reelwright.checkpoint.loading import detect_layout, expected_shapes, load_weights
+from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.checkpoint.tensor_source import TensorSource
+from reelwright.checkpoint.weight_files import find_weight_files
+from reelwright.core.errors import CheckpointError
+from reelwright.core.paths import cannot_read
+
+if TYPE_CHECKING:
+    import transformers
+
+C = TypeVar("C", bound="transformers.PreTrainedConfig")
+N = TypeVar("N", bound="transformers.PreTrainedModel")
+
+_CONFIG_FILE = "config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkKind(Generic[C, N]):
+    """What tells one kind of network from another; functions, because transformers imports networks late."""
+
+    title: str
+    """As in "this is not a T5 text encoder"."""
+    example: str
+    """The name of a single file that holds one."""
+    model_types: tuple[str, ...]
+    """What config.json may call it."""
+    layouts: tuple[KeyMap, ...]
+    settings: Callable[[Mapping[str, Shape]], dict[str, Any]]
+    """The settings that shapes by our names tell; KeyError or ValueError if it is another network."""
+    config: Callable[[dict[str, Any]], C]
+    network: Callable[[C], N]
+    finish: Callable[[N], None] = lambda network: None
+    """Take off the parts whose output is never read, and compute the buffers that no file holds."""
+    keeps_float32: Callable[[str, torch.dtype], bool] = lambda name, dtype: False
+    """Whether a tensor, by our name, must stay in float32 when the others are loaded as dtype."""
+    section: str = ""
+    """Where the config.json of a larger model keeps the settings of this part."""
+
+
+class Pretrained(Generic[C, N]):
+    """The network of a folder with weights and config.json, of one shard of it, or of a single file.
+
+    It is in memory from its first use until it is released.
+    """
+
+    def __init__(self, path: Path, kind: NetworkKind[C, N]) -> None:
+        self.path = path
+        self.network: N | None = None
+        self._kind = kind
+        self._loaded_for: tuple[torch.device, torch.dtype] | None = None
+
+    @cached_property
+    def config(self) -> C:
+        """Raises CheckpointError if neither config.json nor the tensors describe such a network."""
+        described = self._config_file()
+        if described is not None:
+            return _read_config(described, self._kind)
+        with open_tensors(self.path) as source:
+            return self._kind.config(_describe(source, self._kind))
+
+    def check(self) -> None:
+        """Raise CheckpointError if a file is missing or damaged, or holds another network."""
+        network = self._empty()
+        with open_tensors(self.path) as source:
+            detect_layout(source, self._kind.layouts, expected_shapes(network))
+
+    def loaded(self, device: torch.device, dtype: torch.dtype) -> N:
+        """The network with its weights in `dtype` on `device`, loaded unless it is there already."""
+        if self.network is not None and self._loaded_for == (device, dtype):
+            return self.network
+        self.release()
+        network = self._empty()
+        with open_tensors(self.path) as source:
+            layout = detect_layout(source, self._kind.layouts, expected_shapes(network))
+            load_weights(
+                network,
+                source,
+                self._finish(network, layout),
+                dtype=dtype,
+                device=device,
+                keep_float32=lambda name: self._kind.keeps_float32(name, dtype),
+            )
+        nn.Module.to(network, device)  # the buffers that were computed
+        self.network = network.requires_grad_(requires_grad=False).eval()
+        self._loaded_for = (device, dtype)
+        return self.network
+
+    def release(self) -> None:
+        """Give back the network's memory; the next use loads it again."""
+        self.network = None
+
+    def _empty(self) -> N:
+        with torch.device("meta"):
+            return self._kind.network(self.config)
+
+    def _finish(self, network: N, layout: KeyMap) -> KeyMap:
+        """`layout` without the tensors that `network` has lost by being finished."""
+        before = expected_shapes(network)
+        self._kind.finish(network)
+        lost = [place for name in before.keys() - expected_shapes(network) if (place := layout.locate(name))]
+        return replace(layout, dropped=(*layout.dropped, *(place.file_name for place in lost)))
+
+    def _config_file(self) -> Path | None:
+        is_single = self.path.is_file() and len(find_weight_files(self.path)) == 1
+        described = (self.path.parent if self.path.is_file() else self.path) / _CONFIG_FILE
+        return described if described.is_file() and not is_single else None
+
+
+def part_of(path: Path, folder_name: str) -> Path:
+    """The folder of a part, where `path` is that of a whole model; else `path`."""
+    return path / folder_name if (path / folder_name).is_dir() else path
+
+
+def count_layers(shapes: Mapping[str, Shape], stack: str) -> int:
+    """How many layers the stack of that name has."""
+    return len(
+        {name.removeprefix(f"{stack}.").split(".")[0] for name in shapes if name.startswith(f"{stack}.")}
+    )
+
+
+def _read_config(path: Path, kind: NetworkKind[C, N]) -> C:
+    try:
+        settings: dict[str, Any] = json.loads(path.read_bytes())
+        settings = settings.get(kind.section, settings)
+        model_type = settings.get("model_type", kind.model_types[0])
+        if model_type not in kind.model_types:
+            raise CheckpointError(f"{path}: is of {model_type}; a {kind.title} is needed.")
+        return kind.config(settings)
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except (ValueError, TypeError, AttributeError, StrictDataclassError) as error:
+        raise CheckpointError(f"{path}: is damaged ({error}). Fetch it again.") from error
+
+
+def _describe(source: TensorSource, kind: NetworkKind[C, N]) -> dict[str, Any]:
+    """The settings that the tensors of a single file tell."""
+    shapes = {_our_name(name, kind.layouts): shape for name, shape in source.shapes().items()}
+    try:
+        return kind.settings(shapes)
+    except (KeyError, ValueError, ZeroDivisionError) as error:
+        raise CheckpointError(
+            f"{source.origin}: this is not a {kind.title}; its first tensors are"
+            f" {', '.join(source.names()[:3])}. Give one such as {kind.example}."
+        ) from error
+
+
+def _our_name(file_name: str, layouts: tuple[KeyMap, ...]) -> str:
+    """Our name of a file's tensor in the first layout that knows it."""
+    for layout in layouts:
+        for found in layout.find(layout.without_prefix(file_name)):
+            return found.ours
+    return file_name
