@@ -27,7 +27,7 @@ from reelwright.families.cogvideox.config import (
     CogVideoXGenerate,
     TransformerConfig,
 )
-from reelwright.families.cogvideox.generate import generate
+from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.key_maps import DIFFUSERS_AUTOENCODER, DIFFUSERS_TRANSFORMER
 from reelwright.families.cogvideox.requests import resolve
 from reelwright.families.cogvideox.tiny import write_model
@@ -178,7 +178,7 @@ def generation_row() -> Row:
     request = resolve(config, model)
 
     def run_ours() -> object:
-        made = generate(model, [request])
+        made = CogVideoXSession(model, request.config.execution).generate([request], lambda key: None)
         return [list(event.decode()) for event in made if isinstance(event, Segment)]
 
     def run_theirs() -> object:

@@ -17,7 +17,6 @@ from PIL import Image
 
 from reelwright.checkpoint import loading
 from reelwright.cli.main import main
-from reelwright.families.cogvideox import checkpoints
 from reelwright.families.cogvideox.config import TransformerConfig
 from reelwright.families.cogvideox.tiny import TINY_TRANSFORMER, write_model
 from reelwright.media.video_writer import write_mp4
@@ -68,8 +67,9 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         names.append(type(model).__name__)
         load(model, *arguments, **named)
 
-    for module in (checkpoints, sys.modules["reelwright.encoders.t5"]):
-        monkeypatch.setattr(module, "load_weights", note_and_load)
+    for module in [module for name, module in sys.modules.items() if name.startswith("reelwright.")]:
+        if getattr(module, "load_weights", None) is load:
+            monkeypatch.setattr(module, "load_weights", note_and_load)
     return names
 
 

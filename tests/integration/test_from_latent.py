@@ -93,9 +93,9 @@ def test_only_latents_again_are_refused(made, decode, refused):
 
 
 def test_tensors_of_something_else_are_refused(changed, decode, refused, model_of, picture):
-    assert "`latents`" in refused(changed(name="weights"), code=1, command=decode)
+    assert "`latent`" in refused(changed(name="weights"), code=1, command=decode)
     weights = model_of("text") / "vae" / "diffusion_pytorch_model.safetensors"
-    assert "`latents`" in refused(weights, code=1, command=decode)
+    assert "`latent`" in refused(weights, code=1, command=decode)
     assert picture.name in refused(picture, code=1, command=decode)
     assert "no such file" in refused("missing.safetensors", code=1, command=decode)
 

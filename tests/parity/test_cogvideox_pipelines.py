@@ -125,7 +125,8 @@ def our_frames(config: CogVideoXGenerate) -> Tensor:
     """uint8 [F, H, W, 3], without the losses of a video file."""
     model = FAMILY.locate(config)
     request = FAMILY.resolve(config, model)
-    segments = [made for made in FAMILY.generate(model, [request]) if isinstance(made, Segment)]
+    session = FAMILY.start(model, config.execution)
+    segments = [made for made in session.generate([request], lambda key: None) if isinstance(made, Segment)]
     assert [segment.flaw for segment in segments] == [""]
     return torch.cat(list(segments[0].decode()))
 

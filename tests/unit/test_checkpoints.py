@@ -23,7 +23,7 @@ from reelwright.families.cogvideox.config import (
     SchedulerConfig,
     TransformerConfig,
 )
-from reelwright.families.cogvideox.generate import generate
+from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.requests import resolve
 from reelwright.families.cogvideox.tiny import write_model
 from reelwright.protocols.family import Segment
@@ -82,7 +82,8 @@ def latents_of(config: CogVideoXGenerate) -> Tensor:
     """A clip of two steps, small and short."""
     config = replace(config, height=32, width=32, num_frames=9, steps=2, guidance_scale=2.0)
     model = locate(config)
-    (segment,) = [made for made in generate(model, [resolve(config, model)]) if isinstance(made, Segment)]
+    made = CogVideoXSession(model, config.execution).generate([resolve(config, model)], lambda key: None)
+    (segment,) = [item for item in made if isinstance(item, Segment)]
     return segment.latents_BCTHW
 
 

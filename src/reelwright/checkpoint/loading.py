@@ -1,22 +1,46 @@
 """Weights from files into networks, streamed piece by piece straight to their final number format."""
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from reelwright.checkpoint.key_map import KeyMap, Located
 from reelwright.checkpoint.layout_fit import Shape, check_fit, check_not_quantized, detect_layout, fit_layout
+from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.tensor_source import TensorSource
 
-__all__ = ["detect_layout", "expected_shapes", "load_weights"]
+__all__ = ["check_network", "detect_layout", "expected_shapes", "load_network", "load_weights"]
 
 # Elements converted at a time: small beside any model, large enough that the overhead vanishes.
 _BLOCK_ELEMENTS = 1 << 20
 _MAX_ITEM_BYTES = 8
+
+
+def check_network(network: nn.Module, path: Path, layouts: Sequence[KeyMap]) -> None:
+    """Raise CheckpointError unless the files at `path` hold this network in one of the layouts."""
+    with open_tensors(path) as source:
+        detect_layout(source, layouts, expected_shapes(network))
+
+
+def load_network(
+    network: nn.Module,
+    path: Path,
+    layouts: Sequence[KeyMap],
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    keep_float32: Callable[[str], bool] = lambda name: False,
+) -> None:
+    """Give a network on the meta device the weights at `path`, to compute with and not to train."""
+    with open_tensors(path) as source:
+        layout = detect_layout(source, layouts, expected_shapes(network))
+        load_weights(network, source, layout, dtype=dtype, device=device, keep_float32=keep_float32)
+    network.requires_grad_(requires_grad=False).eval()
 
 
 def load_weights(

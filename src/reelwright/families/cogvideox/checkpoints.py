@@ -1,24 +1,19 @@
 """Where the parts of a checkpoint are and what they are; and the parts themselves, loaded."""
 
-import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import torch
-from torch import nn
 
 from reelwright.checkpoint.fingerprint import fingerprint
-from reelwright.checkpoint.hub import find_model
-from reelwright.checkpoint.key_map import KeyMap
-from reelwright.checkpoint.loading import detect_layout, expected_shapes, load_weights
+from reelwright.checkpoint.loading import check_network, load_network
 from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.checkpoint.settings_files import read_json, read_settings
 from reelwright.checkpoint.weight_files import find_weight_files
-from reelwright.core.config import validate
-from reelwright.core.errors import CheckpointError, ConfigError, nearest
-from reelwright.core.paths import cannot_read
+from reelwright.core.errors import CheckpointError
 from reelwright.encoders.t5 import T5Text
 from reelwright.execution.devices import choose_device
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
@@ -36,9 +31,7 @@ from reelwright.families.cogvideox.key_maps import (
     describe_transformer,
 )
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
-from reelwright.protocols.variant import Variant
-
-S = TypeVar("S", TransformerConfig, AutoencoderConfig, SchedulerConfig)
+from reelwright.protocols.model_folder import find_root, find_variant, weight_notices
 
 _HUB_PATTERNS = (
     "model_index.json",
@@ -102,8 +95,8 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
     Raises CheckpointError, which says which file or tensor is wrong and what to do.
     """
     choose_device(config.execution.device)  # raises for a device that is not there
-    variant = next((v for v in VARIANTS if v.name == config.model), None)
-    root = _find_root(config, variant)
+    variant = find_variant(config.model, VARIANTS)
+    root = find_root(config.model, variant, _HUB_PATTERNS, offline=config.offline)
     _check_folder(root, config)
     transformer_path = config.dit or root / "transformer"
     autoencoder_path = config.vae or root / "vae"
@@ -124,49 +117,22 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
         layout=_layout(transformer, config),
         released_dtype=variant.dtype if variant else _guess_dtype(transformer),
         fingerprints=_fingerprints(root, config),
-        notices=_notices(root, config),
+        notices=weight_notices(config.model, root),
     )
 
 
 def load_transformer(model: CogVideoXModel, device: torch.device, dtype: torch.dtype) -> CogVideoXTransformer:
     with torch.device("meta"):
         transformer = CogVideoXTransformer(model.transformer)
-    _load(transformer, model.transformer_path, TRANSFORMER_LAYOUTS, device, dtype)
+    load_network(transformer, model.transformer_path, TRANSFORMER_LAYOUTS, device=device, dtype=dtype)
     return transformer
 
 
 def load_autoencoder(model: CogVideoXModel, device: torch.device, dtype: torch.dtype) -> CogVideoXAutoencoder:
     with torch.device("meta"):
         autoencoder = CogVideoXAutoencoder(model.autoencoder)
-    _load(autoencoder, model.autoencoder_path, AUTOENCODER_LAYOUTS, device, dtype)
+    load_network(autoencoder, model.autoencoder_path, AUTOENCODER_LAYOUTS, device=device, dtype=dtype)
     return autoencoder
-
-
-def _load(
-    network: nn.Module, path: Path, layouts: Sequence[KeyMap], device: torch.device, dtype: torch.dtype
-) -> None:
-    with open_tensors(path) as source:
-        layout = detect_layout(source, layouts, expected_shapes(network))
-        load_weights(network, source, layout, dtype=dtype, device=device)
-    network.requires_grad_(False).eval()
-
-
-def _find_root(config: CogVideoXGenerate, variant: Variant | None) -> Path:
-    if variant is not None and variant.embedded:
-        return Path(__file__).parents[2] / "assets" / variant.embedded
-    names = [known.name for known in VARIANTS]
-    if variant is None and "/" not in config.model and not Path(config.model).exists():
-        close = nearest(config.model, names)
-        advice = f"Did you mean {close}? " if close else ""
-        raise ConfigError(
-            f"model: {config.model!r} is no model, folder or hub id. {advice}Models: {', '.join(names)}."
-        )
-    return find_model(
-        config.model,
-        repositories=variant.repositories if variant else (config.model,),
-        patterns=_HUB_PATTERNS,
-        offline=config.offline,
-    )
 
 
 def _check_folder(root: Path, config: CogVideoXGenerate) -> None:
@@ -202,7 +168,7 @@ def _fingerprints(root: Path, config: CogVideoXGenerate) -> dict[str, str]:
 def _transformer_config(path: Path, config: CogVideoXGenerate) -> TransformerConfig:
     described = path / "config.json"
     if described.is_file():
-        transformer = _read_settings(TransformerConfig, described)
+        transformer = read_settings(TransformerConfig, described, _FOLDER_ADVICE)
     else:
         with open_tensors(path) as source:
             facts = describe_transformer(source.shapes(), str(path))
@@ -235,14 +201,14 @@ def _scheduler(
         small = _is_small(single_file)
         return SchedulerConfig(snr_shift_scale=3.0 if small else 1.0), "ddim" if small else "dpm"
     path = root / "scheduler" / "scheduler_config.json"
-    class_name = str(_read_json(path).get("_class_name", ""))
-    return _read_settings(SchedulerConfig, path), "dpm" if "DPM" in class_name else "ddim"
+    class_name = str(read_json(path, _FOLDER_ADVICE).get("_class_name", ""))
+    return read_settings(SchedulerConfig, path, _FOLDER_ADVICE), "dpm" if "DPM" in class_name else "ddim"
 
 
 def _autoencoder_config(path: Path, transformer: TransformerConfig) -> AutoencoderConfig:
     described = path / "config.json"
     if described.is_file():
-        return _read_settings(AutoencoderConfig, described)
+        return read_settings(AutoencoderConfig, described, _FOLDER_ADVICE)
     # A single file is the released network; only the scale of its latents depends on the denoiser.
     return AutoencoderConfig(scaling_factor=1.15258426 if _is_small(transformer) else 0.7)
 
@@ -260,8 +226,7 @@ def _check_parts(
             (autoencoder_path, CogVideoXAutoencoder(autoencoder), AUTOENCODER_LAYOUTS),
         )
     for path, network, layouts in parts:
-        with open_tensors(path) as source:
-            detect_layout(source, layouts, expected_shapes(network))
+        check_network(network, path, layouts)
     text.check()
     if text.width != transformer.text_embed_dim:
         raise CheckpointError(
@@ -290,32 +255,3 @@ def _layout(transformer: TransformerConfig, config: CogVideoXGenerate) -> Layout
     known_image_model = transformer.use_learned_positional_embeddings or transformer.is_second_generation
     wants_image = config.image is not None and config.control_video is None
     return Layout.IMAGE if known_image_model or wants_image else Layout.CONTROL
-
-
-def _notices(root: Path, config: CogVideoXGenerate) -> tuple[str, ...]:
-    ours = root / "reelwright.json"
-    if ours.is_file() and _read_json(ours).get("weights") == "random":
-        return (f"{config.model}: its weights are random, not trained: clips show colored noise.",)
-    return ()
-
-
-def _read_settings(schema: type[S], path: Path) -> S:
-    """The settings of a part; those of the wrong kind are named."""
-    try:
-        return validate(schema.from_json(_read_json(path), str(path)), str(path))
-    except ConfigError as error:
-        raise CheckpointError(f"{error} Fetch the file again.") from error
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: is missing. {_FOLDER_ADVICE}") from None
-    except OSError as error:
-        raise cannot_read(path, error) from error
-    except ValueError as error:
-        raise CheckpointError(f"{path}: is damaged ({error}). Fetch it again.") from error
-    if not isinstance(data, dict):
-        raise CheckpointError(f"{path}: is no table of settings. Fetch it again.")
-    return data

@@ -1,0 +1,35 @@
+"""The JSON files beside weights, read with suspicion."""
+
+import json
+from pathlib import Path
+from typing import Any, TypeVar
+
+from reelwright.core.config import validate
+from reelwright.core.errors import CheckpointError, ConfigError
+from reelwright.core.paths import cannot_read
+from reelwright.core.released_settings import ReleasedSettings
+
+S = TypeVar("S", bound=ReleasedSettings)
+
+
+def read_json(path: Path, advice: str = "Fetch it again.") -> dict[str, Any]:
+    """A table of settings. Raises CheckpointError; `advice` is for a file that is missing."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: is missing. {advice}") from None
+    except OSError as error:
+        raise cannot_read(path, error) from error
+    except ValueError as error:
+        raise CheckpointError(f"{path}: is damaged ({error}). Fetch it again.") from error
+    if not isinstance(data, dict):
+        raise CheckpointError(f"{path}: is no table of settings. Fetch it again.")
+    return data
+
+
+def read_settings(schema: type[S], path: Path, advice: str = "Fetch it again.") -> S:
+    """The settings of a network; those of the wrong kind are named."""
+    try:
+        return validate(schema.from_json(read_json(path, advice), str(path)), str(path))
+    except ConfigError as error:
+        raise CheckpointError(f"{error} Fetch the file again.") from error
