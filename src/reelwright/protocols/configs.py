@@ -52,6 +52,8 @@ class GenerateConfig:
     """LoRA, LoHa or LoKr files in any known layout."""
     lora_multiplier: tuple[float, ...] = ()
     """How strongly each is applied; the last one holds for those that follow, none means 1."""
+    lora_alpha: tuple[Annotated[float, Ge(0.0)], ...] = ()
+    """Alpha of each, for files that say none; the last one holds for those that follow, 0 is unset."""
     lora_include: tuple[str, ...] = ()
     """Regular expressions of module names: only modules that one of them finds are changed."""
     lora_exclude: tuple[str, ...] = ()

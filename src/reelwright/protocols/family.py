@@ -98,8 +98,8 @@ class Session(Protocol):
         """See latents that were saved before. Raises FileError if they are of another kind of model."""
         ...
 
-    def write_merged(self, path: Path, /) -> list[Path]:
-        """Write the denoiser with its LoRAs merged; returns the files."""
+    def write_merged(self, path: Path, /) -> Iterator[Event]:
+        """Write the denoiser with its LoRAs merged: a FileSaved for each file."""
         ...
 
 

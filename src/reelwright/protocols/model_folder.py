@@ -34,6 +34,12 @@ def find_root(name: str, variant: Variant | None, patterns: Sequence[str], *, of
     return find_model(name, repositories=repositories, patterns=patterns, offline=offline)
 
 
+def embedded_roots(variants: Sequence[Variant]) -> dict[str, Path]:
+    """The folders of the models that are part of this package, by name."""
+    roots = {known.name: _ASSETS / known.embedded for known in variants if known.embedded}
+    return {name: root for name, root in roots.items() if root.is_dir()}
+
+
 def own_facts(root: Path) -> dict[str, str]:
     path = root / OWN_FACTS
     return {key: str(value) for key, value in read_json(path).items()} if path.is_file() else {}

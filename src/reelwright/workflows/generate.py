@@ -16,7 +16,6 @@ from reelwright.core.events import (
     Event,
     EventSink,
     Failed,
-    FileSaved,
     Finished,
     Notice,
     StepDone,
@@ -67,8 +66,7 @@ def _write_merged(family: Family, config: GenerateConfig, path: Path) -> Iterato
     check_writable(path.parent, _ROOM_NEEDED)
     model = family.locate(config)
     yield from (Notice(text) for text in model.notices)
-    for file in family.start(model, config.execution).write_merged(path):
-        yield FileSaved("model", str(file))
+    yield from family.start(model, config.execution).write_merged(path)
     yield Finished(({"model": str(path)},), time.perf_counter() - started)
 
 

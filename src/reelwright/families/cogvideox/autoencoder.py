@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelwright.families.cogvideox.config import AutoencoderConfig
-from reelwright.nn.causal_conv3d import CausalConv3d, Past, scale_shift_silu
+from reelwright.nn.causal_conv3d import CausalConv3d, Past, chunk_lengths, scale_shift_silu
 from reelwright.nn.norms import group_norm_affine
+from reelwright.nn.posterior import Posterior
 from reelwright.nn.upsampling import convolve_doubled
 
 ROOM = 2
@@ -31,8 +32,11 @@ class CogVideoXAutoencoder(nn.Module):
         self.encoder = Encoder(config)
         self.decoder = Decoder(config)
 
-    def encode(self, pixels_BCFHW: Tensor, *, chunk: int = 8, first_frame: bool = True) -> "Posterior":
-        """Encode a clip of 4k+1 frames (4k if `first_frame` is not among them)."""
+    def encode(self, pixels_BCFHW: Tensor, *, chunk: int = 8, first_frame: bool = True) -> Posterior:
+        """Encode a clip of 4k+1 frames (4k if `first_frame` is not among them).
+
+        Group norms see one chunk at a time, so the cut is part of the function (specs: CogVideoX 1.6).
+        """
         lengths = chunk_lengths(pixels_BCFHW.shape[2], chunk)
         moments = self.encode_stream(pixels_BCFHW.split(lengths, dim=2), first_frame=first_frame)
         return Posterior(torch.cat(list(moments), dim=2))
@@ -57,32 +61,6 @@ class CogVideoXAutoencoder(nn.Module):
         for chunk in latents_BCTHW:
             yield self.decoder(chunk, past)
             past.first_frame = False
-
-
-def chunk_lengths(total: int, chunk: int) -> list[int]:
-    """Cut a clip as the released models do, the remainder first. chunk 0 means the whole clip.
-
-    Group norms see one chunk at a time, so the cut is part of the function (specs: CogVideoX 1.6).
-    """
-    count = max(total // chunk, 1) if chunk else 1
-    return [total - (count - 1) * chunk] + [chunk] * (count - 1)
-
-
-class Posterior:
-    """A diagonal Gaussian over latents."""
-
-    def __init__(self, moments_BCTHW: Tensor) -> None:
-        self.mean, log_variance = moments_BCTHW.chunk(2, dim=1)
-        self.log_variance = log_variance.clamp(-30.0, 20.0)
-
-    def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
-        return self.mean + torch.exp(0.5 * self.log_variance) * noise.to(self.mean.device)
-
-    def kl_divergence(self) -> Tensor:
-        """Divergence from the unit Gaussian, summed over all dimensions but the batch. Returns [B]."""
-        terms = self.mean.square() + self.log_variance.exp() - 1.0 - self.log_variance
-        return 0.5 * terms.flatten(1).sum(dim=1)
 
 
 class Encoder(nn.Module):

@@ -1,18 +1,18 @@
 """Where the parts of a checkpoint are and what they are; and the parts themselves, loaded."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
-from reelwright.checkpoint.fingerprint import fingerprint
+from reelwright.adapters.plan import AdapterPlan, plan_adapters
+from reelwright.checkpoint.fingerprint import fingerprint, fingerprint_folder, fingerprint_part
 from reelwright.checkpoint.loading import check_network, load_network
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.settings_files import read_json, read_settings
-from reelwright.checkpoint.weight_files import find_weight_files
 from reelwright.core.errors import CheckpointError
 from reelwright.encoders.t5 import T5Text
 from reelwright.execution.devices import choose_device
@@ -30,6 +30,7 @@ from reelwright.families.cogvideox.key_maps import (
     TRANSFORMER_LAYOUTS,
     describe_transformer,
 )
+from reelwright.families.cogvideox.lora_layouts import adapter_targets
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
 from reelwright.protocols.model_folder import find_root, find_variant, weight_notices
 
@@ -73,6 +74,7 @@ class CogVideoXModel:
     layout: Layout
     released_dtype: Literal["float32", "bfloat16", "float16"]
     fingerprints: Mapping[str, str]
+    adapters: AdapterPlan = field(default_factory=AdapterPlan)
     notices: tuple[str, ...] = ()
 
     @property
@@ -105,6 +107,7 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
     autoencoder = _autoencoder_config(autoencoder_path, transformer)
     text = T5Text(config.text_encoder or root / "text_encoder", config.tokenizer or root / "tokenizer")
     _check_parts(transformer_path, transformer, autoencoder_path, autoencoder, text)
+    adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(transformer_path)))
     return CogVideoXModel(
         name=config.model,
         transformer_path=transformer_path,
@@ -116,8 +119,9 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
         text=text,
         layout=_layout(transformer, config),
         released_dtype=variant.dtype if variant else _guess_dtype(transformer),
-        fingerprints=_fingerprints(root, config),
-        notices=weight_notices(config.model, root),
+        fingerprints=_fingerprints(root, config) | adapters.fingerprints,
+        adapters=adapters,
+        notices=(*weight_notices(config.model, root), *adapters.notices),
     )
 
 
@@ -156,13 +160,11 @@ def _fingerprints(root: Path, config: CogVideoXGenerate) -> dict[str, str]:
         "vae": config.vae or root / "vae",
         "text_encoder": config.text_encoder or root / "text_encoder",
     }
-    files = {part: [*find_weight_files(path), *path.glob("config.json")] for part, path in paths.items()}
-    tokenizer = config.tokenizer or root / "tokenizer"
-    folder = tokenizer.parent if tokenizer.is_file() else tokenizer
-    files["tokenizer"] = [file for file in folder.iterdir() if file.is_file()]
+    prints = {part: fingerprint_part(path) for part, path in paths.items()}
+    prints["tokenizer"] = fingerprint_folder(config.tokenizer or root / "tokenizer")
     if config.dit is None:
-        files["scheduler"] = [root / "scheduler" / "scheduler_config.json"]
-    return {part: fingerprint(found) for part, found in files.items()}
+        prints["scheduler"] = fingerprint([root / "scheduler" / "scheduler_config.json"])
+    return prints
 
 
 def _transformer_config(path: Path, config: CogVideoXGenerate) -> TransformerConfig:

@@ -2,14 +2,16 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from reelwright.adapters.merged_model import write_merged
 from reelwright.core.errors import FileError
-from reelwright.core.events import StageStarted, StepDone
+from reelwright.core.events import Event, FileSaved, Notice, StageStarted, StepDone
 from reelwright.diffusion.guidance import guidance_scales, guide
 from reelwright.diffusion.process import V_PREDICTION, add_noise
 from reelwright.diffusion.samplers import SAMPLERS, DrawNoise, PredictX0
@@ -24,6 +26,7 @@ from reelwright.families.cogvideox.checkpoints import (
 from reelwright.families.cogvideox.conditions import OFS, Conditions, pad_front, position_conditions
 from reelwright.families.cogvideox.config import CogVideoXGenerate
 from reelwright.families.cogvideox.image_conditions import image_conditions
+from reelwright.families.cogvideox.key_maps import DIFFUSERS_TRANSFORMER
 from reelwright.families.cogvideox.latent_space import LatentSpace, released_tiling
 from reelwright.families.cogvideox.requests import CogVideoXRequest
 from reelwright.families.cogvideox.schedule import plan_steps
@@ -65,15 +68,28 @@ class CogVideoXSession:
         configs = [request.config for request in requests]
         texts = encode_texts(model, configs, self._device, self._dtype)
         yield StageStarted("load networks")
+        transformer, changes = self._transformer
+        yield from map(Notice, changes)
         for request in requests:
             whole_clip = request.config.compatibility.vae_chunk == "whole"
             networks = Networks(
-                transformer=self._transformer,
+                transformer=transformer,
                 space=self._space(whole_clip),
                 device=self._device,
                 dtype=self._dtype,
             )
             yield from make_clip(model, networks, texts, request)
+
+    def write_merged(self, path: Path) -> Iterator[Event]:
+        """Write the transformer with its LoRAs merged; in the released number format unless one is set."""
+        model = self._model
+        name = self._execution.dtype if self._execution.dtype != "auto" else model.released_dtype
+        transformer = load_transformer(model, self._device, getattr(torch, name))
+        yield from map(Notice, model.adapters.apply(transformer))
+        settings = {"_class_name": "CogVideoXTransformer3DModel", **asdict(model.transformer)}
+        merged = model.adapters.multipliers
+        for file in write_merged(transformer, DIFFUSERS_TRANSFORMER, path, settings, merged):
+            yield FileSaved("model", str(file))
 
     def open_latents(self, latents_BCTHW: Tensor, config: CogVideoXGenerate) -> Segment:
         """See latents that were saved before. Raises FileError if they are not of this kind of model."""
@@ -88,8 +104,10 @@ class CogVideoXSession:
         return _segment(model, config, space, latents_BCTHW)
 
     @cached_property
-    def _transformer(self) -> CogVideoXTransformer:
-        return load_transformer(self._model, self._device, self._dtype)
+    def _transformer(self) -> tuple[CogVideoXTransformer, list[str]]:
+        """And what LoRAs changed in it, in words."""
+        transformer = load_transformer(self._model, self._device, self._dtype)
+        return transformer, self._model.adapters.apply(transformer)
 
     @cached_property
     def _autoencoder(self) -> CogVideoXAutoencoder:

@@ -6,10 +6,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from reelwright.execution.tiling import Tiling, run_tiled
-from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder, Posterior, chunk_lengths
+from reelwright.execution.tiling import Tiling, run_in_tiles
+from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import AutoencoderConfig
 from reelwright.media.image_ops import to_uint8
+from reelwright.nn.causal_conv3d import chunk_lengths
+from reelwright.nn.posterior import Posterior
 
 _PIXEL_CHUNK, _LATENT_CHUNK = 8, 2
 """Frames that the released autoencoder takes at a time; its norms depend on it."""
@@ -39,12 +41,8 @@ class LatentSpace:
         weight = next(self.autoencoder.parameters())
         pixels = pixels_BCFHW.to(weight.device, weight.dtype)
         chunks = pixels.split(chunk_lengths(pixels.shape[2], 0 if self.whole_clip else _PIXEL_CHUNK), dim=2)
-        stride = self.autoencoder.spatial_stride
-        if self.tiling is None or not self._exceeds_tile(pixels, stride):
-            moments = self.autoencoder.encode_stream(chunks)
-        else:
-            run = self.autoencoder.encode_stream
-            moments = run_tiled(run, chunks, self.tiling, input_cell=stride, output_cell=1)
+        run, stride = self.autoencoder.encode_stream, self.autoencoder.spatial_stride
+        moments = run_in_tiles(run, chunks, self.tiling, input_cell=stride, output_cell=1)
         return Posterior(torch.cat(list(moments), dim=2))
 
     @torch.no_grad()
@@ -55,14 +53,6 @@ class LatentSpace:
         chunks = latents.split(
             chunk_lengths(latents.shape[2], 0 if self.whole_clip else _LATENT_CHUNK), dim=2
         )
-        if self.tiling is None or not self._exceeds_tile(latents, 1):
-            pixels = self.autoencoder.decode_stream(chunks)
-        else:
-            run, stride = self.autoencoder.decode_stream, self.autoencoder.spatial_stride
-            pixels = run_tiled(run, chunks, self.tiling, input_cell=1, output_cell=stride)
-        for chunk in pixels:
+        run, stride = self.autoencoder.decode_stream, self.autoencoder.spatial_stride
+        for chunk in run_in_tiles(run, chunks, self.tiling, input_cell=1, output_cell=stride):
             yield to_uint8(chunk)
-
-    def _exceeds_tile(self, frames: Tensor, cell: int) -> bool:
-        assert self.tiling is not None
-        return frames.shape[3] > self.tiling.height * cell or frames.shape[4] > self.tiling.width * cell

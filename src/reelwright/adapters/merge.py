@@ -1,0 +1,123 @@
+"""LoRAs taken into a network: added to its weights, or run beside them."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor, nn
+
+from reelwright.adapters.adapted_module import AdaptedModule, set_multipliers
+from reelwright.adapters.factors import Adapter
+from reelwright.adapters.formats import AdapterFile, FoundModule, load_adapter
+from reelwright.adapters.module_table import Target
+from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.checkpoint.tensor_source import TensorSource
+from reelwright.core.errors import CheckpointError
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenAdapter:
+    """A file, which of its modules are used, and how strongly."""
+
+    file: AdapterFile
+    modules: tuple[FoundModule, ...]
+    multiplier: float
+
+
+@dataclass(kw_only=True)
+class Change:
+    """How much a file changes the weights it is for: sums of squares of the change and of the weights."""
+
+    changed: float = 0.0
+    weights: float = 0.0
+    modules: set[str] = field(default_factory=set[str])
+
+    @property
+    def norm(self) -> float:
+        """Frobenius norm of the change, with the multiplier."""
+        return math.sqrt(self.changed)
+
+    @property
+    def ratio(self) -> float:
+        """The norm of the change over that of the weights."""
+        return math.sqrt(self.changed / self.weights) if self.weights else math.inf
+
+
+def merge(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
+    """W += multiplier * scale * delta, added up in float32 for each module and rounded once.
+
+    Returns what each file changed. Raises CheckpointError if a change is not finite; the network is then half
+    merged and of no use.
+    """
+    changes = [Change() for _ in chosen]
+    for name, pieces in _by_module(chosen):
+        weight = network.get_submodule(name).get_parameter("weight")
+        merged = weight.detach().float()
+        norm = _squares(merged)
+        for index, adapter in pieces:
+            delta = adapter.delta(weight.device).view(weight.shape) * chosen[index].multiplier
+            _note(changes[index], name, delta, norm, chosen[index])
+            merged = merged + delta
+        with torch.no_grad():
+            weight.copy_(merged)
+    return changes
+
+
+def attach(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
+    """Put each module that is changed into an AdaptedModule; the weights stay as they are."""
+    changes = [Change() for _ in chosen]
+    for name, pieces in _by_module(chosen):
+        layer = network.get_submodule(name)
+        weight = layer.get_parameter("weight")
+        norm = _squares(weight.detach().float())
+        adapted = AdaptedModule(layer, len(chosen))
+        for index, adapter in pieces:
+            _note(
+                changes[index],
+                name,
+                adapter.delta(weight.device) * chosen[index].multiplier,
+                norm,
+                chosen[index],
+            )
+            adapted.add(adapter, index)
+        parent, _, leaf = name.rpartition(".")
+        setattr(network.get_submodule(parent), leaf, adapted)
+    set_multipliers(network, [each.multiplier for each in chosen])
+    return changes
+
+
+def _by_module(chosen: Sequence[ChosenAdapter]) -> Iterator[tuple[str, list[tuple[int, Adapter]]]]:
+    """Each of our modules with its adapters, by number of file: one module's are in memory at a time."""
+    places: dict[str, list[tuple[int, FoundModule, Target]]] = {}
+    for index, each in enumerate(chosen):
+        for module in each.modules:
+            for target in module.targets:
+                places.setdefault(target.module, []).append((index, module, target))
+    with ExitStack() as opened:
+        sources: Mapping[int, TensorSource] = {
+            index: opened.enter_context(open_tensors(each.file.path)) for index, each in enumerate(chosen)
+        }
+        for name, pieces in places.items():
+            yield (
+                name,
+                [(index, load_adapter(sources[index], module, target)) for index, module, target in pieces],
+            )
+
+
+def _note(change: Change, name: str, delta: Tensor, norm: float, chosen: ChosenAdapter) -> None:
+    squares = _squares(delta)
+    if not math.isfinite(squares):
+        raise CheckpointError(
+            f"{chosen.file.path}: the change of {name} holds NaN or infinity. The file is damaged or its"
+            " training diverged; use another."
+        )
+    change.changed += squares
+    if name not in change.modules:
+        change.weights += norm
+        change.modules.add(name)
+
+
+def _squares(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor)) ** 2

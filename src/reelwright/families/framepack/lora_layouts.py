@@ -1,0 +1,72 @@
+"""How LoRA files name the modules of FramePack (specs: FramePack 7.2 and 7.4)."""
+
+import torch
+
+from reelwright.checkpoint.key_map import KeyMap, Rule
+from reelwright.checkpoint.settings_files import read_settings
+from reelwright.families.framepack.config import VARIANTS, TransformerConfig
+from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
+from reelwright.families.framepack.transformer import FramePackTransformer
+from reelwright.protocols.adapter_targets import AdapterLayout, AdapterTargets, weight_shapes
+from reelwright.protocols.model_folder import embedded_roots
+
+
+def _double_stream_rules(ours: str, file: str) -> tuple[Rule, ...]:
+    """One stream of a double block; the file joins query, key and value in one matrix."""
+    ours, file = f"double_blocks.{{n}}.{ours}", f"double_blocks.{{n}}.{file}"
+    fused = f"{file}_attn.qkv.*"
+    return (
+        Rule(f"{ours}.heads.query.*", fused, parts=(0,), of=3),
+        Rule(f"{ours}.heads.key.*", fused, parts=(1,), of=3),
+        Rule(f"{ours}.heads.value.*", fused, parts=(2,), of=3),
+        Rule(f"{ours}.output.*", f"{file}_attn.proj.*"),
+        Rule(f"{ours}.feed_forward.expand.*", f"{file}_mlp.fc1.*"),
+        Rule(f"{ours}.feed_forward.contract.*", f"{file}_mlp.fc2.*"),
+        Rule(f"{ours}.modulation.*", f"{file}_mod.linear.*"),
+    )
+
+
+HUNYUAN_BLOCKS = KeyMap(
+    name="HunyuanVideo blocks",
+    rules=(
+        *_double_stream_rules("video", "img"),
+        *_double_stream_rules("text", "txt"),
+        # Query, key, value and the feed-forward's entrance, which is four times as wide as each of them.
+        *(
+            Rule(f"single_blocks.{{n}}.{ours}.*", "single_blocks.{n}.linear1.*", parts=parts, of=7)
+            for ours, parts in (
+                ("heads.query", (0,)),
+                ("heads.key", (1,)),
+                ("heads.value", (2,)),
+                ("expand", (3, 4, 5, 6)),
+            )
+        ),
+        Rule("single_blocks.{n}.output.*", "single_blocks.{n}.linear2.*"),
+        Rule("single_blocks.{n}.modulation.*", "single_blocks.{n}.modulation.linear.*"),
+    ),
+)
+"""Block names of HunyuanVideo's own code, whose LoRAs work here too (specs: FramePack 7.4)."""
+
+_LAYOUTS = (
+    AdapterLayout(key_map=RELEASED_TRANSFORMER),
+    AdapterLayout(key_map=HUNYUAN_BLOCKS, fused_export="hunyuan-fused"),
+)
+_USUAL = (
+    r"double_blocks\.\d+\.(video|text)\.(heads\.(query|key|value)|output|feed_forward\.(expand|contract))"
+    r"|single_blocks\.\d+\.(heads\.(query|key|value)|expand|output)"
+)
+
+
+def adapter_targets(config: TransformerConfig, name: str) -> AdapterTargets:
+    """The modules of a transformer of these sizes that LoRAs may change."""
+    with torch.device("meta"):
+        shapes = weight_shapes(FramePackTransformer(config))
+    return AdapterTargets(name=name, shapes=shapes, layouts=_LAYOUTS, usual=_USUAL)
+
+
+def released_targets() -> tuple[AdapterTargets, ...]:
+    """Of the released size, which both models have, and of the embedded models."""
+    sizes = {"released": TransformerConfig()}
+    for name, root in embedded_roots(VARIANTS).items():
+        sizes[name] = read_settings(TransformerConfig, root / "transformer" / "config.json")
+    return tuple(adapter_targets(config, f"FramePack {name}") for name, config in sizes.items())
