@@ -1,7 +1,6 @@
 """What all encoders share: a network of transformers, described, checked, loaded at first use, released."""
 
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +12,12 @@ from torch import nn
 
 from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.layout_fit import Shape
-from reelwright.checkpoint.loading import detect_layout, expected_shapes, load_weights
+from reelwright.checkpoint.loading import check_network, expected_shapes, load_network
 from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.checkpoint.settings_files import read_json
 from reelwright.checkpoint.tensor_source import TensorSource
 from reelwright.checkpoint.weight_files import find_weight_files
 from reelwright.core.errors import CheckpointError
-from reelwright.core.paths import cannot_read
 
 if TYPE_CHECKING:
     import transformers
@@ -75,9 +74,7 @@ class Pretrained(Generic[C, N]):
 
     def check(self) -> None:
         """Raise CheckpointError if a file is missing or damaged, or holds another network."""
-        network = self._empty()
-        with open_tensors(self.path) as source:
-            detect_layout(source, self._kind.layouts, expected_shapes(network))
+        check_network(self._empty(), self.path, self._kind.layouts)
 
     def loaded(self, device: torch.device, dtype: torch.dtype) -> N:
         """The network with its weights in `dtype` on `device`, loaded unless it is there already."""
@@ -85,18 +82,19 @@ class Pretrained(Generic[C, N]):
             return self.network
         self.release()
         network = self._empty()
-        with open_tensors(self.path) as source:
-            layout = detect_layout(source, self._kind.layouts, expected_shapes(network))
-            load_weights(
-                network,
-                source,
-                self._finish(network, layout),
-                dtype=dtype,
-                device=device,
-                keep_float32=lambda name: self._kind.keeps_float32(name, dtype),
-            )
+        before = expected_shapes(network)
+        self._kind.finish(network)
+        lost = before.keys() - expected_shapes(network)
+        load_network(
+            network,
+            self.path,
+            [_without(layout, lost) for layout in self._kind.layouts],
+            device=device,
+            dtype=dtype,
+            keep_float32=lambda name: self._kind.keeps_float32(name, dtype),
+        )
         nn.Module.to(network, device)  # the buffers that were computed
-        self.network = network.requires_grad_(requires_grad=False).eval()
+        self.network = network
         self._loaded_for = (device, dtype)
         return self.network
 
@@ -107,13 +105,6 @@ class Pretrained(Generic[C, N]):
     def _empty(self) -> N:
         with torch.device("meta"):
             return self._kind.network(self.config)
-
-    def _finish(self, network: N, layout: KeyMap) -> KeyMap:
-        """`layout` without the tensors that `network` has lost by being finished."""
-        before = expected_shapes(network)
-        self._kind.finish(network)
-        lost = [place for name in before.keys() - expected_shapes(network) if (place := layout.locate(name))]
-        return replace(layout, dropped=(*layout.dropped, *(place.file_name for place in lost)))
 
     def _config_file(self) -> Path | None:
         is_single = self.path.is_file() and len(find_weight_files(self.path)) == 1
@@ -133,16 +124,20 @@ def count_layers(shapes: Mapping[str, Shape], stack: str) -> int:
     )
 
 
+def _without(layout: KeyMap, our_names: Iterable[str]) -> KeyMap:
+    """The layout of files that hold tensors which a network has no more."""
+    places = [place.file_name for name in our_names if (place := layout.locate(name))]
+    return replace(layout, dropped=(*layout.dropped, *places))
+
+
 def _read_config(path: Path, kind: NetworkKind[C, N]) -> C:
+    settings = read_json(path)
+    settings = settings.get(kind.section, settings)
     try:
-        settings: dict[str, Any] = json.loads(path.read_bytes())
-        settings = settings.get(kind.section, settings)
         model_type = settings.get("model_type", kind.model_types[0])
         if model_type not in kind.model_types:
             raise CheckpointError(f"{path}: is of {model_type}; a {kind.title} is needed.")
         return kind.config(settings)
-    except OSError as error:
-        raise cannot_read(path, error) from error
     except (ValueError, TypeError, AttributeError, StrictDataclassError) as error:
         raise CheckpointError(f"{path}: is damaged ({error}). Fetch it again.") from error
 

@@ -1,6 +1,7 @@
 """Prompts to tokens, from the files that released models carry; no network is ever asked."""
 
 import json
+import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,7 +51,12 @@ class PromptTokenizer:
         """One more than the largest token."""
         return len(self._tokenizer)
 
-    def tokenize(self, text: str, max_tokens: int) -> tuple[list[int], str]:
+    @property
+    def num_words(self) -> int:
+        """Without the tokens that were added to the vocabulary."""
+        return self._tokenizer.vocab_size
+
+    def tokenize(self, text: str, max_tokens: int = sys.maxsize) -> tuple[list[int], str]:
         """At most `max_tokens` tokens, and the text that was cut off."""
         encoded = self._tokenizer(
             text,
