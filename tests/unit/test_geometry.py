@@ -8,6 +8,7 @@ from reelwright.media.geometry import (
     cover_crop_box,
     nearest_multiple,
     neighbor_num_frames,
+    size_of_area,
     snap_num_frames,
 )
 
@@ -109,3 +110,36 @@ def test_a_rule_allows_exactly_the_counts_up_to_its_maximum(num_frames, step, ma
 )
 def test_a_refused_frame_count_comes_with_what_to_use(num_frames, sentence):
     assert FrameRule(step=8, maximum=49).problem(num_frames) == sentence
+
+
+@pytest.mark.parametrize(
+    ("source", "area", "expected"),
+    [
+        ((1000, 1000), 640 * 640, (640, 640)),
+        ((1920, 1080), 640 * 640, (848, 480)),
+        ((1080, 1920), 640 * 640, (480, 848)),
+        ((1024, 768), 512 * 512, (592, 432)),
+        ((1, 10**6), 640 * 640, (16, 25600)),
+        ((10**6, 1), 640 * 640, (25600, 16)),
+        ((3, 2), 16 * 16, (16, 16)),
+    ],
+)
+def test_sizes_of_an_area_are_close_to_the_shape(source, area, expected):
+    assert size_of_area(source, area, 16) == expected
+
+
+@given(sizes, st.integers(256, 10**6))
+def test_sizes_of_an_area_are_legal_and_no_neighbor_width_is_closer_in_shape(source, area):
+    width, height = size_of_area(source, area, 16)
+    assert width % 16 == height % 16 == 0
+    assert 0 < width * height <= area
+    shape = source[0] / source[1]
+    ideal = int((area * shape) ** 0.5) // 16 * 16
+    for neighbor in range(ideal - 32, ideal + 48, 16):
+        if neighbor > 0 and (tallest := area // neighbor // 16 * 16) > 0:
+            assert abs(width / height - shape) <= abs(neighbor / tallest - shape)
+
+
+def test_an_area_below_one_cell_is_refused():
+    with pytest.raises(ValueError, match="less than 16 x 16"):
+        size_of_area((3, 2), 255, 16)

@@ -3,6 +3,7 @@
 A size is (width, height); a box is (left, top, right, bottom) with right and bottom outside, as in Pillow.
 """
 
+import math
 from dataclasses import dataclass
 
 Size = tuple[int, int]
@@ -34,6 +35,22 @@ def contain_pad_box(source: Size, target: Size) -> tuple[Size, Box]:
     resized = _scaled(source, target, cover=False)
     left, top = (target[0] - resized[0]) // 2, (target[1] - resized[1]) // 2
     return resized, (left, top, left + resized[0], top + resized[1])
+
+
+def size_of_area(source: Size, area: int, step: int) -> Size:
+    """The size of about `area` pixels in multiples of `step`, not more, that is closest in shape to `source`.
+
+    Of five widths around the exact one, each with the tallest height that fits, the one whose width / height
+    is nearest; the narrower of two as near. Raises ValueError for an area below step * step.
+    """
+    if area < step * step:
+        raise ValueError(f"area: {area} is less than {step} x {step}.")
+    shape = source[0] / source[1]
+    widest = area // step // step * step
+    middle = min(max(int(math.sqrt(area * shape)) // step * step, step), widest)
+    widths = range(max(middle - 2 * step, step), min(middle + 2 * step, widest) + 1, step)
+    sizes = [(width, area // width // step * step) for width in widths]
+    return min(sizes, key=lambda size: abs(size[0] / size[1] - shape))
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -94,8 +94,8 @@ def _read_part(part: str, num_sections: int, where: str) -> tuple[Iterable[int],
     for key in (first, last):
         if not -num_sections <= key < num_sections:
             raise ConfigError(
-                f"{where}: there is no section {key}. The video has {num_sections}, 0 to {num_sections - 1} or"
-                f" from the end -1 to -{num_sections}. Before a value that begins like an index, write 0:."
+                f"{where}: there is no section {key}. The video has {num_sections}, 0 to {num_sections - 1}"
+                f" or from the end -1 to -{num_sections}. Before a value that begins like an index, write 0:."
             )
     if (first < 0) != (last < 0):
         first, last = first % num_sections, last % num_sections

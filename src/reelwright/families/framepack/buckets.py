@@ -1,0 +1,26 @@
+"""The sizes that the released models were trained on, about 640 x 640 pixels (specs: FramePack 3.4)."""
+
+from reelwright.media.geometry import Size
+
+_WIDE: tuple[Size, ...] = (
+    (960, 416),
+    (864, 448),
+    (832, 480),
+    (768, 512),
+    (704, 544),
+    (672, 576),
+    (640, 608),
+)
+TRAINED_SIZES: tuple[Size, ...] = (*_WIDE, *((height, width) for width, height in _WIDE[::-1]))
+"""Widths and heights, widest first; there is no square among them."""
+
+
+def nearest_trained_size(source: Size) -> Size:
+    """The trained size in which a picture loses least; of two as near, the taller."""
+    width, height = source
+
+    def distance(size: Size) -> int:
+        return abs(height * size[0] - width * size[1])
+
+    # The released choice lets a later entry win a tie.
+    return min(reversed(TRAINED_SIZES), key=distance)
