@@ -115,3 +115,24 @@ def test_different_facts_give_different_keys():
 def test_facts_whose_text_would_not_tell_them_apart_are_misuse(value):
     with pytest.raises((TypeError, ValueError)):
         content_key(value=value)
+
+
+def test_what_was_made_once_is_not_made_again(tmp_path):
+    store = CacheStore(tmp_path)
+    made = []
+
+    def make():
+        made.append(torch.rand(3))
+        return made[-1]
+
+    first = store.get_or_make(KEY, make, {"prompt": "a cat"})
+    assert torch.equal(store.get_or_make(KEY, make), first)
+    assert len(made) == 1
+    store.put(KEY, {"other": torch.ones(1)})
+    assert not torch.equal(store.get_or_make(KEY, make), first)
+
+
+def test_what_is_made_is_given_even_where_it_cannot_be_kept(tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    store = CacheStore(tmp_path / "cache")
+    assert store.get_or_make(KEY, lambda: torch.ones(2)).tolist() == [1, 1]

@@ -3,7 +3,8 @@
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import torch
@@ -15,6 +16,7 @@ from reelwright.core.errors import FileError
 
 _KEY = re.compile(r"[0-9a-f]{64}")
 _DIGEST = "content_sha256"
+_ONLY = "features"
 
 
 class CacheStore:
@@ -38,6 +40,19 @@ class CacheStore:
         except FileError:
             return None
         return tensors if digest == _digest(tensors) else None
+
+    def get_or_make(
+        self, key: str, make: Callable[[], Tensor], metadata: Mapping[str, str] | None = None
+    ) -> Tensor:
+        """The one tensor put under `key`, in CPU memory; or what `make` gives, put there."""
+        found = self.get(key)
+        if found is not None and _ONLY in found:
+            return found[_ONLY]
+        made = make().cpu()
+        # A cache that cannot be written saves no time; the work is done all the same.
+        with suppress(FileError):
+            self.put(key, {_ONLY: made}, metadata)
+        return made
 
     def put(self, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
         """Keep `tensors`, in place of what was there. Raises FileError where the disk refuses."""

@@ -1,19 +1,16 @@
 """Prompts as features, from the cache on disk where they were encoded before."""
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from reelwright.core.errors import FileError
 from reelwright.core.paths import cache_folder
 from reelwright.data.cache_store import CacheStore, content_key
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel
 from reelwright.families.cogvideox.config import CogVideoXGenerate
-
-_FEATURES = "features"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,14 +48,8 @@ def encode_texts(
     features: dict[tuple[str, int], Tensor] = {}
     for prompt, num_tokens in _wanted(configs, default_tokens):
         key = content_key(prompt=prompt, num_tokens=num_tokens, **facts)
-        found = store.get(key)
-        if found is None:
-            found = {_FEATURES: model.text.encode([prompt], num_tokens, device=device, dtype=dtype).cpu()}
-            with suppress(
-                FileError
-            ):  # a cache that cannot be written saves no time; the clip is made all the same
-                store.put(key, found, {"prompt": prompt})
-        features[prompt, num_tokens] = found[_FEATURES]
+        encode = partial(model.text.encode, [prompt], num_tokens, device=device, dtype=dtype)
+        features[prompt, num_tokens] = store.get_or_make(key, encode, {"prompt": prompt})
     model.text.release()
     return Texts(features=features, default_tokens=default_tokens)
 

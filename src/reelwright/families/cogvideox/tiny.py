@@ -5,10 +5,8 @@ python -m reelwright.families.cogvideox.tiny FOLDER
 
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import asdict
 from io import BytesIO
-from itertools import product
 from pathlib import Path
 
 import sentencepiece
@@ -17,6 +15,7 @@ from transformers import T5Config, T5EncoderModel
 
 from reelwright.checkpoint.safetensors_io import save_sharded
 from reelwright.core.paths import write_text_atomic
+from reelwright.data.captions import simple_captions
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import AutoencoderConfig, SchedulerConfig, TransformerConfig
 from reelwright.families.cogvideox.key_maps import DIFFUSERS_AUTOENCODER, DIFFUSERS_TRANSFORMER
@@ -42,19 +41,6 @@ TINY_AUTOENCODER = AutoencoderConfig(
     sample_width=128,
 )
 _VOCABULARY = 600
-_COLORS = ("red", "green", "blue", "yellow", "orange", "purple", "white", "black", "gray", "pink", "cyan")
-_SHAPES = ("ball", "square", "triangle", "star", "ring", "cross", "fox", "car", "boat", "bird", "house")
-_MOTIONS = (
-    "moves left",
-    "moves right",
-    "rises",
-    "falls",
-    "bounces",
-    "spins",
-    "grows",
-    "rolls over the floor",
-)
-_PLACES = ("on grass", "on a dark floor", "in the snow", "in a blue sky", "on sand", "at night")
 
 
 def write_model(
@@ -132,7 +118,7 @@ def _write_tokenizer(folder: Path, max_tokens: int) -> None:
     """A sentencepiece model of captions; whatever it does not know it spells in bytes."""
     model = BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=_captions(),
+        sentence_iterator=simple_captions(),
         model_writer=model,
         vocab_size=_VOCABULARY,
         hard_vocab_limit=False,
@@ -151,11 +137,6 @@ def _write_tokenizer(folder: Path, max_tokens: int) -> None:
     (folder / "spiece.model").write_bytes(model.getvalue())
     settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "model_max_length": max_tokens}
     _write_json(folder / "tokenizer_config.json", settings)
-
-
-def _captions() -> Iterator[str]:
-    for color, shape, motion, place in product(_COLORS, _SHAPES, _MOTIONS, _PLACES):
-        yield f"a {color} {shape} {motion} {place}"
 
 
 def _write_json(path: Path, content: object) -> None:
