@@ -15,7 +15,7 @@ from reelwright.diffusion.guidance import guidance_scales
 from reelwright.diffusion.process import V_PREDICTION
 from reelwright.diffusion.samplers import SAMPLERS
 from reelwright.diffusion.schedules import Step, neighbor_steps, released_steps, spaced_timesteps
-from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder, Posterior
+from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.conditions import (
     Conditions,
     fit_grid,
@@ -33,6 +33,7 @@ from reelwright.families.cogvideox.latent_space import LatentSpace, released_til
 from reelwright.families.cogvideox.schedule import training_alphas
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
 from reelwright.nn.embeddings import sincos_position_table, sinusoidal_embedding
+from reelwright.nn.posterior import Posterior
 
 from .golden import fill_weights, fingerprint, wave
 

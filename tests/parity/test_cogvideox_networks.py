@@ -9,10 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from reelwright.execution.tiling import run_tiled
-from reelwright.families.cogvideox.autoencoder import Posterior, chunk_lengths
 from reelwright.families.cogvideox.conditions import position_conditions
 from reelwright.families.cogvideox.config import AutoencoderConfig
 from reelwright.families.cogvideox.latent_space import LatentSpace, released_tiling
+from reelwright.nn.causal_conv3d import chunk_lengths
+from reelwright.nn.posterior import Posterior
 
 from .released import (
     LAYOUTS,

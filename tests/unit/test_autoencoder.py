@@ -8,8 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.distributions import Normal, kl_divergence
 
-from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder, Posterior, chunk_lengths
+from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import AutoencoderConfig
+from reelwright.nn.causal_conv3d import chunk_lengths
+from reelwright.nn.posterior import Posterior
 
 CONFIG = AutoencoderConfig(
     block_out_channels=(4, 4, 4, 4), latent_channels=2, layers_per_block=1, norm_num_groups=2

@@ -7,7 +7,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelwright.families.cogvideox.autoencoder import Posterior
 from reelwright.families.cogvideox.checkpoints import Layout
 from reelwright.families.cogvideox.conditions import (
     Conditions,
@@ -20,6 +19,7 @@ from reelwright.families.cogvideox.config import TRANSFORMERS, CogVideoXGenerate
 from reelwright.families.cogvideox.image_conditions import image_conditions
 from reelwright.families.cogvideox.requests import CogVideoXRequest
 from reelwright.nn.embeddings import sincos_position_table
+from reelwright.nn.posterior import Posterior
 
 SCALE = 0.7
 BASE = (30, 45)

@@ -1,7 +1,7 @@
 """Encode and decode in overlapping tiles, all in step, so that a stream over time stays a stream."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -23,6 +23,16 @@ class Tiling:
     def __post_init__(self) -> None:
         if not (0 <= self.overlap_height < self.height and 0 <= self.overlap_width < self.width):
             raise ValueError(f"{self}: an overlap must be smaller than its tile.")
+
+
+def run_in_tiles(
+    run: RunStream, chunks: Sequence[Tensor], tiling: Tiling | None, *, input_cell: int, output_cell: int
+) -> Iterator[Tensor]:
+    """As `run_tiled`, but plainly where there is no tiling or the frames fit into one tile."""
+    height, width = chunks[0].shape[3:]
+    if tiling is None or (height <= tiling.height * input_cell and width <= tiling.width * input_cell):
+        return run(chunks)
+    return run_tiled(run, chunks, tiling, input_cell=input_cell, output_cell=output_cell)
 
 
 def run_tiled(

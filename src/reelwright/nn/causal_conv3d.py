@@ -28,6 +28,12 @@ class Past:
             before.copy_(last)
 
 
+def chunk_lengths(total: int, chunk: int) -> list[int]:
+    """Cut a clip into chunks, the remainder added to the first. chunk 0 means the whole clip."""
+    count = max(total // chunk, 1) if chunk else 1
+    return [total - (count - 1) * chunk] + [chunk] * (count - 1)
+
+
 class CausalConv3d(nn.Conv3d):
     """A cubic kernel with zero padding in space and the past as padding in time."""
 

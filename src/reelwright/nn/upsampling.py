@@ -4,13 +4,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-# A row of a doubled frame sees three of its rows, which are two of the small frame's: where each tap falls.
-_TAPS_ON_SMALL = torch.tensor(
+TAPS_ON_SMALL = torch.tensor(
     [
         [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]],
         [[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]],
     ]
 )
+"""A row of a doubled frame sees three rows, which are two of the small frame's: where each tap falls."""
 
 
 def convolve_doubled(frames_BCFHW: Tensor, weight_OCHW: Tensor, bias_O: Tensor | None) -> Tensor:
@@ -26,7 +26,7 @@ def convolve_doubled(frames_BCFHW: Tensor, weight_OCHW: Tensor, bias_O: Tensor |
     batch, _, num_frames, height, width = frames_BCFHW.shape
     padded = F.pad(frames_BCFHW, (1, 1, 1, 1))
     output = frames_BCFHW.new_empty(batch, len(weight_OCHW), num_frames, height, 2, width, 2)
-    taps = _TAPS_ON_SMALL.to(weight_OCHW)
+    taps = TAPS_ON_SMALL.to(weight_OCHW)
     for row in (0, 1):
         for column in (0, 1):
             kernel = torch.einsum("ay,bx,ocyx->ocab", taps[row], taps[column], weight_OCHW)

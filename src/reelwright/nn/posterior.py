@@ -1,0 +1,21 @@
+"""What a variational encoder says of a clip: not its latents, but where they lie."""
+
+import torch
+from torch import Tensor
+
+
+class Posterior:
+    """A diagonal Gaussian over latents."""
+
+    def __init__(self, moments_BCTHW: Tensor) -> None:
+        self.mean, log_variance = moments_BCTHW.chunk(2, dim=1)
+        self.log_variance = log_variance.clamp(-30.0, 20.0)
+
+    def sample(self, generator: torch.Generator | None = None) -> Tensor:
+        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise.to(self.mean.device)
+
+    def kl_divergence(self) -> Tensor:
+        """Divergence from the unit Gaussian, summed over all dimensions but the batch. Returns [B]."""
+        terms = self.mean.square() + self.log_variance.exp() - 1.0 - self.log_variance
+        return 0.5 * terms.flatten(1).sum(dim=1)
