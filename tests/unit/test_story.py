@@ -55,6 +55,7 @@ def released_lookup(keys: dict[int, str], section: int, num_sections: int) -> st
         ("A cat: runs;;;1:it: sits", ["A cat: runs", "it: sits", "A cat: runs", "A cat: runs"]),
         ("0:16:9 film;;;1:b", ["16:9 film", "b", "16:9 film", "16:9 film"]),
         ("3D film: a cat", ["3D film: a cat"] * 4),
+        ("0:a;;;1:", ["a", "", "a", "a"]),
         ("0:two\nlines;;;1:b", ["two\nlines", "b", "two\nlines", "two\nlines"]),
     ],
 )
@@ -73,7 +74,7 @@ def test_sections_without_a_value_are_looked_up_as_published(num_sections, data)
     assert read(text, num_sections) == expected
 
 
-@given(st.lists(values, min_size=1, max_size=12))
+@given(st.lists(words, min_size=1, max_size=12))
 def test_what_is_written_is_read_again(wanted):
     assert read(write_section_spec(wanted), len(wanted)) == wanted
 
@@ -109,9 +110,8 @@ def test_a_value_that_holds_the_separator_cannot_be_written():
         ("3-1:a;;;0:b", r"the range runs backward\. Write the earlier section first"),
         ("-1--3:a;;;0:b", "the range runs backward"),
         ("-1-0:a;;;1:b", "the range runs backward"),
-        ("0:a;;;", r"part 2 \(''\): there is no value"),
-        ("0:a;;;1:", "part 2 .*: there is no value"),
-        (";;;1:b", "part 1 .*: there is no value"),
+        ("0:a;;;", r"part 2 \(''\): there is nothing"),
+        (";;;1:b", "part 1 .*: there is nothing"),
         ("0:a;;;1,2:b", r"part 2 \('1,2:b'\): the index cannot be read\. Write 2:, -1:, 0-2: or -3--1:"),
         ("0:a;;;1-:b", "the index cannot be read"),
         ("0:a;;;1-2-3:b", "the index cannot be read"),
@@ -144,6 +144,11 @@ def test_texts_become_plans_and_only_named_sections_have_seeds():
         SectionPlan(prompt="a", image=Path("y.png")),
     )
     assert plan_sections("a", "", "", 2) == (SectionPlan(prompt="a"), SectionPlan(prompt="a"))
+
+
+def test_an_index_without_an_image_is_refused():
+    with pytest.raises(ConfigError, match="an index has no image after it"):
+        plan_sections("a", "0:x.png;;;1:", "", 2)
 
 
 @pytest.mark.parametrize("seed", ["abc", "-1", "1.5", str(2**63)])

@@ -1,7 +1,7 @@
 """One text with a value for each section: "0:a cat sits;;;1-2:it runs;;;-1:it sleeps" (specs: FramePack 2.5).
 
-A part's index is a section counted from 0, from the end if negative, or a range of them. A part without an
-index is for section 0, and a text that is one such part is for all sections.
+A part's index is a section counted from 0, from the end if negative, or a range of them; nothing after it is
+an empty value. A part without an index is for section 0; a text that is one such part is for all sections.
 """
 
 import re
@@ -85,9 +85,9 @@ def _read_part(part: str, num_sections: int, where: str) -> tuple[Iterable[int],
             " value that begins like an index itself, write 0:."
         )
     value = (indexed["value"] if indexed else part).strip()
-    if not value:
-        raise ConfigError(f"{where}: there is no value. Write one, or leave out the part.")
     if indexed is None:
+        if not value:
+            raise ConfigError(f"{where}: there is nothing. Write a value, or leave out the part.")
         return [0], value
     first = int(indexed["first"])
     last = first if indexed["last"] is None else int(indexed["last"])

@@ -91,6 +91,10 @@ def plan_sections(prompt: str, image: str, section_seeds: str, num_sections: int
     """
     prompts = parse_section_spec(prompt, num_sections, "prompt")
     images = parse_section_spec(image, num_sections, "image")
+    if image and not all(images.given.values()):
+        raise ConfigError(
+            f"image: {image}: an index has no image after it. Name one, or leave out the index."
+        )
     seeds = parse_section_spec(section_seeds, num_sections, "section_seeds").given if section_seeds else {}
     return tuple(
         SectionPlan(
