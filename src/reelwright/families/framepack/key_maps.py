@@ -145,3 +145,42 @@ def _settings(shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
 def _num_blocks(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> int:
     places = (name.removeprefix(prefix) for name in shapes if name.startswith(prefix))
     return 1 + max(int(place.split(".")[0]) for place in places)
+
+
+def _resnet_rules(ours: str, file: str) -> tuple[Rule, ...]:
+    return (
+        Rule(f"{ours}.norm{{k}}.*", f"{file}.norm{{k}}.*"),
+        Rule(f"{ours}.conv{{k}}.*", f"{file}.conv{{k}}.conv.*"),
+        Rule(f"{ours}.shortcut.*", f"{file}.conv_shortcut.conv.*"),
+    )
+
+
+def _half_rules(half: str, stages: str, resample: str) -> tuple[Rule, ...]:
+    """The rules of the encoder or the decoder, with the file's words for its stages and their last layer."""
+    attention = {"norm": "group_norm", "query": "to_q", "key": "to_k", "value": "to_v", "output": "to_out.0"}
+    return (
+        *(Rule(f"{half}.conv_{end}.*", f"{half}.conv_{end}.conv.*") for end in ("in", "out")),
+        *_resnet_rules(f"{half}.stages.{{i}}.resnets.{{j}}", f"{half}.{stages}.{{i}}.resnets.{{j}}"),
+        Rule(f"{half}.stages.{{i}}.resample.*", f"{half}.{stages}.{{i}}.{resample}.0.conv.conv.*"),
+        *_resnet_rules(f"{half}.middle.resnets.{{j}}", f"{half}.mid_block.resnets.{{j}}"),
+        *(
+            Rule(f"{half}.middle.attention.{ours}.*", f"{half}.mid_block.attentions.0.{file}.*")
+            for ours, file in attention.items()
+        ),
+        Rule(f"{half}.norm_out.*", f"{half}.conv_norm_out.*"),
+    )
+
+
+RELEASED_AUTOENCODER = KeyMap(
+    name="released autoencoder",
+    prefixes=("module.", "first_stage_model.", "vae."),
+    rules=(
+        *_half_rules("encoder", "down_blocks", "downsamplers"),
+        Rule("moments_projection.*", "quant_conv.*"),
+        Rule("latents_projection.*", "post_quant_conv.*"),
+        *_half_rules("decoder", "up_blocks", "upsamplers"),
+    ),
+)
+"""The `vae` folder of diffusers, and the original `pytorch_model.pt`, whose tensors have the same names."""
+
+AUTOENCODER_LAYOUTS = (RELEASED_AUTOENCODER,)

@@ -1,0 +1,155 @@
+"""Causal convolution of whole clips, a few frames at a time.
+
+Group norms span the clip, so a clip cannot pass through the network in chunks. Each layer can, once the
+statistics of its norm are known: normalized, activated and padded frames exist only for the piece at hand.
+Channels lie innermost in memory, as the fast kernels of processors and GPUs want them.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from reelwright.nn.causal_conv3d import chunk_lengths
+from reelwright.nn.norms import group_norm_affine
+
+_KERNEL = 3
+_PIECE_VALUES = 2**22
+"""Values of a piece: its memory is then used again and again rather than asked of the system each time."""
+_SLOW_ROWS = 20_480
+"""PyTorch convolves volumes of at most so many rows on a processor without its fast kernels."""
+
+
+class Stream:
+    """One pass over a clip: how it is cut, and what layers remember from one chunk to the next.
+
+    first_frame: whether the next chunk starts with the clip's first frame, which stands alone in latent space.
+    continues: whether another chunk follows. piece: frames that a layer takes at a time, 0 chooses.
+    """
+
+    def __init__(self, *, first_frame: bool = True, continues: bool = False, piece: int = 0) -> None:
+        self.first_frame = first_frame
+        self.continues = continues
+        self.piece = piece
+        self._kept: dict[nn.Module, Tensor] = {}
+
+    def before(self, layer: nn.Module) -> Tensor | None:
+        """What the layer kept of the chunk before this one."""
+        return self._kept.get(layer)
+
+    def keep(self, layer: nn.Module, state: Tensor) -> None:
+        if self.continues:
+            self._kept[layer] = state.clone()
+
+    def piece_lengths(self, frames_BCFHW: Tensor) -> list[int]:
+        """Even numbers but for a first frame, so that pairs of frames are not torn apart."""
+        num_frames = frames_BCFHW.shape[2]
+        if torch.is_grad_enabled():
+            return [num_frames]
+        piece = self.piece or _PIECE_VALUES * num_frames // frames_BCFHW.numel()
+        return chunk_lengths(num_frames, max(piece + piece % 2, 2))
+
+
+def padded_pieces(
+    frames_BCFHW: Tensor, stream: Stream, layer: nn.Module, *, norm: nn.GroupNorm | None = None, room: int = 2
+) -> Iterator[Tensor]:
+    """Yield a few frames at a time, with `room` frames of the past in front and a border of one pixel.
+
+    With a norm they are normalized and activated. The border repeats the nearest pixel, the past before a clip
+    its first frame. The memory of what is yielded is used again; the frames it came from may be overwritten.
+    """
+    affine = group_norm_affine(frames_BCFHW, norm) if norm is not None else None
+    batch, channels, _, height, width = frames_BCFHW.shape
+    lengths = stream.piece_lengths(frames_BCFHW)
+    buffer = new_frames(frames_BCFHW, batch, channels, room + max(lengths), height + 2, width + 2)
+    for number, frames in enumerate(frames_BCFHW.split(lengths, dim=2)):
+        count = frames.shape[2]
+        arriving = buffer[:, :, room : room + count]
+        _write(arriving[..., 1:-1, 1:-1], frames, affine)
+        _repeat_border(arriving)
+        if number == 0:
+            before = stream.before(layer)
+            buffer[:, :, :room] = arriving[:, :, :1] if before is None else before
+        yield buffer[:, :, : room + count]
+        if number < len(lengths) - 1:
+            # One by one, because they may overlap.
+            for index in range(room):
+                buffer[:, :, index] = buffer[:, :, count + index]
+        else:
+            stream.keep(layer, buffer[:, :, count : room + count])
+
+
+def new_frames(like: Tensor, *shape_BCFHW: int) -> Tensor:
+    """Frames of undefined content whose channels lie innermost."""
+    batch, channels, *rest = shape_BCFHW
+    return like.new_empty(batch, *rest, channels).permute(0, 4, 1, 2, 3)
+
+
+def _write(target: Tensor, frames: Tensor, affine: tuple[Tensor, Tensor] | None) -> None:
+    if affine is None:
+        target.copy_(frames)
+        return
+    scale, shift = affine
+    if torch.is_grad_enabled():
+        target.copy_(F.silu(torch.addcmul(shift, frames, scale)))
+    else:
+        torch.addcmul(shift, frames, scale, out=target)
+        F.silu(target, inplace=True)
+
+
+def _repeat_border(frames: Tensor) -> None:
+    frames[..., 1:-1, 0] = frames[..., 1:-1, 1]
+    frames[..., 1:-1, -1] = frames[..., 1:-1, -2]
+    frames[..., 0, :] = frames[..., 1, :]
+    frames[..., -1, :] = frames[..., -2, :]
+
+
+def convolve(frames_BCFHW: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...]) -> Tensor:
+    """Convolve padded frames, in the faster of two equal forms."""
+    if frames_BCFHW.device.type != "cpu" or frames_BCFHW.shape[:4].numel() > _SLOW_ROWS:
+        return F.conv3d(frames_BCFHW, weight, bias, stride)
+    taps = weight.unbind(2)
+    batch, num_outputs = len(frames_BCFHW), (frames_BCFHW.shape[2] - len(taps)) // stride[0] + 1
+    total: Tensor | None = None
+    for index, tap in enumerate(taps):
+        seen = frames_BCFHW[:, :, index : index + (num_outputs - 1) * stride[0] + 1 : stride[0]]
+        images_BCHW = seen.transpose(1, 2).flatten(0, 1)
+        part = F.conv2d(images_BCHW, tap, bias if index == 0 else None, stride[1:])
+        total = part if total is None else total.add_(part)
+    assert total is not None
+    return total.unflatten(0, (batch, num_outputs)).transpose(1, 2)
+
+
+class CausalConvolution(nn.Conv3d):
+    """A kernel of 3 x 3 x 3; clips are padded by their own border in space, by the past in time.
+
+    With a stride of two in time, a frame remains for the first frame of a clip and for each pair after it.
+    """
+
+    def __init__(
+        self, in_channels: int, out_channels: int, strides: tuple[int, int, int] = (1, 1, 1)
+    ) -> None:
+        super().__init__(in_channels, out_channels, _KERNEL, strides)
+        self.strides = strides
+
+    def forward(self, frames_BCFHW: Tensor, stream: Stream, norm: nn.GroupNorm | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        """Convolve frames, normalized and activated if a norm is given."""
+        batch, _, num_frames, *sides = frames_BCFHW.shape
+        sizes = (-(-size // stride) for size, stride in zip((num_frames, *sides), self.strides, strict=True))
+        output = new_frames(frames_BCFHW, batch, self.out_channels, *sizes)
+        for frames, piece in self.pieces(frames_BCFHW, stream, norm):
+            output[:, :, frames] = piece
+        return output
+
+    def pieces(
+        self, frames_BCFHW: Tensor, stream: Stream, norm: nn.GroupNorm | None = None
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """As forward, a few frames at a time, each with its place; the frames read so far may be overwritten."""
+        stop = 0
+        for padded in padded_pieces(frames_BCFHW, stream, self, norm=norm):
+            # The kernel rests on the first frame and then on the second of each pair.
+            torn = self.strides[0] == 2 and not (stream.first_frame and stop == 0)
+            piece = convolve(padded[:, :, 1:] if torn else padded, self.weight, self.bias, self.strides)
+            start, stop = stop, stop + piece.shape[2]
+            yield slice(start, stop), piece
