@@ -97,7 +97,6 @@ class LlamaText:
     def check(self) -> None:
         """Raise CheckpointError if a file is missing or damaged, or does not belong to the others."""
         self.encoder.check()
-        self._tokenizer.check_belongs(self.encoder_path, self.encoder.config.vocab_size)
         unknown = self._tokenizer.unknown((_BEGIN, _END, _START_ROLE, _END_ROLE))
         if unknown:
             raise CheckpointError(
@@ -110,6 +109,7 @@ class LlamaText:
                 f"{self.tokenizer_path}: makes {crop} tokens of the released instruction, not"
                 f" {_RELEASED_CROP}. Give the tokenizer that was released with the model."
             )
+        self._tokenizer.check_belongs(self.encoder_path, self.encoder.config.vocab_size)
 
     def crop_start(self, system_prompt: str = "") -> int:
         """How many tokens stand before the prompt; 95 for the released instruction and tokenizer."""
