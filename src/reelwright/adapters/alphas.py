@@ -13,10 +13,10 @@ from reelwright.checkpoint.tensor_source import TensorSource
 from reelwright.core.errors import CheckpointError
 from reelwright.core.paths import cannot_read
 
-DIFFUSERS_KEY = "lora_adapter_metadata"
-_METADATA_KEYS = (DIFFUSERS_KEY, "lora_config")
+SETTINGS_KEY = "lora_adapter_metadata"
+METADATA_KEYS = (SETTINGS_KEY, "lora_config")
 """Where diffusers and finetrainers keep PEFT's settings as JSON."""
-_COMPONENT = "transformer."
+COMPONENT = "transformer."
 """Before the settings of the denoiser, where those of a text encoder are in the same table."""
 
 
@@ -40,7 +40,7 @@ class AlphaRules:
             return stored, "tensors"
         if self.argument:
             return self.argument, "argument"
-        return (float(rank), "rank") if self.default is None else (self.default, "layout")
+        return (float(rank or 1), "rank") if self.default is None else (self.default, "layout")
 
     def _of_settings(self, module: str) -> float | None:
         patterns = self.settings.get("alpha_pattern") or {}
@@ -53,7 +53,7 @@ class AlphaRules:
 
 def peft_settings(metadata: Mapping[str, str], beside: Path | None) -> dict[str, Any]:
     """PEFT's settings of a file, from its metadata or from the adapter_config.json beside it."""
-    for key in _METADATA_KEYS:
+    for key in METADATA_KEYS:
         if key in metadata:
             return _of_denoiser(_decode(metadata[key], f"the metadata {key}"))
     if beside is None:
@@ -96,7 +96,5 @@ def _decode(text: str, origin: str) -> dict[str, Any]:
 
 
 def _of_denoiser(settings: Mapping[str, Any]) -> dict[str, Any]:
-    own = {
-        key.removeprefix(_COMPONENT): value for key, value in settings.items() if key.startswith(_COMPONENT)
-    }
+    own = {key.removeprefix(COMPONENT): value for key, value in settings.items() if key.startswith(COMPONENT)}
     return own or dict(settings)

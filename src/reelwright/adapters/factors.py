@@ -51,6 +51,15 @@ class Adapter:
         factors = {name: tensor.to(device).float() for name, tensor in self.factors.items()}
         return take_parts(_PRODUCTS[self.kind](factors) * self.scale, self.parts, self.of)
 
+    def norm(self, device: torch.device | str = "cpu") -> float:
+        """Frobenius norm of the change at multiplier 1."""
+        if self.kind != "lora" or self.of != 1:
+            return float(torch.linalg.vector_norm(self.delta(device)))
+        # |B A|^2 is the sum of B^T B times A A^T: the whole product is never made.
+        down, up = (self.factors[name].to(device).flatten(1).float() for name in ("down", "up"))
+        squares = float(((up.mT @ up) * (down @ down.mT)).sum())
+        return abs(self.scale) * math.sqrt(0.0 if squares < 0 else squares)
+
 
 def scale_of(alpha: float, rank: int) -> float:
     """What the product is multiplied by: alpha over rank."""
@@ -63,6 +72,14 @@ def measure(kind: AdapterKind, shapes: Shapes) -> Extent:
         return _MEASURES[kind](shapes)
     except KeyError as error:
         raise ValueError(f"{error.args[0]} is missing") from error
+
+
+def scaled(adapter: Adapter, by: float) -> Adapter:
+    """The adapter with its change multiplied, written into one factor; in float32 where that is not exact."""
+    if by == 1.0:
+        return adapter
+    name = next(name for name in _LINEAR_FACTORS if name in adapter.factors)
+    return replace(adapter, factors={**adapter.factors, name: _times(adapter.factors[name], by)})
 
 
 def take_rows(adapter: Adapter, parts: tuple[int, ...], of: int) -> Adapter:
@@ -85,6 +102,16 @@ _OUTER_FACTORS: Mapping[AdapterKind, tuple[str, ...]] = {
     "loha": ("hada_w1_a", "hada_w2_a"),
     "lokr": (),
 }
+
+
+_LINEAR_FACTORS = ("up", "hada_w1_a", "lokr_w1", "lokr_w1_a")
+"""Of each kind, one that the product is proportional to."""
+
+
+def _times(factor: Tensor, by: float) -> Tensor:
+    exact = factor.float() * by
+    rounded = exact.to(factor.dtype)
+    return rounded if torch.equal(rounded.float(), exact) else exact
 
 
 def _measure_lora(shapes: Shapes) -> Extent:

@@ -35,17 +35,25 @@ class ForeignAdapterError(CheckpointError):
 def check_belongs(file: AdapterFile, targets: AdapterTargets) -> None:
     """Raise CheckpointError unless the file was made for this network.
 
-    A few unknown modules are no harm. But where most are unknown the rest only happen to be called alike.
+    Sizes count too, as for `check_known` only names do.
     """
-    strangers = [name for name in file.unmatched if not _OF_TEXT_ENCODER.search(name)]
-    if not file.modules or len(strangers) > len(file.modules):
-        raise ForeignAdapterError(_not_of_this_model(file, targets, strangers), file.path)
+    check_known(file, targets)
     if file.mis_shaped:
         raise CheckpointError(
             f"{file.path}: {len(file.mis_shaped)} of {len(file.modules)} modules are of another size than in"
             f" {targets.name}: {'; '.join(file.mis_shaped[:_NUM_SHOWN])}."
             " The LoRA was made for another size of this model."
         )
+
+
+def check_known(file: AdapterFile, targets: AdapterTargets) -> None:
+    """Raise ForeignAdapterError unless most of the file's modules are the network's, by name.
+
+    A few unknown modules are no harm. But where most are unknown the rest only happen to be called alike.
+    """
+    strangers = [name for name in file.unmatched if not _OF_TEXT_ENCODER.search(name)]
+    if not file.modules or len(strangers) > len(file.modules):
+        raise ForeignAdapterError(_not_of_this_model(file, targets, strangers), file.path)
 
 
 def match_notices(file: AdapterFile) -> list[str]:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -35,14 +36,21 @@ class Change:
     modules: set[str] = field(default_factory=set[str])
 
     @property
-    def norm(self) -> float:
-        """Frobenius norm of the change, with the multiplier."""
-        return math.sqrt(self.changed)
-
-    @property
     def ratio(self) -> float:
         """The norm of the change over that of the weights."""
         return math.sqrt(self.changed / self.weights) if self.weights else math.inf
+
+    def note(self, module: str, change: float, weight: float, file: Path) -> None:
+        """Add one module's norms. Raises CheckpointError if its change is not finite."""
+        if not math.isfinite(change):
+            raise CheckpointError(
+                f"{file}: the change of {module} holds NaN or infinity. The file is damaged or its training"
+                " diverged; use another."
+            )
+        self.changed += change**2
+        if module not in self.modules:
+            self.weights += weight**2
+            self.modules.add(module)
 
 
 def merge(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
@@ -55,10 +63,10 @@ def merge(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
     for name, pieces in _by_module(chosen):
         weight = network.get_submodule(name).get_parameter("weight")
         merged = weight.detach().float()
-        norm = _squares(merged)
+        norm = _norm(merged)
         for index, adapter in pieces:
             delta = adapter.delta(weight.device).view(weight.shape) * chosen[index].multiplier
-            _note(changes[index], name, delta, norm, chosen[index])
+            changes[index].note(name, _norm(delta), norm, chosen[index].file.path)
             merged = merged + delta
         with torch.no_grad():
             weight.copy_(merged)
@@ -71,16 +79,11 @@ def attach(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
     for name, pieces in _by_module(chosen):
         layer = network.get_submodule(name)
         weight = layer.get_parameter("weight")
-        norm = _squares(weight.detach().float())
+        norm = _norm(weight.detach().float())
         adapted = AdaptedModule(layer, len(chosen))
         for index, adapter in pieces:
-            _note(
-                changes[index],
-                name,
-                adapter.delta(weight.device) * chosen[index].multiplier,
-                norm,
-                chosen[index],
-            )
+            size = adapter.norm(weight.device) * abs(chosen[index].multiplier)
+            changes[index].note(name, size, norm, chosen[index].file.path)
             adapted.add(adapter, index)
         parent, _, leaf = name.rpartition(".")
         setattr(network.get_submodule(parent), leaf, adapted)
@@ -90,34 +93,18 @@ def attach(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
 
 def _by_module(chosen: Sequence[ChosenAdapter]) -> Iterator[tuple[str, list[tuple[int, Adapter]]]]:
     """Each of our modules with its adapters, by number of file: one module's are in memory at a time."""
-    places: dict[str, list[tuple[int, FoundModule, Target]]] = {}
+    places: dict[str, list[tuple[int, tuple[FoundModule, Target]]]] = {}
     for index, each in enumerate(chosen):
         for module in each.modules:
             for target in module.targets:
-                places.setdefault(target.module, []).append((index, module, target))
+                places.setdefault(target.module, []).append((index, (module, target)))
     with ExitStack() as opened:
         sources: Mapping[int, TensorSource] = {
             index: opened.enter_context(open_tensors(each.file.path)) for index, each in enumerate(chosen)
         }
-        for name, pieces in places.items():
-            yield (
-                name,
-                [(index, load_adapter(sources[index], module, target)) for index, module, target in pieces],
-            )
+        for name, found in places.items():
+            yield name, [(index, load_adapter(sources[index], *place)) for index, place in found]
 
 
-def _note(change: Change, name: str, delta: Tensor, norm: float, chosen: ChosenAdapter) -> None:
-    squares = _squares(delta)
-    if not math.isfinite(squares):
-        raise CheckpointError(
-            f"{chosen.file.path}: the change of {name} holds NaN or infinity. The file is damaged or its"
-            " training diverged; use another."
-        )
-    change.changed += squares
-    if name not in change.modules:
-        change.weights += norm
-        change.modules.add(name)
-
-
-def _squares(tensor: Tensor) -> float:
-    return float(torch.linalg.vector_norm(tensor)) ** 2
+def _norm(tensor: Tensor) -> float:
+    return float(torch.linalg.vector_norm(tensor))

@@ -37,6 +37,11 @@ COMMANDS = {
         "resume RUN",
         "go on with a run that was stopped",
     ),
+    "lora": Command(
+        "reelwright.cli.lora",
+        "lora inspect|convert|merge FILE ...",
+        "look into LoRA files, write them in another layout, make one of several",
+    ),
 }
 
 

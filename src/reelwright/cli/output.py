@@ -6,7 +6,7 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reelwright.core.events import Event, EventSink, Failed, Finished, Stopped, to_json
+from reelwright.core.events import Event, EventSink, Facts, Failed, Finished, Stopped, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,11 +59,16 @@ def show_failure(event: Event, /) -> None:
 
 
 def write_results(event: Event, /) -> None:
-    """At the end, each result on stdout as `kind: path`, for people and scripts."""
-    if isinstance(event, Finished):
-        lines = (f"{kind}: {path}\n" for clip in event.files for kind, path in clip.items())
-        sys.stdout.write("".join(lines))
-        sys.stdout.flush()
+    """Each answer on stdout as `name: words`, and at the end each result as `kind: path`."""
+    match event:
+        case Facts(facts=facts):
+            tables = (facts,)
+        case Finished(files=files):
+            tables = files
+        case _:
+            return
+    sys.stdout.write("".join(f"{name}: {text}\n" for table in tables for name, text in table.items()))
+    sys.stdout.flush()
 
 
 def write_json_line(event: Event, /) -> None:

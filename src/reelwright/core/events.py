@@ -51,6 +51,13 @@ class FileSaved:
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """The answer to a question: names and what they are, in words and in order."""
+
+    facts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
 class ClipFinished:
     """Clip `clip` (from 1) of `total` is done; `files` maps each kind to its path."""
 
@@ -98,6 +105,7 @@ Event = (
     | PreviewSaved
     | Notice
     | FileSaved
+    | Facts
     | ClipFinished
     | ClipFailed
     | Finished

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from torch import Tensor
 
 from reelwright.core.events import Event
+from reelwright.protocols.adapter_targets import ReleasedTargets
 from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
 
 
@@ -116,6 +117,8 @@ class Family:
     """Take a model into use."""
     inputs: Callable[[Any], dict[str, Path]]
     """The input files that a configuration names, by field; of several in one field, "field 1" and so on."""
+    adapter_targets: ReleasedTargets = lambda: ()
+    """What LoRAs can change in the denoisers of the family, one for each released size."""
     redo: Callable[[Any, int, str | None, int], Any] | None = None
     """(resolved configuration, section, prompt or None, seed) -> the configuration that makes the clip again
     from that section on; None for families without sections."""

@@ -27,6 +27,7 @@ from reelwright.core.provenance import Provenance
 from reelwright.core.run_folder import RunFolder
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Family
+from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.making import COMPUTING, Clip, make_clips
 from reelwright.workflows.clips.planning import Plan, plan_decoding, plan_generation
 
@@ -64,7 +65,7 @@ def _write_merged(family: Family, config: GenerateConfig, path: Path) -> Iterato
     """Write the denoiser with its LoRAs merged, and make nothing."""
     started = time.perf_counter()
     check_writable(path.parent, _ROOM_NEEDED)
-    model = family.locate(config)
+    model = locate(family, config)
     yield from (Notice(text) for text in model.notices)
     yield from family.start(model, config.execution).write_merged(path)
     yield Finished(({"model": str(path)},), time.perf_counter() - started)

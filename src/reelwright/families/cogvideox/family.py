@@ -2,6 +2,7 @@
 
 from reelwright.families.cogvideox.checkpoints import locate
 from reelwright.families.cogvideox.generate import CogVideoXSession
+from reelwright.families.cogvideox.lora_layouts import released_targets
 from reelwright.families.cogvideox.requests import resolve
 from reelwright.protocols.family import Family, named_files
 
@@ -10,5 +11,6 @@ FAMILY = Family(
     locate=locate,
     resolve=resolve,
     start=CogVideoXSession,
+    adapter_targets=released_targets,
     inputs=lambda config: named_files(config, ("image", "end_image", "video", "control_video")),
 )
