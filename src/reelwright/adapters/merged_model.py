@@ -1,37 +1,37 @@
 """A network with LoRAs in its weights, as files that load like a released model."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from reelwright.adapters.plan import AdapterPlan
 from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.safetensors_io import save_safetensors, save_sharded
+from reelwright.core.events import Event, FileSaved, Notice
 from reelwright.core.paths import write_text_atomic
 
 _SETTINGS = "config.json"
 
 
 def write_merged(
-    network: nn.Module,
-    key_map: KeyMap,
-    path: Path,
-    settings: Mapping[str, Any],
-    merged: Mapping[str, float] | None = None,
-) -> list[Path]:
-    """Write a network under the names of `key_map`; returns the files.
+    network: nn.Module, plan: AdapterPlan, key_map: KeyMap, path: Path, settings: Mapping[str, Any]
+) -> Iterator[Event]:
+    """Merge LoRAs into a network and write it under the names of `key_map`; says what changed, and each file.
 
     A `path` that ends in .safetensors is one file, any other a folder with shards and with `settings` as
-    config.json. `merged` (LoRA file -> multiplier) goes into the metadata. Raises FileError where the disk
-    refuses.
+    config.json. Which LoRAs are in it goes into the metadata. Raises FileError where the disk refuses.
     """
+    yield from map(Notice, plan.apply(network))
     tensors = key_map.to_file(network.state_dict())
-    metadata = {"merged_loras": json.dumps(merged)} if merged else {}
+    metadata = {"merged_loras": json.dumps(plan.multipliers)}
     if path.suffix == ".safetensors":
         save_safetensors(path, tensors, metadata)
-        return [path]
-    files = save_sharded(path, tensors, metadata=metadata)
+        yield FileSaved("model", str(path))
+        return
+    for file in save_sharded(path, tensors, metadata=metadata):
+        yield FileSaved("model", str(file))
     write_text_atomic(path / _SETTINGS, json.dumps(settings, indent=2) + "\n")
-    return [*files, path / _SETTINGS]
+    yield FileSaved("settings", str(path / _SETTINGS))

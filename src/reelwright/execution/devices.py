@@ -41,6 +41,11 @@ def choose_dtype(
     return getattr(torch, released)
 
 
+def stored_dtype(name: str, released: Literal["float32", "bfloat16", "float16"]) -> torch.dtype:
+    """The number format of weights that are written: the released one wherever it is computed, unless set."""
+    return getattr(torch, released if name == "auto" else name)
+
+
 def peak_memory(device: torch.device) -> int:
     """Most bytes in use so far: of the device, or of this process if the device is the processor.
 

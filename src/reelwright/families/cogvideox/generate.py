@@ -11,12 +11,12 @@ from torch import Tensor
 
 from reelwright.adapters.merged_model import write_merged
 from reelwright.core.errors import FileError
-from reelwright.core.events import Event, FileSaved, Notice, StageStarted, StepDone
+from reelwright.core.events import Event, Notice, StageStarted, StepDone
 from reelwright.diffusion.guidance import guidance_scales, guide
 from reelwright.diffusion.process import V_PREDICTION, add_noise
 from reelwright.diffusion.samplers import SAMPLERS, DrawNoise, PredictX0
 from reelwright.diffusion.schedules import Step
-from reelwright.execution.devices import choose_device, choose_dtype, peak_memory
+from reelwright.execution.devices import choose_device, choose_dtype, peak_memory, stored_dtype
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import (
     CogVideoXModel,
@@ -83,13 +83,10 @@ class CogVideoXSession:
     def write_merged(self, path: Path) -> Iterator[Event]:
         """Write the transformer with its LoRAs merged; in the released number format unless one is set."""
         model = self._model
-        name = self._execution.dtype if self._execution.dtype != "auto" else model.released_dtype
-        transformer = load_transformer(model, self._device, getattr(torch, name))
-        yield from map(Notice, model.adapters.apply(transformer))
+        dtype = stored_dtype(self._execution.dtype, model.released_dtype)
+        transformer = load_transformer(model, self._device, dtype)
         settings = {"_class_name": "CogVideoXTransformer3DModel", **asdict(model.transformer)}
-        merged = model.adapters.multipliers
-        for file in write_merged(transformer, DIFFUSERS_TRANSFORMER, path, settings, merged):
-            yield FileSaved("model", str(file))
+        yield from write_merged(transformer, model.adapters, DIFFUSERS_TRANSFORMER, path, settings)
 
     def open_latents(self, latents_BCTHW: Tensor, config: CogVideoXGenerate) -> Segment:
         """See latents that were saved before. Raises FileError if they are not of this kind of model."""
