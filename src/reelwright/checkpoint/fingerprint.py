@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from reelwright.checkpoint.weight_files import find_weight_files
 from reelwright.core.paths import cannot_read
 
 _WHOLE_BYTES = 64 << 20
@@ -20,6 +21,17 @@ def fingerprint(paths: Sequence[Path]) -> str:
     """
     digests = sorted(_digest(path) for path in paths)
     return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def fingerprint_part(path: Path) -> str:
+    """Of the weights of one network and of the settings beside them, if `path` is a folder."""
+    return fingerprint([*find_weight_files(path), *path.glob("config.json")])
+
+
+def fingerprint_folder(path: Path) -> str:
+    """Of all files in a folder, or beside a file."""
+    folder = path.parent if path.is_file() else path
+    return fingerprint([file for file in folder.iterdir() if file.is_file()])
 
 
 def _digest(path: Path) -> bytes:

@@ -4,12 +4,16 @@ import json
 from pathlib import Path
 from typing import Any, TypeVar
 
+from reelwright.checkpoint.weight_files import find_weight_files
 from reelwright.core.config import validate
 from reelwright.core.errors import CheckpointError, ConfigError
 from reelwright.core.paths import cannot_read
 from reelwright.core.released_settings import ReleasedSettings
 
 S = TypeVar("S", bound=ReleasedSettings)
+
+_RELEASED_STEMS = ("diffusion_pytorch_model", "model")
+"""Names of single files that a released folder has beside its config.json."""
 
 
 def read_json(path: Path, advice: str = "Fetch it again.") -> dict[str, Any]:
@@ -33,3 +37,13 @@ def read_settings(schema: type[S], path: Path, advice: str = "Fetch it again.") 
         return validate(schema.from_json(read_json(path, advice), str(path)), str(path))
     except ConfigError as error:
         raise CheckpointError(f"{error} Fetch the file again.") from error
+
+
+def settings_beside(path: Path) -> Path | None:
+    """The config.json of a part: in its folder, or beside the shards of which `path` is one.
+
+    A single file may lie in any folder, whose config.json is then that of something else.
+    """
+    is_single = path.is_file() and len(find_weight_files(path)) == 1 and path.stem not in _RELEASED_STEMS
+    described = (path.parent if path.is_file() else path) / "config.json"
+    return described if described.is_file() and not is_single else None

@@ -39,7 +39,7 @@ class CacheStore:
                 digest = source.metadata.get(_DIGEST)
         except FileError:
             return None
-        return tensors if digest == _digest(tensors) else None
+        return tensors if digest == content_digest(tensors) else None
 
     def get_or_make(
         self, key: str, make: Callable[[], Tensor], metadata: Mapping[str, str] | None = None
@@ -56,7 +56,7 @@ class CacheStore:
 
     def put(self, key: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:
         """Keep `tensors`, in place of what was there. Raises FileError where the disk refuses."""
-        save_safetensors(self._path(key), tensors, {**(metadata or {}), _DIGEST: _digest(tensors)})
+        save_safetensors(self._path(key), tensors, {**(metadata or {}), _DIGEST: content_digest(tensors)})
 
     def _path(self, key: str) -> Path:
         if not _KEY.fullmatch(key):
@@ -74,7 +74,8 @@ def content_key(**facts: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
+def content_digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 in hex of names, number formats, shapes and values."""
     digest = hashlib.sha256()
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tensor.dtype} {list(tensor.shape)}\n".encode())

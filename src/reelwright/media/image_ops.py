@@ -56,6 +56,23 @@ def open_image(path: Path) -> OpenedImage:
     return OpenedImage(rgb=image, notices=tuple(f"{path.name}: {notice}" for notice in notices))
 
 
+def open_mask(path: Path, *, alpha_only: bool = False) -> Image.Image | None:
+    """A mask as upright 8-bit gray: white is kept. With `alpha_only`, a picture's transparency if it has any.
+
+    Raises FileError as open_image.
+    """
+    with _decoded(path) as decoded:
+        image = _in_eight_bits(path, _upright(decoded, []), [])
+        if alpha_only:
+            return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
+        return image.convert("L")
+
+
+def fit_mask(mask: Image.Image, width: int, height: int) -> Image.Image:
+    """The mask at another size, resampled with Lanczos."""
+    return mask.resize((width, height), Image.Resampling.LANCZOS)
+
+
 def fit_image(image: Image.Image, width: int, height: int, fit: Fit = "crop") -> Image.Image:
     """The picture at exactly width x height, resampled with Lanczos; "pad" adds black bars."""
     target = (width, height)

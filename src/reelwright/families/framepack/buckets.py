@@ -2,6 +2,8 @@
 
 from reelwright.media.geometry import Size
 
+TRAINED_RESOLUTION = 640
+
 _WIDE: tuple[Size, ...] = (
     (960, 416),
     (864, 448),

@@ -5,11 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from reelwright.checkpoint.safetensors_io import open_tensors, read_safetensors_metadata, save_safetensors
-from reelwright.core.errors import FileError
+from reelwright.checkpoint.latent_files import SUFFIX
+from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
 from reelwright.core.events import Event, FileSaved, StageStarted, StepDone
 from reelwright.core.provenance import METADATA_KEY
 from reelwright.media.contact_sheet import ContactSheet
@@ -19,9 +18,7 @@ from reelwright.media.video_writer import stream_to_mp4
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Segment
 
-_LATENTS = "latent"
 _CLIP_FORMATS = ("mp4", "both")
-_ADVICE = "Give a .latent.safetensors file of a run."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +30,7 @@ class ClipFiles:
 
     @property
     def latent(self) -> Path:
-        return self.folder / f"{self.stem}.latent.safetensors"
+        return self.folder / f"{self.stem}{SUFFIX}"
 
     @property
     def flawed_latent(self) -> Path:
@@ -60,31 +57,6 @@ class ClipFiles:
         if config.contact_sheet:
             files["contact_sheet"] = self.contact_sheet
         return files
-
-
-def save_latents(path: Path, latents_BCTHW: Tensor, metadata: Mapping[str, str]) -> None:
-    save_safetensors(path, {_LATENTS: latents_BCTHW}, metadata)
-
-
-def read_latents(path: Path) -> Tensor:
-    """The latents of one clip, float32 [1, C, T, H, W]: of this program or of others.
-
-    Raises FileError for any other file.
-    """
-    with open_tensors(path) as source:
-        names = [
-            name for name in source.names() if name.startswith(_LATENTS) and len(source.shape(name)) >= 4
-        ]
-        if len(names) != 1:
-            raise FileError(f"{path}: holds no tensor `{_LATENTS}` of four or five dimensions. {_ADVICE}")
-        latents = source.read(names[0]).float()
-    if latents.ndim == 4:
-        latents = latents.unsqueeze(0)
-    if latents.ndim != 5 or latents.shape[0] != 1 or not latents.numel():
-        raise FileError(f"{path}: its latents are {list(latents.shape)}, not those of one clip. {_ADVICE}")
-    if not torch.isfinite(latents).all():
-        raise FileError(f"{path}: its latents hold NaN or infinity. Generate the clip again.")
-    return latents
 
 
 def has_latents(files: ClipFiles, record: str) -> bool:

@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 from torch import Tensor
 
+from reelwright.checkpoint.latent_files import read_latents, save_latents
 from reelwright.core.errors import NumericsError
 from reelwright.core.events import ClipFailed, ClipFinished, Event, FileSaved, Notice, PreviewSaved
 from reelwright.core.paths import write_text_atomic
@@ -15,7 +16,7 @@ from reelwright.media.image_ops import write_png
 from reelwright.media.video_joiner import join_mp4
 from reelwright.media.video_writer import write_mp4
 from reelwright.protocols.family import Made, Preview, Section, Segment, Session
-from reelwright.workflows.clips.files import ClipFiles, has_latents, read_latents, save_latents, write_frames
+from reelwright.workflows.clips.files import ClipFiles, has_latents, write_frames
 from reelwright.workflows.clips.planning import PlannedClip
 from reelwright.workflows.clips.sections import SectionShelf
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from reelwright import __version__
+from reelwright.checkpoint.latent_files import read_latents
 from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
 from reelwright.core.config import from_mapping, to_mapping
 from reelwright.core.errors import CheckpointError, ConfigError, FileError, UserError
@@ -15,7 +16,7 @@ from reelwright.core.prompt_lines import read_prompt_file
 from reelwright.core.provenance import METADATA_KEY, Provenance, library_versions
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Family, Model, Request
-from reelwright.workflows.clips.files import read_latents
+from reelwright.workflows.adapter_origin import locate
 
 _NOT_RECORDED = {
     "out",
@@ -68,7 +69,7 @@ def plan_generation(family: Family, config: GenerateConfig, record: Provenance |
     asked = list(_each_prompt_and_seed(config, problems))
     if not asked:
         problems.raise_all()
-    model = family.locate(config)
+    model = locate(family, config)
     requests: list[Request] = []
     for origin, wanted in asked:
         with problems.of(origin):
@@ -108,7 +109,7 @@ def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
                 f"from_latent: {path} was made by {record.family}. Run reelwright generate {record.family}."
             )
         config = _output_options(from_mapping(type(config), record.config, str(path)), config)
-    model = family.locate(config)
+    model = locate(family, config)
     if record is not None:
         record = replace(record, config=_recorded(config))
         _check_same_models(record, model.fingerprints)

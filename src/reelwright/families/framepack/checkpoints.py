@@ -1,0 +1,226 @@
+"""What the parts of a checkpoint are, checked against each other; and the parts themselves, loaded."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from reelwright.adapters.plan import AdapterPlan, plan_adapters
+from reelwright.checkpoint.fingerprint import fingerprint_folder, fingerprint_part
+from reelwright.checkpoint.loading import check_network, load_network
+from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.checkpoint.settings_files import read_settings, settings_beside
+from reelwright.core.errors import CheckpointError, ConfigError
+from reelwright.encoders.clip import ClipText
+from reelwright.encoders.llama import LlamaText
+from reelwright.encoders.siglip import SiglipImage
+from reelwright.execution.devices import choose_device
+from reelwright.families.framepack.autoencoder import FramePackAutoencoder
+from reelwright.families.framepack.buckets import TRAINED_RESOLUTION
+from reelwright.families.framepack.config import (
+    AutoencoderConfig,
+    Direction,
+    FramePackGenerate,
+    TransformerConfig,
+)
+from reelwright.families.framepack.key_maps import (
+    AUTOENCODER_LAYOUTS,
+    TRANSFORMER_LAYOUTS,
+    describe_transformer,
+)
+from reelwright.families.framepack.lora_layouts import adapter_targets
+from reelwright.families.framepack.parts import Parts
+from reelwright.families.framepack.transformer import FramePackTransformer, keeps_float32
+from reelwright.protocols.model_folder import own_facts, weight_notices
+
+_KNOWN_DIRECTIONS: Mapping[str, Direction] = {"base": "backward", "f1": "forward"}
+_NAMED_F1 = re.compile(r"(^|[^a-z0-9])f1([^a-z0-9]|$)", re.IGNORECASE)
+_NAMED_BASE = re.compile(r"framepacki2v", re.IGNORECASE)
+_FLAGS: Mapping[Direction, str] = {
+    "backward": "--direction backward (no --f1)",
+    "forward": "--direction forward (--f1)",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackModel:
+    """A checkpoint that was found and checked, with no weights loaded."""
+
+    name: str
+    transformer_path: Path
+    transformer: TransformerConfig
+    autoencoder_path: Path
+    autoencoder: AutoencoderConfig
+    llama: LlamaText
+    clip: ClipText
+    siglip: SiglipImage
+    direction: Direction
+    resolution: int
+    """Pixels of a side of the square that a video's area is near to, unless a size is given."""
+    adapters: AdapterPlan
+    released_dtype: Literal["float32", "bfloat16", "float16"]
+    fingerprints: Mapping[str, str]
+    notices: tuple[str, ...] = ()
+
+
+def locate(config: FramePackGenerate) -> FramePackModel:
+    """Find every part that the configuration names and check that its tensors fit.
+
+    Raises CheckpointError, which says which file or tensor is wrong and what to do.
+    """
+    choose_device(config.execution.device)  # raises for a device that is not there
+    parts = Parts(config)
+    transformer = _transformer_config(parts.transformer)
+    autoencoder = _autoencoder_config(parts.autoencoder)
+    llama = LlamaText(parts.text_encoder, parts.tokenizer)
+    clip = ClipText(parts.text_encoder_2, parts.tokenizer_2)
+    siglip = SiglipImage(parts.image_encoder)
+    _check_networks(parts, transformer, autoencoder)
+    for encoder in (llama, clip, siglip):
+        encoder.check()
+    _check_widths(parts, transformer, autoencoder, {"llama": llama, "clip": clip, "siglip": siglip})
+    adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(parts.transformer)))
+    direction, said = _direction(config, parts)
+    return FramePackModel(
+        name=config.model,
+        transformer_path=parts.transformer,
+        transformer=transformer,
+        autoencoder_path=parts.autoencoder,
+        autoencoder=autoencoder,
+        llama=llama,
+        clip=clip,
+        siglip=siglip,
+        direction=direction,
+        resolution=_resolution(config, parts),
+        adapters=adapters,
+        released_dtype=parts.variant.dtype if parts.variant else "bfloat16",
+        fingerprints={**_fingerprints(parts), **adapters.fingerprints},
+        notices=(*_weight_notices(config, parts), *said, *adapters.notices),
+    )
+
+
+def load_transformer(model: FramePackModel, device: torch.device, dtype: torch.dtype) -> FramePackTransformer:
+    """The denoiser without LoRAs."""
+    with torch.device("meta"):
+        transformer = FramePackTransformer(model.transformer)
+    load_network(
+        transformer,
+        model.transformer_path,
+        TRANSFORMER_LAYOUTS,
+        device=device,
+        dtype=dtype,
+        keep_float32=keeps_float32,
+    )
+    return transformer
+
+
+def load_autoencoder(model: FramePackModel, device: torch.device, dtype: torch.dtype) -> FramePackAutoencoder:
+    with torch.device("meta"):
+        autoencoder = FramePackAutoencoder(model.autoencoder)
+    load_network(autoencoder, model.autoencoder_path, AUTOENCODER_LAYOUTS, device=device, dtype=dtype)
+    return autoencoder
+
+
+def _transformer_config(path: Path) -> TransformerConfig:
+    described = settings_beside(path)
+    if described is not None:
+        return read_settings(TransformerConfig, described)
+    with open_tensors(path) as source:
+        return TransformerConfig(**describe_transformer(source.shapes(), str(path)))
+
+
+def _autoencoder_config(path: Path) -> AutoencoderConfig:
+    described = settings_beside(path)
+    # A single file is the released network.
+    return AutoencoderConfig() if described is None else read_settings(AutoencoderConfig, described)
+
+
+def _check_networks(parts: Parts, transformer: TransformerConfig, autoencoder: AutoencoderConfig) -> None:
+    with torch.device("meta"):
+        networks = (FramePackTransformer(transformer), FramePackAutoencoder(autoencoder))
+    check_network(networks[0], parts.transformer, TRANSFORMER_LAYOUTS)
+    check_network(networks[1], parts.autoencoder, AUTOENCODER_LAYOUTS)
+
+
+def _check_widths(
+    parts: Parts,
+    transformer: TransformerConfig,
+    autoencoder: AutoencoderConfig,
+    encoders: Mapping[str, LlamaText | ClipText | SiglipImage],
+) -> None:
+    facts = (
+        (parts.text_encoder, "--text-encoder", encoders["llama"].width, transformer.text_embed_dim),
+        (parts.text_encoder_2, "--text-encoder-2", encoders["clip"].width, transformer.pooled_projection_dim),
+        (parts.image_encoder, "--image-encoder", encoders["siglip"].width, transformer.image_proj_dim),
+        (parts.autoencoder, "--vae", autoencoder.latent_channels, transformer.in_channels),
+    )
+    for path, flag, given, read in facts:
+        if given != read:
+            raise CheckpointError(
+                f"{path}: gives {given} features; {parts.transformer} reads {read}."
+                f" Give this model's own part with {flag}."
+            )
+
+
+def _direction(config: FramePackGenerate, parts: Parts) -> tuple[Direction, tuple[str, ...]]:
+    """Which sections the checkpoint knows how to make first, and a remark where that is a guess."""
+    known = _known_direction(config, parts)
+    if config.direction == "auto":
+        if known is not None:
+            return known, ()
+        return "backward", () if _knows_both(parts) else (
+            "direction: nothing tells whether this checkpoint is FramePack or F1; it is taken for FramePack."
+            " For F1 give --direction forward.",
+        )
+    if known is not None and known != config.direction:
+        raise ConfigError(
+            f"direction: {parts.transformer} is {'F1' if known == 'forward' else 'FramePack, not F1'}, which"
+            f" makes sections {known}. Use {_FLAGS[known]}, or the other model with --model or --dit."
+        )
+    return config.direction, ()
+
+
+def _known_direction(config: FramePackGenerate, parts: Parts) -> Direction | None:
+    if config.dit is None:
+        told = own_facts(parts.root).get("direction")
+        if told in ("backward", "forward"):
+            return told
+        if parts.variant is not None and parts.variant.name in _KNOWN_DIRECTIONS:
+            return _KNOWN_DIRECTIONS[parts.variant.name]
+    with open_tensors(parts.transformer) as source:
+        titles = [source.metadata.get(key, "") for key in ("direction", "modelspec.title", "title")]
+    if titles[0] in ("backward", "forward"):
+        return titles[0]
+    named = [*titles[1:], config.model if config.dit is None else "", *parts.transformer.parts[-4:]]
+    if any(_NAMED_F1.search(name) for name in named):
+        return "forward"
+    return "backward" if any(_NAMED_BASE.search(name) for name in named) else None
+
+
+def _knows_both(parts: Parts) -> bool:
+    return parts.config.dit is None and own_facts(parts.root).get("direction") == "both"
+
+
+def _resolution(config: FramePackGenerate, parts: Parts) -> int:
+    told = "" if config.dit is not None else own_facts(parts.root).get("resolution", "")
+    return int(told) if told.isdecimal() else TRAINED_RESOLUTION
+
+
+def _fingerprints(parts: Parts) -> dict[str, str]:
+    """Of each part: its weights and the settings beside them."""
+    return {
+        "transformer": fingerprint_part(parts.transformer),
+        "vae": fingerprint_part(parts.autoencoder),
+        "text_encoder": fingerprint_part(parts.text_encoder),
+        "text_encoder_2": fingerprint_part(parts.text_encoder_2),
+        "image_encoder": fingerprint_part(parts.image_encoder),
+        "tokenizer": fingerprint_folder(parts.tokenizer),
+        "tokenizer_2": fingerprint_folder(parts.tokenizer_2),
+    }
+
+
+def _weight_notices(config: FramePackGenerate, parts: Parts) -> tuple[str, ...]:
+    return () if config.dit is not None else weight_notices(config.model, parts.root)

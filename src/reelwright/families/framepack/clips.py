@@ -1,0 +1,93 @@
+"""Clips that a video goes on from, arrives at, or changes: their own latents, or their frames."""
+
+from collections import deque
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from reelwright.checkpoint.latent_files import SUFFIX, read_latents
+from reelwright.core.errors import ConfigError
+from reelwright.families.framepack.config import FramePackGenerate
+from reelwright.families.framepack.sections import FRAMES_PER_SECOND, TEMPORAL_STRIDE
+from reelwright.media.image_ops import fit_image, to_pixels
+from reelwright.media.video_reader import probe_video, stream_video
+
+STRIDE = 8
+"""Pixels to a latent cell."""
+_LATENT_FILES = (".safetensors", ".pt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class KnownClip:
+    """A clip by its latents, or by the file of its frames, which are read only when they are encoded."""
+
+    path: Path
+    width: int
+    height: int
+    latents_BCTHW: Tensor | None = None
+    max_frames: int | None = None
+
+    def read_pixels(self) -> Tensor:
+        """The frames at 30 per second, [1, 3, 4k+1, H, W] in [-1, 1]; those beyond 4k+1 are left out."""
+        frames = stream_video(self.path, fps=FRAMES_PER_SECOND, max_frames=self.max_frames)
+        pictures = [
+            to_pixels(fit_image(Image.fromarray(frame.numpy()), self.width, self.height)) for frame in frames
+        ]
+        count = (len(pictures) - 1) // TEMPORAL_STRIDE * TEMPORAL_STRIDE + 1
+        return torch.stack(pictures[:count], dim=1).unsqueeze(0)
+
+
+def clip_size(path: Path) -> tuple[int, int]:
+    """Height and width in pixels of a clip, or of what saved latents decode to. Raises FileError."""
+    if path.suffix in _LATENT_FILES:
+        height, width = read_latents(path).shape[3:]
+        return height * STRIDE, width * STRIDE
+    info = probe_video(path)
+    return info.height, info.width
+
+
+def open_clip(path: Path, config: FramePackGenerate, *, max_frames: int | None = None) -> KnownClip:
+    """A clip at the size of the configuration, with its own latents where they are there and fit.
+
+    Raises ConfigError for latents of another size, FileError for what cannot be read.
+    """
+    size = (config.height // STRIDE, config.width // STRIDE)
+    latents = None
+    if path.suffix in _LATENT_FILES:
+        latents = read_latents(path)
+        if latents.shape[3:] != size:
+            height, width = (side * STRIDE for side in latents.shape[3:])
+            raise ConfigError(
+                f"{path}: its latents are of {width} x {height} pixels; the video is {config.width} x"
+                f" {config.height}. Leave out --height and --width, or give the clip itself."
+            )
+    else:
+        probe_video(path)
+        beside = path.with_suffix(SUFFIX)
+        if config.clip_latents == "auto" and beside.is_file():
+            found = read_latents(beside)
+            latents = found if found.shape[3:] == size else None
+    return KnownClip(
+        path=path, width=config.width, height=config.height, latents_BCTHW=latents, max_frames=max_frames
+    )
+
+
+def picture_of(clip: KnownClip, which: Literal["first", "last"]) -> Image.Image:
+    """A frame of the clip for the image encoder. Raises ConfigError where there are only latents."""
+    path = clip.path
+    if path.suffix in _LATENT_FILES:
+        path = (
+            Path(str(path).removesuffix(SUFFIX)).with_suffix(".mp4") if path.name.endswith(SUFFIX) else path
+        )
+        if path.suffix != ".mp4" or not path.is_file():
+            raise ConfigError(
+                f"image: {clip.path} has only latents, and the image encoder needs a picture of the clip."
+                " Give one with --image, or the clip itself."
+            )
+    frames = stream_video(path, fps=FRAMES_PER_SECOND, max_frames=1 if which == "first" else None)
+    (frame,) = deque(frames, maxlen=1)
+    return fit_image(Image.fromarray(frame.numpy()), clip.width, clip.height)

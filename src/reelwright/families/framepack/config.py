@@ -1,0 +1,204 @@
+"""Sizes of the networks, the released models, and what `generate` may be asked. No torch here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal
+
+from annotated_types import Ge, Le
+
+from reelwright.core.released_settings import ReleasedSettings
+from reelwright.protocols.configs import GenerateConfig
+from reelwright.protocols.variant import Variant
+
+Direction = Literal["backward", "forward"]
+"""In which order sections are made: the last first (FramePack), or the first first (FramePack-F1)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TransformerConfig(ReleasedSettings):
+    """Sizes of the denoiser; defaults are those of both released models (specs: FramePack 1.1)."""
+
+    FIXED: ClassVar[Mapping[str, Any]] = {
+        "qk_norm": "rms_norm",
+        "guidance_embeds": True,
+        "patch_size": 2,
+        "patch_size_t": 1,
+        "has_image_proj": True,
+        "has_clean_x_embedder": True,
+    }
+
+    in_channels: int = 16
+    out_channels: int = 16
+    num_attention_heads: int = 24
+    attention_head_dim: int = 128
+    num_layers: int = 20
+    num_single_layers: int = 40
+    num_refiner_layers: int = 2
+    mlp_ratio: float = 4.0
+    text_embed_dim: int = 4096
+    pooled_projection_dim: int = 768
+    image_proj_dim: int = 1152
+    rope_theta: float = 256.0
+    rope_axes_dim: tuple[int, ...] = (16, 56, 56)
+
+    @property
+    def width(self) -> int:
+        return self.num_attention_heads * self.attention_head_dim
+
+    @property
+    def inner_width(self) -> int:
+        """Of the feed-forward layers."""
+        return int(self.width * self.mlp_ratio)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderConfig(ReleasedSettings):
+    """Sizes of HunyuanVideo's autoencoder (specs: FramePack 3.3)."""
+
+    FIXED: ClassVar[Mapping[str, Any]] = {
+        "act_fn": "silu",
+        "mid_block_add_attention": True,
+        "spatial_compression_ratio": 8,
+        "temporal_compression_ratio": 4,
+    }
+
+    in_channels: int = 3
+    out_channels: int = 3
+    latent_channels: int = 16
+    block_out_channels: tuple[int, ...] = (128, 256, 512, 512)
+    layers_per_block: int = 2
+    norm_num_groups: int = 32
+    scaling_factor: float = 0.476986
+
+    @property
+    def spatial_stride(self) -> int:
+        """Pixels to a latent cell, in height and in width."""
+        return 8
+
+    @property
+    def temporal_stride(self) -> int:
+        """Frames to a latent frame, after the first."""
+        return 4
+
+
+def _released(name: str, title: str) -> Variant:
+    return Variant(
+        name=name,
+        title=title,
+        repositories=(f"lllyasviel/{title}",),
+        license="Tencent Hunyuan Community License",
+        dtype="bfloat16",
+    )
+
+
+VARIANTS: tuple[Variant, ...] = (
+    Variant(
+        name="tiny",
+        title="tiny FramePack, part of this package",
+        embedded="framepack-tiny",
+        license="Apache-2.0",
+        dtype="float16",
+    ),
+    _released("base", "FramePackI2V_HY"),
+    _released("f1", "FramePack_F1_I2V_HY_20250503"),
+)
+
+ENCODER_REPOSITORIES = ("hunyuanvideo-community/HunyuanVideo",)
+"""Where the autoencoder, LLaMA, CLIP and both tokenizers of the released models are."""
+IMAGE_ENCODER_REPOSITORIES = ("lllyasviel/flux_redux_bfl",)
+"""Where SigLIP is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compatibility:
+    """Where released programs disagree; each first value is the default (specs: FramePack 2.4, 2.6)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    timestep: Literal["float32", "model"] = "float32"
+    """Number format of the timestep that the transformer reads: float32, or the model's own (first demo)."""
+    decode_windows: Literal["official", "aligned"] = "official"
+    """Where latents are cut for decoding: as the demo of each model does, or F1 too as the base model."""
+    end_image: Literal["history", "first"] = "history"
+    """Who sees an end image: all sections through their history, or only the first one made (diffusers)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackGenerate(GenerateConfig):
+    """FramePack: an image to a long video, section by section; F1; single frames."""
+
+    text_encoder_2: Path | None = None
+    """A single file or folder with CLIP instead of the model's own; `text_encoder` is LLaMA."""
+    tokenizer_2: Path | None = None
+    """A folder with CLIP's tokenizer instead of the model's own; `tokenizer` is LLaMA's."""
+    image_encoder: Path | None = None
+    """A single file or folder with the SigLIP image encoder instead of the model's own."""
+    direction: Literal["auto"] | Direction = "auto"
+    """Which section is made first: the last (backward), the first (forward, F1), or what the model knows."""
+
+    prompt: str = ""
+    """What to show; or per section: "0:...;;;1-2:...;;;-1:..."."""
+    image: Path | None = None
+    """The first frame; or images per section: "0:a.png;;;-1:b.png". Without one, a gray frame."""
+    story: Path | None = None
+    """A storyboard: a TOML file of sections with prompt, image, duration, seed and LoRA weights."""
+    section_seeds: str = ""
+    """Sections whose noise has a seed of its own: "1:77;;;-1:5"."""
+    video_seconds: Annotated[float, Ge(0.0)] = 5.0
+    """Length of the video at 30 frames per second, rounded to whole sections."""
+    video_sections: Annotated[int, Ge(0)] = 0
+    """Length of the video in sections, which goes over `video_seconds`; 0 is unset."""
+    latent_window_size: Annotated[int, Ge(1)] = 9
+    """Latent frames of a section: 4 x 9 frames of video. The released models know 9."""
+    latent_paddings: tuple[Annotated[int, Ge(0)], ...] = ()
+    """For each section in the order made, how many sections lie between it and the start; zeros force it."""
+
+    extend: Path | None = None
+    """A clip, or saved latents, to go on from; the result contains it."""
+    bridge_to: Path | None = None
+    """A clip, or saved latents, to arrive at (backward only); the result contains it."""
+    clip_latents: Literal["auto", "encode"] = "auto"
+    """Latents of clips in `extend` and `bridge_to`: those saved beside the clip if any, or encoded anew."""
+    loop: bool = False
+    """End where the video began (backward only)."""
+
+    one_frame: str = ""
+    """Make single frames: "default", or target_index=9,control_index=0;10,no_2x,no_4x,no_post."""
+    control_image: tuple[Path, ...] = ()
+    """Images that a single frame is made from, one for each control_index."""
+    control_mask: tuple[Path, ...] = ()
+    """Masks of the control images, white is kept; without one, the image's alpha."""
+    one_frame_auto_resize: bool = False
+    """Give a single frame the aspect of the first control image, at the area of height x width."""
+
+    steps: Annotated[int, Ge(1), Le(1000)] = 25
+    """Denoising steps for each section."""
+    sampler: Literal["unipc", "euler", "dpmpp_2m", "dpm"] = "unipc"
+    """How noise levels are crossed: unipc as released; dpm draws noise at each step."""
+    distilled_guidance: Annotated[float, Ge(0.0)] = 10.0
+    """How strongly to follow the prompt, as the model was distilled to be told; costs nothing."""
+    guidance_scale: Annotated[float, Ge(0.0)] = 1.0
+    """Real guidance by a second, negative pass; 1 leaves it out."""
+    guidance_rescale: Annotated[float, Ge(0.0), Le(1.0)] = 0.0
+    """How far to bring the guided prediction back to the spread of the unguided one."""
+    flow_shift: Annotated[float, Ge(0.0)] = 0.0
+    """How far noise levels lean to the noisy end; 0 takes the one for the size."""
+    rope_scaling_factor: Annotated[float, Ge(0.0)] = 0.5
+    """What positions in space are multiplied by at noisy steps, for sizes beyond those trained on."""
+    rope_scaling_timestep_threshold: Annotated[float, Ge(-1.0), Le(1000.0)] = -1.0
+    """From which timestep (0 to 1000) positions are scaled; -1 never."""
+    system_prompt: str = ""
+    """What the text encoder is told to look for in a prompt; empty takes the released words."""
+
+    posterior: Literal["mode", "sample"] = "mode"
+    """Latents of images and clips: the most likely ones, or drawn with the seed as diffusers does."""
+    bulk_decode: bool = False
+    """Decode the whole video at once rather than window by window with a cross-fade."""
+    preview_sections: bool = True
+    """Let a preview.mp4 grow by every section that is made."""
+    compatibility: Compatibility = field(default_factory=Compatibility)
+    """Switches between behaviors of released programs."""
+
+
+GENERATE = FramePackGenerate

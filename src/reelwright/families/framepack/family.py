@@ -1,0 +1,16 @@
+"""All that the program knows of FramePack."""
+
+from reelwright.families.framepack.checkpoints import locate
+from reelwright.families.framepack.generate import FramePackSession
+from reelwright.families.framepack.plans import redo
+from reelwright.families.framepack.requests import input_files, resolve
+from reelwright.protocols.family import Family
+
+FAMILY = Family(
+    name="framepack",
+    locate=locate,
+    resolve=resolve,
+    start=FramePackSession,
+    inputs=input_files,
+    redo=redo,
+)

@@ -1,0 +1,229 @@
+"""Videos section by section, and single frames: encode, denoise, decode."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from reelwright.adapters.adapted_module import set_multipliers
+from reelwright.adapters.merged_model import write_merged
+from reelwright.core.errors import FileError
+from reelwright.core.events import Event, FileSaved, Notice, StageStarted
+from reelwright.execution.devices import choose_device, choose_dtype
+from reelwright.families.framepack.checkpoints import FramePackModel, load_autoencoder, load_transformer
+from reelwright.families.framepack.config import FramePackGenerate, TransformerConfig
+from reelwright.families.framepack.decoding import view_latents, view_section
+from reelwright.families.framepack.denoise import Progress, denoise, plan_steps
+from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
+from reelwright.families.framepack.latent_space import LatentSpace, open_space
+from reelwright.families.framepack.looks import Features, encode_features, look_of
+from reelwright.families.framepack.noise import SectionNoise
+from reelwright.families.framepack.requests import FramePackRequest
+from reelwright.families.framepack.scene import KnownLatents, Scene, encode_scene
+from reelwright.families.framepack.section_keys import SectionKeys
+from reelwright.families.framepack.sections import (
+    SectionLayout,
+    Timeline,
+    one_frame_layout,
+    section_layouts,
+)
+from reelwright.families.framepack.transformer import FramePackTransformer
+from reelwright.media.latent_preview import fit_latent_colors
+from reelwright.protocols.configs import ExecutionConfig
+from reelwright.protocols.family import FindSection, Made, Section, Segment
+
+
+class FramePackSession:
+    """A model in use: its networks are loaded for the first video and stay."""
+
+    def __init__(self, model: FramePackModel, execution: ExecutionConfig) -> None:
+        self.model = model
+        self.device = choose_device(execution.device)
+        self.dtype = choose_dtype(execution.dtype, self.device, model.released_dtype)
+        self._execution = execution
+        self._transformer: FramePackTransformer | None = None
+        self._is_merged = model.adapters.is_merged
+
+    def generate(self, requests: Sequence[FramePackRequest], find_section: FindSection) -> Iterator[Made]:
+        """Make the videos in order; the encoders are gone before the networks load."""
+        yield StageStarted("encode prompts")
+        features = encode_features(self.model, requests, self.device, self.dtype)
+        yield StageStarted("load networks")
+        needs_strengths = any(request.has_own_multipliers for request in requests)
+        yield from self._load_transformer(self.model.adapters.is_merged and not needs_strengths)
+        for request in requests:
+            yield from _Making(self, request, features).run(find_section)
+
+    def open_latents(self, latents_BCTHW: Tensor, config: FramePackGenerate) -> Segment:
+        """See latents that were saved before. Raises FileError if they are not of this kind of model."""
+        channels, expected = latents_BCTHW.shape[1], self.model.autoencoder.latent_channels
+        if channels != expected:
+            raise FileError(
+                f"from_latent: the latents have {channels} channels; {self.model.autoencoder_path} decodes"
+                f" {expected}. Name the --model that made them."
+            )
+        return view_latents(self.space, latents_BCTHW, config, self.model.direction)
+
+    def write_merged(self, path: Path) -> Iterator[Event]:
+        """Write the transformer with its LoRAs merged; in the released number format unless one is set."""
+        model = self.model
+        name = self._execution.dtype if self._execution.dtype != "auto" else model.released_dtype
+        transformer = load_transformer(model, self.device, getattr(torch, name))
+        yield from map(Notice, model.adapters.apply(transformer))
+        settings = {
+            "_class_name": "HunyuanVideoFramepackTransformer3DModel",
+            **TransformerConfig.FIXED,
+            **asdict(model.transformer),
+            "direction": model.direction,
+        }
+        merged = model.adapters.multipliers
+        for file in write_merged(transformer, RELEASED_TRANSFORMER, path, settings, merged):
+            yield FileSaved("model", str(file))
+
+    @property
+    def transformer(self) -> FramePackTransformer:
+        assert self._transformer is not None, "loaded before anything is made"
+        return self._transformer
+
+    @cached_property
+    def space(self) -> LatentSpace:
+        autoencoder = load_autoencoder(self.model, self.device, self.dtype)
+        return open_space(autoencoder, self._execution)
+
+    @cached_property
+    def colors(self) -> Tensor:
+        """The color of a latent cell, fitted when the first preview is painted."""
+        return fit_latent_colors(lambda pixels: self.space.encode(pixels).mean * self.space.scale)
+
+    def _load_transformer(self, is_merged: bool) -> Iterator[Made]:
+        if self._transformer is not None and self._is_merged == is_merged:
+            return
+        self._transformer = None  # so that the old one is gone before the new one comes
+        transformer = load_transformer(self.model, self.device, self.dtype)
+        for change in replace(self.model.adapters, is_merged=is_merged).apply(transformer):
+            yield Notice(change)
+        self._transformer, self._is_merged = transformer, is_merged
+
+
+@dataclass(frozen=True)
+class _Making:
+    """One video on its way."""
+
+    session: FramePackSession
+    request: FramePackRequest
+    features: Features
+
+    def run(self, find_section: FindSection) -> Iterator[Made]:
+        """Yield each section when it is final, and the Segment at the end."""
+        session, request, config = self.session, self.request, self.request.config
+        noise = SectionNoise(config.seed, self._noise_shape)
+        # The released order of draws: posteriors of images and clips, then the noise of each section.
+        scene = encode_scene(request, session.space, noise.generator)
+        timeline = self._timeline(scene)
+        layouts = self._layouts(timeline)
+        known = KnownLatents(timeline, scene, layouts)
+        keys = SectionKeys(session.model, request, session.dtype, session.device.type)
+        num_steps = len(plan_steps(config, torch.Size(self._noise_shape)))
+        made: dict[int, Tensor] = {}
+        yield StageStarted("denoise", num_steps * len(layouts))
+        for number, layout in enumerate(layouts):
+            section = request.sections[layout.section]
+            key = keys.next(layout, section)
+            section_noise, draw_noise = noise.draw(section.plan.seed)
+            latents = find_section(key)
+            if latents is None:
+                if section.plan.lora_multipliers:
+                    set_multipliers(session.transformer, section.plan.lora_multipliers)
+                look = look_of(self.features, request, layout, known, session.dtype)
+                progress = Progress(
+                    done=number * num_steps,
+                    total=num_steps * len(layouts),
+                    colors=session.colors if config.preview_every else None,
+                )
+                initial = None if scene.initial is None else scene.initial[:, :, _span(layout.positions)]
+                latents = yield from denoise(
+                    session.transformer, config, look, section_noise, initial, draw_noise, progress
+                )
+                latents = latents.float().cpu()
+            made[layout.section] = latents
+            if not torch.isfinite(latents).all():
+                yield self._flawed(latents, layout)
+                return
+            known.add(layout, latents)
+            yield self._section(key, layout, latents, number)
+        yield self._finished(scene, made)
+
+    @property
+    def _noise_shape(self) -> tuple[int, ...]:
+        config, channels = self.request.config, self.session.model.transformer.in_channels
+        options = self.request.one_frame
+        frames = config.latent_window_size if options is None else max(len(options.target_index), 1)
+        return (1, channels, frames, *self.request.latent_size)
+
+    def _timeline(self, scene: Scene) -> Timeline:
+        config = self.request.config
+        return Timeline(
+            num_sections=config.video_sections,
+            window=config.latent_window_size,
+            num_before=scene.before.shape[2],
+            num_after=0 if scene.after is None else scene.after.shape[2],
+        )
+
+    def _layouts(self, timeline: Timeline) -> tuple[SectionLayout, ...]:
+        request, config = self.request, self.request.config
+        if request.one_frame is not None:
+            window = config.latent_window_size
+            return (one_frame_layout(request.one_frame, len(request.controls), window=window),)
+        layouts = section_layouts(timeline, request.direction, paddings=config.latent_paddings)
+        if config.compatibility.end_image == "history" or request.end_image is None:
+            return layouts
+        without_end = section_layouts(
+            replace(timeline, num_after=0), request.direction, paddings=config.latent_paddings
+        )
+        return (layouts[0], *without_end[1:])
+
+    def _section(self, key: str, layout: SectionLayout, latents: Tensor, number: int) -> Section:
+        config, space = self.request.config, self.session.space
+        plan = self.request.sections[layout.section].plan
+        own_frames = layout.positions
+        return Section(
+            key=key,
+            index=layout.section,
+            total=config.video_sections,
+            latents_BCTHW=latents,
+            facts={
+                "prompt": plan.prompt,
+                "image": "" if plan.image is None else str(plan.image),
+                "seed": config.seed if plan.seed is None else plan.seed,
+                "made": number,
+                "latents": [own_frames.start, own_frames.stop],
+            },
+            fps=config.fps,
+            decode=(lambda: view_section(space, latents)) if self._wants_preview else None,
+        )
+
+    @property
+    def _wants_preview(self) -> bool:
+        return self.request.config.preview_sections and self.request.one_frame is None
+
+    def _finished(self, scene: Scene, made: dict[int, Tensor]) -> Segment:
+        """The whole video: what it began with, its sections in time, and a clip that it arrives at."""
+        request = self.request
+        parts = [made[index] for index in sorted(made)]
+        if request.one_frame is None:
+            parts = [scene.before, *parts]
+        if request.bridged is not None and scene.after is not None:
+            parts.append(scene.after)
+        return view_latents(self.session.space, torch.cat(parts, dim=2), request.config, request.direction)
+
+    def _flawed(self, latents: Tensor, layout: SectionLayout) -> Segment:
+        flaw = f"denoise: the latents of section {layout.section} hold NaN or infinity."
+        session, request = self.session, self.request
+        return view_latents(session.space, latents, request.config, request.direction, flaw)
+
+
+def _span(positions: range) -> slice:
+    return slice(positions.start, positions.stop)

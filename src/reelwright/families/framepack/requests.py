@@ -1,0 +1,170 @@
+"""From what a user asked for to one video that the model can make, before anything loads."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from reelwright.families.framepack.checkpoints import FramePackModel
+from reelwright.families.framepack.clips import STRIDE, KnownClip, open_clip, picture_of
+from reelwright.families.framepack.config import Direction, FramePackGenerate
+from reelwright.families.framepack.one_frame import OneFrameOptions, parse_one_frame
+from reelwright.families.framepack.plans import decide_sections, section_plans
+from reelwright.families.framepack.request_checks import check_one_frame, check_options, check_sections
+from reelwright.families.framepack.sections import FRAMES_PER_SECOND, count_frames
+from reelwright.families.framepack.sizes import choose_size
+from reelwright.families.framepack.story import SectionPlan, check_images
+from reelwright.media.image_ops import fit_image, fit_mask, open_image, open_mask
+from reelwright.protocols.review import Review
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionRequest:
+    """What one section shows, its image read and fitted; None where there is none."""
+
+    plan: SectionPlan
+    image: Image.Image | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackRequest:
+    """One video, or one set of single frames, to make."""
+
+    config: FramePackGenerate
+    direction: Direction
+    sections: tuple[SectionRequest, ...]
+    end_image: Image.Image | None = None
+    extended: KnownClip | None = None
+    """The clip to go on from."""
+    bridged: KnownClip | None = None
+    """The clip to arrive at."""
+    changed: KnownClip | None = None
+    """The clip to change."""
+    one_frame: OneFrameOptions | None = None
+    controls: tuple[tuple[Image.Image, Image.Image | None], ...] = ()
+    """Images that single frames are made from, each with its mask at the size of latents."""
+    notices: tuple[str, ...] = ()
+
+    @property
+    def has_images(self) -> bool:
+        """Whether the user gave images to start from; else they come from a clip, or there are none."""
+        return any(section.plan.image is not None for section in self.sections)
+
+    @property
+    def has_own_multipliers(self) -> bool:
+        """Whether LoRAs change their strength from section to section."""
+        return any(section.plan.lora_multipliers for section in self.sections)
+
+    @property
+    def latent_size(self) -> tuple[int, int]:
+        return self.config.height // STRIDE, self.config.width // STRIDE
+
+
+def resolve(config: FramePackGenerate, model: FramePackModel) -> FramePackRequest:
+    """Fill in what was left open, adjust what is not legal, and read the inputs.
+
+    Raises ConfigError with all problems at once, FileError for an input that cannot be read.
+    """
+    review = Review(config)
+    review.set(direction=model.direction, fps=config.fps or FRAMES_PER_SECOND)
+    check_options(review)
+    check_one_frame(review)
+    review.raise_problems()
+    decide_sections(review)
+    check_sections(review, model.adapters)
+    review.raise_problems()
+    plans = section_plans(review.config)
+    check_images(plans, review.config.end_image)
+    choose_size(review, model.resolution, plans[0].image)
+    review.raise_problems()
+    _tell_length(review)
+    return _read_inputs(review, model.direction, plans)
+
+
+def input_files(config: FramePackGenerate) -> dict[str, Path]:
+    """Every input file that a resolved configuration names, by field."""
+    names = ("story", "end_image", "video", "extend", "bridge_to")
+    files: dict[str, Path] = {name: path for name in names if (path := getattr(config, name)) is not None}
+    for name in ("control_image", "control_mask"):
+        files |= {f"{name} {number}": path for number, path in enumerate(getattr(config, name), start=1)}
+    images = dict.fromkeys(plan.image for plan in section_plans(config) if plan.image is not None)
+    owner = "image" if config.story is None else "story"
+    return files | {f"{owner} {number}": path for number, path in enumerate(images, start=1)}
+
+
+def _tell_length(review: Review[FramePackGenerate]) -> None:
+    config = review.config
+    if config.one_frame:
+        return
+    frames = count_frames(config.video_sections, config.latent_window_size)
+    review.set(num_frames=frames, video_seconds=frames / FRAMES_PER_SECOND)
+
+
+def _read_inputs(
+    review: Review[FramePackGenerate], direction: Direction, plans: Sequence[SectionPlan]
+) -> FramePackRequest:
+    config = review.config
+    reader = _Reader(config, review.notices)
+    extended = None if config.extend is None else open_clip(config.extend, config)
+    changed = None
+    if config.video is not None:
+        changed = open_clip(config.video, config, max_frames=config.num_frames)
+    shown = reader.shown_instead(plans, extended or changed, direction)
+    return FramePackRequest(
+        config=config,
+        direction=direction,
+        sections=tuple(
+            SectionRequest(plan=plan, image=shown if plan.image is None else reader.read(plan.image))
+            for plan in plans
+        ),
+        end_image=None if config.end_image is None else reader.read(config.end_image),
+        extended=extended,
+        bridged=None if config.bridge_to is None else open_clip(config.bridge_to, config),
+        changed=changed,
+        one_frame=parse_one_frame(config.one_frame) if config.one_frame else None,
+        controls=tuple(reader.read_controls()),
+        notices=tuple(dict.fromkeys(review.notices)),
+    )
+
+
+class _Reader:
+    """Reads each picture once, at the size of the video."""
+
+    def __init__(self, config: FramePackGenerate, notices: list[str]) -> None:
+        self._config = config
+        self._notices = notices
+        self._known: dict[Path, Image.Image] = {}
+
+    def read(self, path: Path) -> Image.Image:
+        if path not in self._known:
+            opened = open_image(path)
+            self._notices.extend(opened.notices)
+            config = self._config
+            self._known[path] = fit_image(opened.rgb, config.width, config.height, config.image_fit)
+        return self._known[path]
+
+    def read_controls(self) -> list[tuple[Image.Image, Image.Image | None]]:
+        masks = self._config.control_mask
+        return [
+            (self.read(path), self._read_mask(path, masks[number] if number < len(masks) else None))
+            for number, path in enumerate(self._config.control_image)
+        ]
+
+    def shown_instead(
+        self, plans: Sequence[SectionPlan], clip: KnownClip | None, direction: Direction
+    ) -> Image.Image | None:
+        """What the image encoder sees where no image is given: a frame of the clip."""
+        if clip is None or any(plan.image is not None for plan in plans):
+            return None
+        is_continued = self._config.extend is not None and direction == "backward"
+        return picture_of(clip, "last" if is_continued else "first")
+
+    def _read_mask(self, image: Path, mask: Path | None) -> Image.Image | None:
+        """Cropped like its image, then as large as latents."""
+        config = self._config
+        opened = open_mask(image if mask is None else mask, alpha_only=mask is None)
+        if opened is None:
+            return None
+        fitted = fit_image(opened, config.width, config.height, config.image_fit)
+        return fit_mask(fitted, config.width // STRIDE, config.height // STRIDE)
