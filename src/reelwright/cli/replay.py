@@ -26,6 +26,18 @@ class ReplayLine:
     """Where the clip lies now, if it was moved."""
     control_video: Path | None = None
     """Where the clip that controls lies now, if it was moved."""
+    extend: Path | None = None
+    """Where the clip to go on from lies now, if it was moved."""
+    bridge_to: Path | None = None
+    """Where the clip to arrive at lies now, if it was moved."""
+    story: Path | None = None
+    """Where the storyboard lies now, if it was moved."""
+    control_image: tuple[Path, ...] | None = None
+    """Where the control images lie now, all of them, if they were moved."""
+    control_mask: tuple[Path, ...] | None = None
+    """Where their masks lie now, all of them, if they were moved."""
+    lora: tuple[Path, ...] | None = None
+    """Where the LoRAs lie now, all of them, if they were moved."""
     model: str | None = None
     """Where the model lies now, if it was moved."""
     dit: Path | None = None
@@ -36,6 +48,12 @@ class ReplayLine:
     """Where the text encoder lies now, if it was moved."""
     tokenizer: Path | None = None
     """Where the tokenizer lies now, if it was moved."""
+    text_encoder_2: Path | None = None
+    """Where the second text encoder lies now, if it was moved."""
+    tokenizer_2: Path | None = None
+    """Where its tokenizer lies now, if it was moved."""
+    image_encoder: Path | None = None
+    """Where the image encoder lies now, if it was moved."""
     out: Path = Path("outputs")
     """Folder in which the run's own folder is made."""
     run: Path | None = None

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import tyro
+from annotated_types import Ge
 
 from reelwright import families
 from reelwright.cli.command_line import read_command_line
@@ -20,10 +21,23 @@ RECIPE = "recipe.toml"
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeLine:
-    """Go on with a run that was stopped: what is finished stays, the rest is made."""
+    """Go on with a run that was stopped: what is finished stays, the rest is made.
+
+    Or make a video again from one of its sections on, in its own run or in a new one.
+    """
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """The run's folder."""
+    redo_section: int | None = None
+    """Make this section, counted from 0 or from the end by -1, and those made after it again, in this run."""
+    branch: int | None = None
+    """As redo_section, but in a new run; this one stays as it is."""
+    prompt: str | None = None
+    """What that section is to show now."""
+    seed: Annotated[int, Ge(0)] | None = None
+    """Where that section's noise starts now; without one, a seed is drawn."""
+    into: Path | None = None
+    """The folder of the new run, with `branch`; else the run's own name with -branch after it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,9 +51,15 @@ class StoredRun:
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
     """Run the command line after `reelwright resume` and return the exit code."""
-    stored = read_run(parse(arguments).run)
+    line = parse(arguments)
+    stored = read_run(line.run)
+    job: dict[str, object] = {"family": stored.family, "config": stored.config}
+    workflow = stored.workflow
+    if (section := _section_to_redo(line)) is not None:
+        workflow = "redo"
+        job |= {"section": section, "prompt": line.prompt, "seed": line.seed, "branch": _branch_folder(line)}
     with open_sinks(output) as sinks:
-        return run_workflow(stored.workflow, {"family": stored.family, "config": stored.config}, sinks)
+        return run_workflow(workflow, job, sinks)
 
 
 def parse(arguments: Sequence[str]) -> ResumeLine:
@@ -56,6 +76,28 @@ def read_run(folder: Path) -> StoredRun:
     workflow, family = (_identity(facts, key, recipe) for key in ("workflow", "family"))
     config = read_recipe(recipe, families.configs(family).GENERATE)
     return StoredRun(workflow=workflow, family=family, config=replace(config, run=folder))
+
+
+def _section_to_redo(line: ResumeLine) -> int | None:
+    """The section that is made anew, if any. Raises ConfigError for flags that need one."""
+    if line.redo_section is not None and line.branch is not None:
+        raise ConfigError("branch: says already which section to redo. Leave out --redo-section.")
+    section = line.redo_section if line.branch is None else line.branch
+    if section is None:
+        for name in ("prompt", "seed", "into"):
+            if getattr(line, name) is not None:
+                raise ConfigError(f"{name}: is for a section made anew. Say which with --redo-section.")
+    if line.into is not None and line.branch is None:
+        raise ConfigError("into: is the folder of a new run. Start one with --branch.")
+    return section
+
+
+def _branch_folder(line: ResumeLine) -> Path | None:
+    """Where a branch goes: the folder that was named, or the first free one beside the run."""
+    if line.branch is None or line.into is not None:
+        return line.into
+    free = (line.run.with_name(f"{line.run.name}-branch{number}") for number in ("", *range(2, 1000)))
+    return next(folder for folder in free if not folder.exists())
 
 
 def _identity(facts: dict[str, object], key: str, recipe: Path) -> str:

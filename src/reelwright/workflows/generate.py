@@ -31,6 +31,8 @@ from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.making import COMPUTING, Clip, make_clips
 from reelwright.workflows.clips.planning import Plan, plan_decoding, plan_generation
 
+RECIPE = "recipe.toml"
+"""Within a run: what it makes."""
 _ROOM_NEEDED = 64 << 20
 """Free bytes without which a run does not start."""
 
@@ -106,7 +108,7 @@ def _with_seed(config: GenerateConfig) -> GenerateConfig:
 
 def store_recipe(folder: RunFolder, family: str, config: GenerateConfig, *, replaces: bool = False) -> None:
     """Write recipe.toml; a folder with the clips of another recipe is refused, unless told otherwise."""
-    path = folder.path / "recipe.toml"
+    path = folder.path / RECIPE
     identity = {"workflow": "generate", "family": family}
     elsewhere = {"out": config.out, "run": config.run}
     is_other = path.exists() and replace(read_recipe(path, type(config), identity), **elsewhere) != config

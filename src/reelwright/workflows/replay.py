@@ -17,7 +17,9 @@ from reelwright.workflows import generate
 _READERS = {".mp4": read_mp4_metadata, ".png": read_png_metadata, ".safetensors": read_safetensors_metadata}
 
 
-def run(file: Path, out: Path, run: Path | None = None, **moved: Path | str | None) -> Iterator[Event]:
+def run(
+    file: Path, out: Path, run: Path | None = None, **moved: Path | tuple[Path, ...] | str | None
+) -> Iterator[Event]:
     """Make the clip of `file` again, the same bytes, given the same model, inputs and library versions.
 
     moved: where an input or a part of the model of that name lies now. Raises FileError for a file without

@@ -20,6 +20,8 @@ from reelwright.workflows.clips.files import ClipFiles, has_latents, write_frame
 from reelwright.workflows.clips.planning import PlannedClip
 from reelwright.workflows.clips.sections import SectionShelf
 
+SECTIONS_FOLDER = "sections"
+"""Within a run: a folder for each clip whose sections are kept."""
 COMPUTING = (RuntimeError, MemoryError)
 """What a network that cannot compute raises, for want of memory too."""
 
@@ -39,7 +41,7 @@ class Clip:
 
     @property
     def sections_folder(self) -> Path:
-        return self.folder / "sections" / f"clip-{self.number:03d}"
+        return self.folder / SECTIONS_FOLDER / f"clip-{self.number:03d}"
 
     @property
     def is_finished(self) -> bool:
