@@ -7,7 +7,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reelwright.nn.rope import THETA, rotary_table, rotate
+from reelwright.nn.rope import THETA, append_unturned, rotary_table, rotate
 
 AXES = (4, 6, 6)
 places = st.tuples(*[st.floats(0, 20)] * 3)
@@ -74,3 +74,42 @@ def test_half_formats_are_turned_in_single_precision_and_come_back(dtype):
     turned = rotate(query, table)
     assert turned.dtype == dtype
     assert torch.equal(turned, rotate(query.float(), table).to(dtype))
+
+
+@pytest.mark.parametrize("count", [2, 4])
+@pytest.mark.parametrize("grid", [(2, 4, 8), (16, 5, 7), (3, 1, 6)])
+def test_pooled_rotations_are_means_over_cubes_with_the_last_places_repeated(count, grid):
+    def mean_of(values: torch.Tensor) -> torch.Tensor:
+        video = values.T.unflatten(1, grid)[None]
+        padding = [pad for size in reversed(grid) for pad in (0, -size % count)]
+        padded = torch.nn.functional.pad(video, padding, mode="replicate")
+        return torch.nn.functional.avg_pool3d(padded, count).flatten(2)[0].T
+
+    positions = [torch.arange(size) * 1.5 for size in grid]
+    whole = rotary_table(positions, AXES)
+    pooled = rotary_table(positions, AXES, pooled=count)
+    assert len(pooled) == math.prod(-(-size // count) for size in grid)
+    torch.testing.assert_close(pooled.real, mean_of(whole.real), atol=1e-6, rtol=0)
+    torch.testing.assert_close(pooled.imag, mean_of(whole.imag), atol=1e-6, rtol=0)
+
+
+def test_a_mean_of_rotations_is_shorter_than_one():
+    pooled = rotary_table([torch.arange(4), torch.zeros(1), torch.zeros(1)], AXES, pooled=4)
+    assert 0.3 < pooled[0, 0].abs() < 0.5
+    torch.testing.assert_close(pooled[0, 2:].abs(), torch.ones(6))
+
+
+@given(st.integers(1, 12), st.floats(2, 20_000))
+def test_frequencies_fall_from_one_by_the_theta_given(position, theta):
+    angles = rotary_table([torch.tensor([position])] + [torch.zeros(1)] * 2, AXES, theta=theta)[0, :2]
+    expected = torch.polar(torch.ones(2), torch.tensor([position, position / theta**0.5]))
+    torch.testing.assert_close(angles, expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(5,), (2, 1, 5)])
+def test_tokens_appended_without_a_place_are_not_turned(shape):
+    table = torch.polar(torch.ones(*shape, 8), torch.randn(*shape, 8))
+    query = torch.randn(2, 3, 9, 16)
+    turned = rotate(query, append_unturned(table, 4))
+    assert torch.equal(turned[:, :, 5:], query[:, :, 5:])
+    torch.testing.assert_close(turned[:, :, :5], rotate(query[:, :, :5], table))
