@@ -59,10 +59,12 @@ def check_known(file: AdapterFile, targets: AdapterTargets) -> None:
 def match_notices(file: AdapterFile) -> list[str]:
     """What of the file is not used."""
     notices = list(file.notices)
-    if file.unmatched:
+    # Those of a text encoder come last: they are no surprise.
+    unmatched = sorted(file.unmatched, key=lambda name: bool(_OF_TEXT_ENCODER.search(name)))
+    if unmatched:
         notices.append(
-            f"{file.path.name}: {len(file.unmatched)} of {file.num_stored} modules are"
-            f" not in this model and are left out: {_some(file.unmatched)}."
+            f"{file.path.name}: {len(unmatched)} of {file.num_stored} modules are"
+            f" not in this model and are left out: {_some(unmatched)}."
         )
     if file.unused:
         notices.append(

@@ -100,6 +100,6 @@ def _report(chosen: ChosenAdapter, change: Change) -> str:
     ranks = "-".join(str(rank) for rank in sorted({min(file.ranks), max(file.ranks)}))
     return (
         f"{file.path.name}: {', '.join(file.kinds)} of rank {ranks}, {file.table.layout.key_map.name} names;"
-        f" {len(change.modules)} modules changed at multiplier {chosen.multiplier:g} by"
-        f" {change.ratio:.2%} of their weights' norm."
+        f" {len(file.modules)} of {file.num_stored} modules match, {len(change.modules)} weights change at"
+        f" multiplier {chosen.multiplier:g}, by {change.ratio:.2%} of their norm."
     )
