@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from reelwright.checkpoint.weight_files import find_weight_files
 from reelwright.core.config import validate
 from reelwright.core.errors import CheckpointError, ConfigError
-from reelwright.core.paths import cannot_read
+from reelwright.core.paths import cannot_read, write_text_atomic
 from reelwright.core.released_settings import ReleasedSettings
 
 S = TypeVar("S", bound=ReleasedSettings)
@@ -37,6 +37,11 @@ def read_settings(schema: type[S], path: Path, advice: str = "Fetch it again.") 
         return validate(schema.from_json(read_json(path, advice), str(path)), str(path))
     except ConfigError as error:
         raise CheckpointError(f"{error} Fetch the file again.") from error
+
+
+def write_json(path: Path, content: object) -> None:
+    """The same content gives the same bytes. Raises FileError where the disk refuses."""
+    write_text_atomic(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
 
 
 def settings_beside(path: Path) -> Path | None:

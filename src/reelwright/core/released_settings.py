@@ -1,7 +1,7 @@
 """Settings of a network as its released config.json says them."""
 
 from collections.abc import Mapping
-from dataclasses import fields
+from dataclasses import asdict, fields
 from typing import Any, ClassVar, Self
 
 from reelwright.core.errors import CheckpointError
@@ -24,3 +24,8 @@ class ReleasedSettings:
                 )
         known = {f.name for f in fields(cls)}  # pyright: ignore[reportArgumentType]
         return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items() if k in known})
+
+    def to_json(self, class_name: str) -> dict[str, Any]:
+        """What `from_json` reads, under the name that the released class of the network has."""
+        settings = asdict(self)  # pyright: ignore[reportArgumentType]
+        return {"_class_name": class_name, **self.FIXED, **settings}

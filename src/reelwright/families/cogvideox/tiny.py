@@ -3,9 +3,7 @@
 python -m reelwright.families.cogvideox.tiny FOLDER
 """
 
-import json
 import sys
-from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import torch
 from transformers import T5Config, T5EncoderModel
 
 from reelwright.checkpoint.safetensors_io import save_sharded
-from reelwright.core.paths import write_text_atomic
+from reelwright.checkpoint.settings_files import write_json
 from reelwright.data.captions import simple_captions
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import AutoencoderConfig, SchedulerConfig, TransformerConfig
@@ -63,16 +61,14 @@ def write_model(
     text_weights = text_encoder.state_dict()
     weights = {name: text_weights[name].to(dtype) for name in text_weights if "embed_tokens" not in name}
     save_sharded(folder / "text_encoder", weights, stem="model")
-    _write_json(
-        folder / "transformer" / "config.json", _described("CogVideoXTransformer3DModel", transformer)
-    )
-    _write_json(folder / "vae" / "config.json", _described_autoencoder(autoencoder))
-    _write_json(folder / "text_encoder" / "config.json", text_encoder.config.to_diff_dict())
-    schedule = _described("CogVideoXDPMScheduler", scheduler or SchedulerConfig())
-    _write_json(folder / "scheduler" / "scheduler_config.json", schedule)
+    write_json(folder / "transformer" / "config.json", transformer.to_json("CogVideoXTransformer3DModel"))
+    write_json(folder / "vae" / "config.json", _described_autoencoder(autoencoder))
+    write_json(folder / "text_encoder" / "config.json", text_encoder.config.to_diff_dict())
+    schedule = (scheduler or SchedulerConfig()).to_json("CogVideoXDPMScheduler")
+    write_json(folder / "scheduler" / "scheduler_config.json", schedule)
     _write_tokenizer(folder / "tokenizer", transformer.max_text_seq_length)
-    _write_json(folder / "model_index.json", _INDEX)
-    _write_json(folder / "reelwright.json", {"weights": "random"})
+    write_json(folder / "model_index.json", _INDEX)
+    write_json(folder / "reelwright.json", {"weights": "random"})
 
 
 _INDEX = {
@@ -85,18 +81,12 @@ _INDEX = {
 }
 
 
-def _described(
-    class_name: str, config: TransformerConfig | SchedulerConfig | AutoencoderConfig
-) -> dict[str, object]:
-    return {"_class_name": class_name, **config.FIXED, **asdict(config)}
-
-
 def _described_autoencoder(config: AutoencoderConfig) -> dict[str, object]:
     num_stages = len(config.block_out_channels)
     blocks = {
         f"{side}_block_types": [f"CogVideoX{side.title()}Block3D"] * num_stages for side in ("down", "up")
     }
-    return {**_described("AutoencoderKLCogVideoX", config), **blocks}
+    return {**config.to_json("AutoencoderKLCogVideoX"), **blocks}
 
 
 def _text_encoder(width: int) -> T5EncoderModel:
@@ -136,11 +126,7 @@ def _write_tokenizer(folder: Path, max_tokens: int) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "spiece.model").write_bytes(model.getvalue())
     settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "model_max_length": max_tokens}
-    _write_json(folder / "tokenizer_config.json", settings)
-
-
-def _write_json(path: Path, content: object) -> None:
-    write_text_atomic(path, json.dumps(content, indent=2, sort_keys=True) + "\n")
+    write_json(folder / "tokenizer_config.json", settings)
 
 
 if __name__ == "__main__":

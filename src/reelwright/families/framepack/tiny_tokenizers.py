@@ -10,6 +10,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from tokenizers.processors import TemplateProcessing
 from tokenizers.trainers import BpeTrainer
 
+from reelwright.checkpoint.settings_files import write_json
 from reelwright.core.paths import write_text_atomic
 from reelwright.data.captions import simple_captions
 from reelwright.encoders.clip import MAX_TOKENS
@@ -55,7 +56,7 @@ def write_llama_tokenizer(folder: Path) -> int:
     tokenizer.post_processor = TemplateProcessing(
         single=f"{begin} $A", special_tokens=[(begin, tokenizer.token_to_id(begin))]
     )
-    _write_json(folder / "tokenizer.json", json.loads(tokenizer.to_str()))
+    write_json(folder / "tokenizer.json", json.loads(tokenizer.to_str()))
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": begin,
@@ -64,7 +65,7 @@ def write_llama_tokenizer(folder: Path) -> int:
         "padding_side": "right",
         "model_max_length": 8192,
     }
-    _write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "tokenizer_config.json", settings)
     return tokenizer.get_vocab_size()
 
 
@@ -82,7 +83,7 @@ def write_clip_tokenizer(folder: Path) -> int:
     merges = [" ".join(pair) for pair in pairs]
     words = ("".join(pair) for pair in pairs)
     tokens = dict.fromkeys([*_clip_alphabet(), *words, *_CLIP_SPECIAL])
-    _write_json(folder / "vocab.json", {token: number for number, token in enumerate(tokens)})
+    write_json(folder / "vocab.json", {token: number for number, token in enumerate(tokens)})
     write_text_atomic(folder / "merges.txt", "\n".join(["#version: 0.2", *merges]) + "\n")
     begin, end = _CLIP_SPECIAL
     settings = {
@@ -93,7 +94,7 @@ def write_clip_tokenizer(folder: Path) -> int:
         "unk_token": end,
         "model_max_length": MAX_TOKENS,
     }
-    _write_json(folder / "tokenizer_config.json", settings)
+    write_json(folder / "tokenizer_config.json", settings)
     return len(tokens)
 
 
@@ -113,7 +114,3 @@ def _clip_alphabet() -> Iterator[str]:
     """Each byte within a word and at its end, so that any text can be spelled."""
     yield from _alphabet()
     yield from (byte + _WORD_END for byte in _alphabet())
-
-
-def _write_json(path: Path, content: object) -> None:
-    write_text_atomic(path, json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,194 @@
+"""Write small models in the diffusers folder layout: the embedded `tiny`, and others for tests.
+
+python -m reelwright.families.framepack.tiny FOLDER
+"""
+
+import sys
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import (
+    CLIPTextConfig,
+    CLIPTextModel,
+    LlamaConfig,
+    LlamaModel,
+    PreTrainedModel,
+    SiglipVisionConfig,
+    SiglipVisionModel,
+)
+
+from reelwright.checkpoint.safetensors_io import save_sharded
+from reelwright.checkpoint.settings_files import write_json
+from reelwright.encoders.clip import MAX_TOKENS
+from reelwright.families.framepack.autoencoder import FramePackAutoencoder
+from reelwright.families.framepack.config import AutoencoderConfig, Direction, TransformerConfig
+from reelwright.families.framepack.key_maps import RELEASED_AUTOENCODER, RELEASED_TRANSFORMER
+from reelwright.families.framepack.tiny_tokenizers import write_clip_tokenizer, write_llama_tokenizer
+from reelwright.families.framepack.transformer import FramePackTransformer
+from reelwright.protocols.model_folder import OWN_FACTS
+
+TINY_TRANSFORMER = TransformerConfig(
+    num_attention_heads=2,
+    attention_head_dim=32,
+    num_layers=2,
+    num_single_layers=2,
+    num_refiner_layers=1,
+    text_embed_dim=64,
+    pooled_projection_dim=32,
+    image_proj_dim=32,
+    rope_axes_dim=(8, 12, 12),
+)
+TINY_AUTOENCODER = AutoencoderConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=8)
+_IMAGE_SIDE = 384
+_RESOLUTION = "128"
+"""Pixels of a side of the square that videos are made in, unless a size is given."""
+
+_INDEX = {
+    "_class_name": "HunyuanVideoFramepackPipeline",
+    "feature_extractor": ["transformers", "SiglipImageProcessor"],
+    "image_encoder": ["transformers", "SiglipVisionModel"],
+    "scheduler": ["diffusers", "FlowMatchEulerDiscreteScheduler"],
+    "text_encoder": ["transformers", "LlamaModel"],
+    "text_encoder_2": ["transformers", "CLIPTextModel"],
+    "tokenizer": ["transformers", "PreTrainedTokenizerFast"],
+    "tokenizer_2": ["transformers", "CLIPTokenizer"],
+    "transformer": ["diffusers", "HunyuanVideoFramepackTransformer3DModel"],
+    "vae": ["diffusers", "AutoencoderKLHunyuanVideo"],
+}
+_SCHEDULER = {
+    "_class_name": "FlowMatchEulerDiscreteScheduler",
+    "base_image_seq_len": 256,
+    "base_shift": 0.5,
+    "max_image_seq_len": 4096,
+    "max_shift": 1.15,
+    "num_train_timesteps": 1000,
+    "use_dynamic_shifting": True,
+}
+_PROCESSOR = {
+    "do_normalize": True,
+    "do_rescale": True,
+    "do_resize": True,
+    "image_mean": [0.5, 0.5, 0.5],
+    "image_processor_type": "SiglipImageProcessor",
+    "image_std": [0.5, 0.5, 0.5],
+    "resample": 3,
+    "size": {"height": _IMAGE_SIDE, "width": _IMAGE_SIDE},
+}
+
+
+def write_model(
+    folder: Path,
+    *,
+    transformer: TransformerConfig = TINY_TRANSFORMER,
+    autoencoder: AutoencoderConfig = TINY_AUTOENCODER,
+    direction: Direction | Literal["both"] = "backward",
+    dtype: torch.dtype = torch.float16,
+    seed: int = 0,
+) -> None:
+    """Write all parts of a model with random weights. The same arguments give the same bytes.
+
+    direction: which sections the model is said to make first; random weights may claim to know both.
+    """
+    num_llama_tokens = write_llama_tokenizer(folder / "tokenizer")
+    num_clip_tokens = write_clip_tokenizer(folder / "tokenizer_2")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        denoiser = FramePackTransformer(transformer)
+        pixels = FramePackAutoencoder(autoencoder)
+        encoders: dict[str, PreTrainedModel] = {
+            "text_encoder": _llama(num_llama_tokens, transformer.text_embed_dim),
+            "text_encoder_2": _clip(num_clip_tokens, transformer.pooled_projection_dim),
+            "image_encoder": _siglip(transformer.image_proj_dim),
+        }
+    _save(folder / "transformer", RELEASED_TRANSFORMER.to_file(denoiser.state_dict()), dtype)
+    _save(folder / "vae", RELEASED_AUTOENCODER.to_file(pixels.state_dict()), dtype)
+    for part, encoder in encoders.items():
+        _save(folder / part, _released_names(encoder), dtype, stem="model")
+        write_json(folder / part / "config.json", encoder.config.to_diff_dict())
+    write_json(
+        folder / "transformer" / "config.json", transformer.to_json("HunyuanVideoFramepackTransformer3DModel")
+    )
+    write_json(folder / "vae" / "config.json", _described(autoencoder))
+    write_json(folder / "scheduler" / "scheduler_config.json", _SCHEDULER)
+    write_json(folder / "feature_extractor" / "preprocessor_config.json", _PROCESSOR)
+    write_json(folder / "model_index.json", _INDEX)
+    facts = {"weights": "random", "direction": direction, "resolution": _RESOLUTION}
+    write_json(folder / OWN_FACTS, facts)
+
+
+def _save(
+    folder: Path, tensors: dict[str, Tensor], dtype: torch.dtype, *, stem: str = "diffusion_pytorch_model"
+) -> None:
+    save_sharded(folder, {name: tensor.to(dtype) for name, tensor in tensors.items()}, stem=stem)
+
+
+def _released_names(encoder: PreTrainedModel) -> dict[str, Tensor]:
+    """Released files name the half of the pair; the networks of later transformers do not."""
+    prefix = {"clip_text_model": "text_model.", "siglip_vision_model": "vision_model."}.get(
+        encoder.config.model_type, ""
+    )
+    state = encoder.state_dict()
+    return {prefix + name.removeprefix(prefix): state[name] for name in state}
+
+
+def _described(config: AutoencoderConfig) -> dict[str, object]:
+    num_stages = len(config.block_out_channels)
+    blocks = {
+        f"{side}_block_types": [f"HunyuanVideo{side.title()}Block3D"] * num_stages for side in ("down", "up")
+    }
+    return {**config.to_json("AutoencoderKLHunyuanVideo"), **blocks}
+
+
+def _llama(num_tokens: int, width: int) -> LlamaModel:
+    """The last two layers are there, as in the released encoder, though nobody reads what they make."""
+    return LlamaModel(
+        LlamaConfig(
+            vocab_size=num_tokens,
+            hidden_size=width,
+            intermediate_size=width,
+            num_hidden_layers=5,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            rms_norm_eps=1e-5,
+            rope_parameters={"rope_theta": 500_000.0, "rope_type": "default"},
+            max_position_embeddings=8192,
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
+
+
+def _clip(num_tokens: int, width: int) -> CLIPTextModel:
+    return CLIPTextModel(
+        CLIPTextConfig(
+            vocab_size=num_tokens,
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            max_position_embeddings=MAX_TOKENS,
+            # As released: 2 stands for the largest token, which ends a prompt.
+            bos_token_id=0,
+            pad_token_id=1,
+            eos_token_id=2,
+        )
+    )
+
+
+def _siglip(width: int) -> SiglipVisionModel:
+    return SiglipVisionModel(
+        SiglipVisionConfig(
+            hidden_size=width,
+            intermediate_size=2 * width,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            image_size=_IMAGE_SIDE,
+            patch_size=32,
+        )
+    )
+
+
+if __name__ == "__main__":
+    write_model(Path(sys.argv[1]), direction="both")
