@@ -18,7 +18,7 @@ from .released import largest_error, scatter_norms
 BOUND = 1e-5
 """Largest absolute error in float32 of outputs whose elements are of order one."""
 
-EXACT = 1e-6
+EXACT = 1e-7
 """The same with float64 networks; both turn queries and keys in float32, and no more."""
 
 SMALL = TransformerConfig(
@@ -216,8 +216,11 @@ def test_scaled_places_are_those_of_the_formula(networks, scale):
     ours, reference = networks[0], copy.deepcopy(networks[1])
     reference.rope = ScaledPositions(scale)
     call = call_of(F1, (10, 14))
-    scaled = replace(call, conditions=replace(call.conditions, rope_scale=scale))
-    assert largest_error(our_prediction(ours, scaled), reference_prediction(reference, call)) <= BOUND
+    expected = reference_prediction(reference, call)
+    for tried in (scale, scale + 0.1):
+        scaled = replace(call, conditions=replace(call.conditions, rope_scale=tried))
+        error = largest_error(our_prediction(ours, scaled), expected)
+        assert error <= BOUND if tried == scale else error > 100 * BOUND
 
 
 @torch.no_grad()
@@ -266,14 +269,16 @@ def test_padding_behind_a_prompt_is_never_read(networks):
 
 @pytest.mark.parametrize("text_lengths", [(5,), (3, 9)])
 def test_gradients_are_those_of_the_reference(networks, text_lengths):
-    ours, reference = (copy.deepcopy(network) for network in networks)
-    call = call_of(BASE, (10, 6), text_lengths)
+    ours, reference = (copy.deepcopy(network).double() for network in networks)
+    call = call_of(BASE, (10, 6), text_lengths).to(torch.float64)
     our_prediction(ours, call).square().mean().backward()
     reference_prediction(reference, call).square().mean().backward()
     expected = RELEASED_TRANSFORMER.to_ours({name: p.grad for name, p in reference.named_parameters()})
     for name, parameter in ours.named_parameters():
-        assert expected[name].abs().max() > 0, name
-        assert largest_error(parameter.grad, expected[name]) <= BOUND, name
+        size = expected[name].abs().max().item()
+        assert size > 0, name
+        # In the refiner a key's bias moves all scores of a query alike: nothing is left but rounding.
+        assert largest_error(parameter.grad, expected[name]) <= max(BOUND * size, 1e-12), name
 
 
 @torch.no_grad()
