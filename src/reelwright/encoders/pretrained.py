@@ -14,9 +14,8 @@ from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.layout_fit import Shape
 from reelwright.checkpoint.loading import check_network, expected_shapes, load_network
 from reelwright.checkpoint.safetensors_io import open_tensors
-from reelwright.checkpoint.settings_files import read_json
+from reelwright.checkpoint.settings_files import read_json, settings_beside
 from reelwright.checkpoint.tensor_source import TensorSource
-from reelwright.checkpoint.weight_files import find_weight_files
 from reelwright.core.errors import CheckpointError
 
 if TYPE_CHECKING:
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", bound="transformers.PreTrainedConfig")
 N = TypeVar("N", bound="transformers.PreTrainedModel")
-
-_CONFIG_FILE = "config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +63,7 @@ class Pretrained(Generic[C, N]):
     @cached_property
     def config(self) -> C:
         """Raises CheckpointError if neither config.json nor the tensors describe such a network."""
-        described = self._config_file()
+        described = settings_beside(self.path)
         if described is not None:
             return _read_config(described, self._kind)
         with open_tensors(self.path) as source:
@@ -105,11 +102,6 @@ class Pretrained(Generic[C, N]):
     def _empty(self) -> N:
         with torch.device("meta"):
             return self._kind.network(self.config)
-
-    def _config_file(self) -> Path | None:
-        is_single = self.path.is_file() and len(find_weight_files(self.path)) == 1
-        described = (self.path.parent if self.path.is_file() else self.path) / _CONFIG_FILE
-        return described if described.is_file() and not is_single else None
 
 
 def part_of(path: Path, folder_name: str) -> Path:
