@@ -157,9 +157,12 @@ def test_sat_files_hold_query_key_and_value_apart_and_scale_by_one_over_rank(tmp
 
 
 HUNYUAN_NAMES = {
-    "dotted": "diffusion_model.{}.lora_{}.weight",
+    "original": "diffusion_model.{}.lora_{}.weight",
+    "ComfyUI": "diffusion_model.{}.lora_{}.weight",
     "kohya": "lora_unet_{}.lora_{}.weight",
 }
+COMFY_WORDS = {"_attn_": "_attn.", "mlp.fc1": "mlp.0", "mlp.fc2": "mlp.2", "mod.linear": "mod.lin"}
+COMFY_WORDS["modulation.linear"] = "modulation.lin"
 
 
 @pytest.mark.parametrize("form", HUNYUAN_NAMES)
@@ -167,11 +170,11 @@ def test_hunyuan_files_split_joined_matrices_by_rows(form: str, tmp_path: Path):
     """specs: FramePack 7.4; rows of query, key and value, then those of the feed-forward's entrance."""
     draw, rank, width = Draw(), 2, 32
     plain = {
-        "double_blocks.1.img_attn.proj": ("transformer_blocks.1.attn.to_out.0", width, width),
+        "double_blocks.1.img_attn_proj": ("transformer_blocks.1.attn.to_out.0", width, width),
         "double_blocks.1.img_mlp.fc1": ("transformer_blocks.1.ff.net.0.proj", 4 * width, width),
         "double_blocks.1.img_mlp.fc2": ("transformer_blocks.1.ff.net.2", width, 4 * width),
         "double_blocks.1.img_mod.linear": ("transformer_blocks.1.norm1.linear", 6 * width, width),
-        "double_blocks.1.txt_attn.proj": ("transformer_blocks.1.attn.to_add_out", width, width),
+        "double_blocks.1.txt_attn_proj": ("transformer_blocks.1.attn.to_add_out", width, width),
         "double_blocks.1.txt_mlp.fc1": ("transformer_blocks.1.ff_context.net.0.proj", 4 * width, width),
         "double_blocks.1.txt_mlp.fc2": ("transformer_blocks.1.ff_context.net.2", width, 4 * width),
         "double_blocks.1.txt_mod.linear": ("transformer_blocks.1.norm1_context.linear", 6 * width, width),
@@ -185,7 +188,10 @@ def test_hunyuan_files_split_joined_matrices_by_rows(form: str, tmp_path: Path):
         if form == "kohya":
             name = name.replace(".", "_")
             tensors[f"lora_unet_{name}.alpha"] = torch.tensor(float(rank))
-        names = ("A", "B") if form == "dotted" else ("down", "up")
+        if form == "ComfyUI":
+            for original, word in COMFY_WORDS.items():
+                name = name.replace(original, word)
+        names = ("down", "up") if form == "kohya" else ("A", "B")
         tensors[HUNYUAN_NAMES[form].format(name, names[0])] = down
         tensors[HUNYUAN_NAMES[form].format(name, names[1])] = up
 
@@ -197,7 +203,7 @@ def test_hunyuan_files_split_joined_matrices_by_rows(form: str, tmp_path: Path):
         "txt": ("add_q_proj", "add_k_proj", "add_v_proj"),
     }.items():
         down, up, product = low_rank(draw, 3 * width, width, rank)
-        add(f"double_blocks.1.{stream}_attn.qkv", down, up)
+        add(f"double_blocks.1.{stream}_attn_qkv", down, up)
         for index, part in enumerate(parts):
             expected[f"transformer_blocks.1.attn.{part}"] = product[index * width : (index + 1) * width]
     down, up, product = low_rank(draw, 7 * width, width, rank)

@@ -84,7 +84,7 @@ def test_a_file_of_which_nothing_matches_is_refused(tmp_path: Path):
 FOREIGN = {
     "lora_unet_blocks_0_cross_attn_k": "Wan",
     "lora_unet_down_blocks_0_attentions_0_proj_in": "Stable Diffusion",
-    "diffusion_model.double_blocks.0.img_attn.qkv": "HunyuanVideo",
+    "diffusion_model.double_blocks.0.img_attn_qkv": "HunyuanVideo",
     "transformer.single_transformer_blocks.0.attn.to_q": "the HunyuanVideo or FLUX kind",
 }
 
