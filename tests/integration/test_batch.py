@@ -1,4 +1,4 @@
-"""Files of prompts: many clips, models loaded once, and every bad line named before anything starts."""
+"""Files of prompts: many clips, models loaded once, and bad lines that stop no others."""
 
 import shutil
 
@@ -67,7 +67,26 @@ def test_a_prompt_can_bring_its_image(batch, prompts, tmp_path, model_of, pictur
     assert digests(tmp_path / "batch") == digests(tmp_path / "alone")
 
 
-def test_all_bad_lines_are_named_at_once(batch, prompts, refused, picture):
+def test_bad_lines_are_told_first_the_good_ones_are_made_and_the_run_fails(batch, prompts, tmp_path, digests):
+    file = prompts("a red ball --s 0", "a blue bird --d 5", "a cat --q 1", "a green car --f 1 --num_videos 2")
+    outcome = batch("--from-file", file, "--run", "batch")
+    assert outcome.code == 1
+    told = [
+        "prompts.txt: line 3: --q: unknown option.",
+        "prompts.txt: line 1: steps: 0 is too small. Use 1 or more.",
+    ]
+    for said in told:
+        assert said in outcome.notices
+        assert any(line.startswith("error: ") and said in line for line in outcome.err.splitlines())
+    assert outcome.err.index("note: left out: prompts.txt") < outcome.err.index("encode prompts")
+    videos = [path.name for path in sorted((tmp_path / "batch").glob("*.mp4"))]
+    assert videos == ["clip-001_seed-5.mp4", "clip-002_seed-3.mp4", "clip-003_seed-4.mp4"]
+    assert batch("--prompt", "a blue bird", "--seed", "5", "--run", "alone").code == 0
+    alone = digests(tmp_path / "alone")
+    assert {name: digests(tmp_path / "batch")[name] for name in alone} == alone
+
+
+def test_strict_refuses_a_file_with_a_bad_line_at_once(batch, prompts, refused, picture):
     file = prompts(
         "a red ball --s 0",
         "a fine prompt",
@@ -83,6 +102,12 @@ def test_all_bad_lines_are_named_at_once(batch, prompts, refused, picture):
     assert "prompts.txt: line 3: width: 99 is no multiple of 16." in said
     assert "prompts.txt: line 4: image: this model has no input for it." in said
     assert len(said.splitlines()) == 3
+
+
+def test_a_file_of_bad_lines_alone_is_refused(batch, prompts, refused):
+    said = refused("--from-file", prompts("a --s 0", "b --q 2"), code=2, command=batch)
+    assert "line 1: steps" in said
+    assert "line 2: --q: unknown option" in said
 
 
 def test_missing_images_are_named_with_their_lines(batch, prompts, refused, model_of):

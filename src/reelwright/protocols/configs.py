@@ -121,3 +121,11 @@ class GenerateConfig:
 
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     """How the model runs."""
+
+
+SAME_FOR_ALL_PROMPTS = (
+    *("model", "dit", "vae", "text_encoder", "tokenizer", "offline"),
+    *("lora", "lora_multiplier", "lora_alpha", "lora_include", "lora_exclude", "lora_mode"),
+    *("save_merged_model", "from_file", "from_latent", "out", "run"),
+)
+"""Fields of which a run has one value; the others may differ from prompt to prompt."""

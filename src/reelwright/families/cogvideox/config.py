@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge
 
+from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
-from reelwright.protocols.configs import GenerateConfig, SamplerName
+from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig, SamplerName
 from reelwright.protocols.variant import Variant
 
 RopeGrid = Literal["exact", "released", "integer"]
@@ -231,3 +232,16 @@ class CogVideoXGenerate(GenerateConfig):
 
 
 GENERATE = CogVideoXGenerate
+
+PROMPT_OPTIONS = prompt_options(
+    CogVideoXGenerate,
+    {
+        **SHARED_LETTERS,
+        "f": PromptOption(
+            sets="num_frames", kind=int, explanation="--f is frames for this model, not seconds."
+        ),
+        "g": PromptOption(sets="guidance_scale", kind=float),
+    },
+    of_the_run=SAME_FOR_ALL_PROMPTS,
+)
+"""What a line of prompts can set, by letter and by long name."""

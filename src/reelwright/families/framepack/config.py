@@ -7,8 +7,9 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
+from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
-from reelwright.protocols.configs import GenerateConfig
+from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
 from reelwright.protocols.variant import Variant
 
 Direction = Literal["backward", "forward"]
@@ -202,3 +203,46 @@ class FramePackGenerate(GenerateConfig):
 
 
 GENERATE = FramePackGenerate
+
+_REAL_GUIDANCE = PromptOption(
+    sets="guidance_scale",
+    kind=float,
+    explanation="--g and --l are real guidance, with a negative pass; distilled guidance, which prompts for"
+    " training call --g, is --distilled-guidance.",
+    explain_from=10,
+)
+_STEP_CACHE = PromptOption(
+    sets="", refusal="sets the step cache (MagCache), which is not available yet. Leave it out."
+)
+PROMPT_OPTIONS = prompt_options(
+    FramePackGenerate,
+    {
+        **SHARED_LETTERS,
+        "f": PromptOption(
+            sets="video_seconds",
+            kind=float,
+            also={"video_sections": 0, "num_frames": 0},
+            explanation="--f is seconds here, as in prompts for this model's generation; frames, which --f is"
+            " in prompts for training and for other models, are --num-frames.",
+            explain_from=61,
+        ),
+        "video_seconds": PromptOption(
+            sets="video_seconds", kind=float, also={"video_sections": 0, "num_frames": 0}
+        ),
+        "num_frames": PromptOption(sets="num_frames", kind=int, also={"video_sections": 0}),
+        "vs": PromptOption(sets="video_sections", kind=int),
+        "g": _REAL_GUIDANCE,
+        "l": _REAL_GUIDANCE,
+        "fs": PromptOption(sets="flow_shift", kind=float),
+        "of": PromptOption(sets="one_frame"),
+        "ci": PromptOption(sets="control_image", is_list=True),
+        "cim": PromptOption(sets="control_mask", is_list=True),
+        "im": PromptOption(sets="control_mask", is_list=True),
+        "story": PromptOption(sets="story", is_prompt=True),
+        "mcrr": _STEP_CACHE,
+        "mct": _STEP_CACHE,
+        "mck": _STEP_CACHE,
+    },
+    of_the_run=(*SAME_FOR_ALL_PROMPTS, "text_encoder_2", "tokenizer_2", "image_encoder", "direction"),
+)
+"""What a line of prompts can set, by letter and by long name (specs: FramePack 8.5)."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reelwright import __version__
+from reelwright import __version__, families
 from reelwright.checkpoint.latent_files import read_latents
 from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
 from reelwright.core.config import from_mapping, to_mapping
 from reelwright.core.errors import CheckpointError, ConfigError, FileError, UserError
 from reelwright.core.paths import sha256_of
-from reelwright.core.prompt_lines import read_prompt_file
+from reelwright.core.prompt_lines import PromptLine, read_prompt_file
 from reelwright.core.provenance import METADATA_KEY, Provenance, library_versions
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Family, Model, Request
@@ -65,34 +65,33 @@ def plan_generation(family: Family, config: GenerateConfig, record: Provenance |
     `record` is that of a clip to be made again. Raises UserError with everything that is wrong; but of a file
     of prompts with good lines too, the bad ones are the plan's failures, unless the configuration is strict.
     """
-    problems = _Problems()
-    asked = list(_each_prompt_and_seed(config, problems))
+    problems, remarks = _Problems(), list[str]()
+    asked = list(_each_prompt_and_seed(family, config, problems, remarks))
     if not asked:
         problems.raise_all()
     model = locate(family, config)
-    requests: list[Request] = []
-    for origin, wanted in asked:
-        with problems.of(origin):
-            requests.append(family.resolve(wanted, model))
+    requests = _resolve_all(family, model, asked, problems)
     if not requests or config.strict or config.from_file is None:
         problems.raise_all()
-    notices = [*model.notices, *(notice for request in requests for notice in request.notices)]
-    made = [_record_of(family, model, request.config) for request in requests]
-    if record is not None:
-        _check_same(record, made[0])
-        notices += _version_notices(record, made[0])
-        made = [replace(made[0], config=record.config, inputs=record.inputs)]
-    clips = [
-        PlannedClip(config=request.config, record=provenance.to_json(), request=request)
-        for request, provenance in zip(requests, made, strict=True)
-    ]
-    return Plan(
-        family=family,
-        model=model,
-        clips=clips,
-        notices=list(dict.fromkeys(notices)),
-        failures=problems.lines,
-    )
+    return _plan(family, model, requests, [*remarks, *model.notices], problems.lines, record)
+
+
+def plan_line(family: Family, model: Model, config: GenerateConfig, line: PromptLine, origin: str) -> Plan:
+    """Decide the clips of one more prompt, over the configuration of the run. Raises UserError."""
+    problems = _Problems()
+    with problems.of(origin):
+        wanted = with_line(config, line, origin)
+        requests = _resolve_all(family, model, [(origin, each) for each in _each_seed(wanted)], problems)
+    problems.raise_all()
+    return _plan(family, model, requests, [f"{origin}: {said}" for said in line.notices])
+
+
+def with_line(config: GenerateConfig, line: PromptLine, origin: str) -> GenerateConfig:
+    """The configuration of a run as one line of prompts changes it. Raises ConfigError."""
+    values = {**line.overrides, "prompt": line.prompt}
+    if values.get("seed") == -1:
+        del values["seed"]  # left open: the run's, which is drawn once and stored
+    return from_mapping(type(config), values, origin, config)
 
 
 def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
@@ -116,6 +115,39 @@ def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
     read_latents(path)  # raises for what cannot be decoded
     clip = PlannedClip(config=config, record=record.to_json() if record else "", latents=path)
     return Plan(family=family, model=model, clips=[clip], notices=list(model.notices))
+
+
+def _resolve_all(
+    family: Family, model: Model, asked: Sequence[tuple[str, GenerateConfig]], problems: "_Problems"
+) -> list[Request]:
+    requests: list[Request] = []
+    for origin, wanted in asked:
+        with problems.of(origin):
+            requests.append(family.resolve(wanted, model))
+    return requests
+
+
+def _plan(
+    family: Family,
+    model: Model,
+    requests: Sequence[Request],
+    notices: Sequence[str],
+    failures: Sequence[str] = (),
+    record: Provenance | None = None,
+) -> Plan:
+    made = [_record_of(family, model, request.config) for request in requests]
+    notices = [*notices, *(notice for request in requests for notice in request.notices)]
+    if record is not None:
+        _check_same(record, made[0])
+        notices += _version_notices(record, made[0])
+        made = [replace(made[0], config=record.config, inputs=record.inputs)]
+    clips = [
+        PlannedClip(config=request.config, record=provenance.to_json(), request=request)
+        for request, provenance in zip(requests, made, strict=True)
+    ]
+    return Plan(
+        family=family, model=model, clips=clips, notices=list(dict.fromkeys(notices)), failures=failures
+    )
 
 
 class _Problems:
@@ -149,30 +181,35 @@ class _Problems:
 
 
 def _each_prompt_and_seed(
-    config: GenerateConfig, problems: _Problems
+    family: Family, config: GenerateConfig, problems: _Problems, remarks: list[str]
 ) -> Iterator[tuple[str, GenerateConfig]]:
-    """Every clip asked for, with where it was asked for; seeds count up from that of its prompt."""
-    for origin, wanted in _each_prompt(config, problems):
-        for number in range(config.num_videos):
-            yield origin, replace(wanted, seed=wanted.seed + number)
+    """Every clip asked for, with where it was asked for."""
+    for origin, wanted in _each_prompt(family, config, problems, remarks):
+        for each in _each_seed(wanted):
+            yield origin, each
 
 
-def _each_prompt(config: GenerateConfig, problems: _Problems) -> Iterator[tuple[str, GenerateConfig]]:
+def _each_seed(config: GenerateConfig) -> Iterator[GenerateConfig]:
+    """The clips of one prompt; seeds count up from its own."""
+    return (replace(config, seed=config.seed + number) for number in range(config.num_videos))
+
+
+def _each_prompt(
+    family: Family, config: GenerateConfig, problems: _Problems, remarks: list[str]
+) -> Iterator[tuple[str, GenerateConfig]]:
     if config.from_file is None:
         yield "", config
         return
     if config.prompt:
         raise ConfigError("prompt: there are prompts in from_file too. Give one or the other.")
-    file = read_prompt_file(config.from_file)
+    file = read_prompt_file(config.from_file, families.configs(family.name).PROMPT_OPTIONS)
     for said in file.problems:
         problems.add(ConfigError(said))
     for line in file.lines:
         origin = f"{config.from_file}: line {line.line}"
-        values = {**line.overrides, "prompt": line.prompt}
-        if values.get("seed") == -1:
-            del values["seed"]  # left open: the run's, which is drawn once and stored
+        remarks += [f"{origin}: {said}" for said in line.notices]
         with problems.of(origin):
-            yield origin, from_mapping(type(config), values, origin, config)
+            yield origin, with_line(config, line, origin)
 
 
 def _record_of(family: Family, model: Model, config: GenerateConfig) -> Provenance:
