@@ -2,6 +2,7 @@
 
 from reelwright.families.framepack.checkpoints import locate
 from reelwright.families.framepack.generate import FramePackSession
+from reelwright.families.framepack.lora_layouts import released_targets
 from reelwright.families.framepack.plans import redo
 from reelwright.families.framepack.requests import input_files, resolve
 from reelwright.protocols.family import Family
@@ -12,5 +13,6 @@ FAMILY = Family(
     resolve=resolve,
     start=FramePackSession,
     inputs=input_files,
+    adapter_targets=released_targets,
     redo=redo,
 )

@@ -11,8 +11,8 @@ from torch import Tensor
 from reelwright.adapters.adapted_module import set_multipliers
 from reelwright.adapters.merged_model import write_merged
 from reelwright.core.errors import FileError
-from reelwright.core.events import Event, FileSaved, Notice, StageStarted
-from reelwright.execution.devices import choose_device, choose_dtype
+from reelwright.core.events import Event, Notice, StageStarted
+from reelwright.execution.devices import choose_device, choose_dtype, stored_dtype
 from reelwright.families.framepack.checkpoints import FramePackModel, load_autoencoder, load_transformer
 from reelwright.families.framepack.config import FramePackGenerate, TransformerConfig
 from reelwright.families.framepack.decoding import view_latents, view_section
@@ -70,18 +70,15 @@ class FramePackSession:
     def write_merged(self, path: Path) -> Iterator[Event]:
         """Write the transformer with its LoRAs merged; in the released number format unless one is set."""
         model = self.model
-        name = self._execution.dtype if self._execution.dtype != "auto" else model.released_dtype
-        transformer = load_transformer(model, self.device, getattr(torch, name))
-        yield from map(Notice, model.adapters.apply(transformer))
+        dtype = stored_dtype(self._execution.dtype, model.released_dtype)
+        transformer = load_transformer(model, self.device, dtype)
         settings = {
             "_class_name": "HunyuanVideoFramepackTransformer3DModel",
             **TransformerConfig.FIXED,
             **asdict(model.transformer),
             "direction": model.direction,
         }
-        merged = model.adapters.multipliers
-        for file in write_merged(transformer, RELEASED_TRANSFORMER, path, settings, merged):
-            yield FileSaved("model", str(file))
+        yield from write_merged(transformer, model.adapters, RELEASED_TRANSFORMER, path, settings)
 
     @property
     def transformer(self) -> FramePackTransformer:
