@@ -10,8 +10,8 @@ from torch import nn
 from reelwright.adapters.plan import AdapterPlan
 from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.safetensors_io import save_safetensors, save_sharded
+from reelwright.checkpoint.settings_files import write_json
 from reelwright.core.events import Event, FileSaved, Notice
-from reelwright.core.paths import write_text_atomic
 
 _SETTINGS = "config.json"
 
@@ -33,5 +33,5 @@ def write_merged(
         return
     for file in save_sharded(path, tensors, metadata=metadata):
         yield FileSaved("model", str(file))
-    write_text_atomic(path / _SETTINGS, json.dumps(settings, indent=2) + "\n")
+    write_json(path / _SETTINGS, settings)
     yield FileSaved("settings", str(path / _SETTINGS))

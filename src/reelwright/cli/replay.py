@@ -54,6 +54,8 @@ class ReplayLine:
     """Where its tokenizer lies now, if it was moved."""
     image_encoder: Path | None = None
     """Where the image encoder lies now, if it was moved."""
+    lora: tuple[Path, ...] | None = None
+    """Where the LoRAs lie now, all of them in their order, if they were moved."""
     out: Path = Path("outputs")
     """Folder in which the run's own folder is made."""
     run: Path | None = None

@@ -11,9 +11,10 @@ from reelwright.adapters.factors import scale_of
 from reelwright.adapters.formats import AdapterFile
 from reelwright.adapters.matching import match_notices
 from reelwright.checkpoint.safetensors_io import save_safetensors
+from reelwright.checkpoint.settings_files import write_json
 from reelwright.core.errors import ConfigError, suggestion
 from reelwright.core.events import Event, Facts, FileSaved, Finished, Notice, StageStarted
-from reelwright.core.paths import check_writable, write_text_atomic
+from reelwright.core.paths import check_writable
 from reelwright.workflows.adapter_origin import Origin, find_origin
 
 _NUM_SHOWN = 3
@@ -102,7 +103,7 @@ def _write(
     yield FileSaved("lora", str(weights))
     if is_pair:
         settings = weights.with_name(_PEFT_FILES[1])
-        write_text_atomic(settings, json.dumps(made.settings, indent=2) + "\n")
+        write_json(settings, made.settings)
         yield FileSaved("settings", str(settings))
 
 

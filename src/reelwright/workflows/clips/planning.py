@@ -30,7 +30,7 @@ _NOT_RECORDED = {
     "offline",
 }
 """Fields that decide nothing in the bytes of a clip."""
-_WHERE_MODELS_ARE = ("model", "dit", "vae", "text_encoder", "tokenizer")
+_WHERE_MODELS_ARE = ("model", "dit", "vae", "text_encoder", "tokenizer", "lora")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,208 @@
+"""LoRAs from the command line: applied, written into models, converted, and refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from diffusers import CogVideoXTransformer3DModel
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from reelwright import families
+from reelwright.protocols.adapter_targets import AdapterTargets
+
+TOLERANCE = 1e-4
+
+
+def tiny_targets(family: str) -> AdapterTargets:
+    return next(each for each in families.load(family).adapter_targets() if each.name.endswith("tiny"))
+
+
+@pytest.fixture
+def lora_of(tmp_path: Path) -> Callable[..., Path]:
+    """A LoRA for all usual modules of a family's tiny model, in kohya's names."""
+
+    def write(family: str, seed: int = 0) -> Path:
+        targets = tiny_targets(family)
+        random = torch.Generator().manual_seed(seed)
+        tensors: dict[str, Tensor] = {}
+        for module in targets.usual_modules():
+            rows, columns = targets.shapes[module]
+            located = targets.layouts[0].key_map.locate(f"{module}.weight")
+            assert located is not None
+            name = "lora_unet_" + located.file_name.removesuffix(".weight").replace(".", "_")
+            tensors[f"{name}.lora_down.weight"] = torch.randn(4, columns, generator=random) / 8
+            tensors[f"{name}.lora_up.weight"] = torch.randn(rows, 4, generator=random) / 8
+            tensors[f"{name}.alpha"] = torch.tensor(4.0)
+        path = tmp_path / f"{family}-{seed}.safetensors"
+        save_file(tensors, path)
+        return path
+
+    return write
+
+
+def latents(run: Path) -> Tensor:
+    (file,) = run.glob("*.latent.safetensors")
+    (tensor,) = load_file(file).values()
+    return tensor
+
+
+def test_a_lora_changes_a_clip_equally_merged_and_beside_the_weights(generate, lora_of, tmp_path):
+    path = lora_of("cogvideox")
+    only = ("--format", "latent", "--no-contact-sheet")
+    generate("--run", "plain", *only)
+    outcome = generate("--run", "merged", "--lora", path, *only)
+    assert outcome.code == 0, outcome.err
+    assert "8 of 8 modules match, 8 weights change at multiplier 1" in outcome.notices
+    generate("--run", "beside", "--lora", path, "--lora-mode", "unmerged", *only)
+    generate("--run", "off", "--lora", path, "--lora-multiplier", "0", *only)
+    plain, merged, beside, off = (latents(tmp_path / run) for run in ("plain", "merged", "beside", "off"))
+    assert (merged - plain).abs().max() > 0.01
+    assert (merged - beside).abs().max() < TOLERANCE
+    assert torch.equal(off, plain)
+
+
+def test_a_merged_model_loads_again_and_nothing_is_generated(generate, reelwright, lora_of, tmp_path):
+    path, released = lora_of("cogvideox"), Path(families.__file__).parents[1] / "assets" / "cogvideox-tiny"
+    for place in ("merged.safetensors", "merged"):
+        outcome = reelwright("generate", "cogvideox", "--lora", path, "--save-merged-model", place)
+        assert outcome.code == 0, outcome.err
+        assert outcome.out == f"model: {place}\n"
+        assert outcome.loaded == ["CogVideoXTransformer"]
+        assert not (tmp_path / "outputs").exists()
+    before = load_file(released / "transformer" / "diffusion_pytorch_model.safetensors")
+    after = load_file(tmp_path / "merged.safetensors")
+    loaded = CogVideoXTransformer3DModel.from_pretrained(tmp_path / "merged").state_dict()
+    tensors = load_file(path)
+    assert sorted(after) == sorted(before)
+    for name, weight in before.items():
+        stem = "lora_unet_" + name.removesuffix(".weight").replace(".", "_")
+        change = torch.zeros(())
+        if f"{stem}.lora_up.weight" in tensors:
+            change = tensors[f"{stem}.lora_up.weight"] @ tensors[f"{stem}.lora_down.weight"]
+        assert after[name].dtype == weight.dtype
+        assert torch.allclose(after[name].float(), weight.float() + change, rtol=1e-3, atol=1e-4), name
+        assert torch.equal(loaded[name].to(weight.dtype), after[name]), name
+    assert generate("--run", "again", "--dit", "merged.safetensors", "--format", "latent").code == 0
+
+
+def test_the_packed_model_is_merged_and_loads_again(reelwright, lora_of, tmp_path):
+    path = lora_of("framepack")
+    outcome = reelwright("generate", "framepack", "--lora", path, "--save-merged-model", "merged")
+    assert outcome.code == 0, outcome.err
+    assert "34 of 34 modules match" in outcome.notices
+    # The heads of the tiny model are not of the released size: config.json beside the weights says it.
+    again = reelwright(
+        "generate", "framepack", "--dit", "merged", "--lora", path, "--save-merged-model", "twice.safetensors"
+    )
+    assert again.code == 0, again.err
+    once, twice = (
+        load_file(tmp_path / "merged/diffusion_pytorch_model.safetensors"),
+        load_file("twice.safetensors"),
+    )
+    tensors = load_file(path)
+    name = "single_transformer_blocks.1.proj_mlp"
+    stem = f"lora_unet_{name.replace('.', '_')}"
+    change = tensors[f"{stem}.lora_up.weight"] @ tensors[f"{stem}.lora_down.weight"]
+    difference = twice[f"{name}.weight"].float() - once[f"{name}.weight"].float()
+    assert torch.allclose(difference, change, atol=2e-3)
+
+
+def test_a_lora_of_another_family_is_named_before_anything_loads(refused, lora_of):
+    path = lora_of("framepack")
+    said = refused("--lora", path, code=1)
+    assert "modules are in" in said
+    assert f"It is a LoRA for framepack: reelwright generate framepack --lora {path}" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("--lora", "missing.safetensors"), 1, "missing.safetensors"),
+        (("--save-merged-model", "x"), 2, "save_merged_model: is given without a LoRA"),
+        (("--lora-exclude", "x"), 2, "lora_exclude: is given without a LoRA"),
+    ],
+)
+def test_lora_options_that_make_no_sense_are_refused(refused, words, code, said):
+    assert said in refused(*words, code=code)
+
+
+def test_a_file_that_is_no_lora_is_refused(refused, lora_of, tmp_path):
+    path = lora_of("cogvideox")
+    for content, said in (
+        (path.read_bytes()[:-50], "the file ends early"),
+        (b"<!DOCTYPE html>", "this is a web page"),
+        (b"", "the file is empty"),
+    ):
+        path.write_bytes(content)
+        assert said in refused("--lora", path, code=1)
+
+
+def test_a_clip_is_made_again_with_the_same_lora_only(generate, reelwright, lora_of, digests, tmp_path):
+    path = lora_of("cogvideox")
+    generate("--run", "made", "--lora", path, "--lora-multiplier", "0.5")
+    path.rename(tmp_path / "moved.safetensors")
+    clip = "made/clip-001_seed-3.mp4"
+    assert reelwright("replay", clip, "--run", "again").code == 1
+    outcome = reelwright("replay", clip, "--run", "again", "--lora", "moved.safetensors")
+    assert outcome.code == 0, outcome.err
+    assert sorted(digests(tmp_path / "made").values()) == sorted(digests(tmp_path / "again").values())
+    other = lora_of("cogvideox", seed=1)
+    outcome = reelwright("replay", clip, "--run", "third", "--lora", other)
+    assert outcome.code == 1
+    assert "lora 1: these are other weights" in outcome.err
+
+
+def test_lora_files_are_looked_into_without_naming_a_family(reelwright, lora_of):
+    for family, count in (("cogvideox", 8), ("framepack", 34)):
+        outcome = reelwright("lora", "inspect", lora_of(family))
+        assert outcome.code == 0, outcome.err
+        facts = dict(line.split(": ", 1) for line in outcome.out.splitlines())
+        assert facts["family"] == family
+        assert facts["modules"] == f"{count}; of the {count} usual ones {count}"
+    events = reelwright("lora", "inspect", lora_of("cogvideox"), "--json").events
+    assert [event["event"] for event in events] == ["stage_started", "facts"]
+
+
+def test_converted_and_merged_files_work_as_the_originals(generate, reelwright, lora_of, tmp_path):
+    first, second = lora_of("cogvideox", 0), lora_of("cogvideox", 1)
+    assert reelwright("lora", "convert", first, "first.safetensors", "--to", "diffusers").code == 0
+    words = ("first.safetensors", second, "--multipliers", "0.5", "1.5", "--out", "both.safetensors")
+    outcome = reelwright("lora", "merge", *words)
+    assert (outcome.code, outcome.out) == (0, "lora: both.safetensors\n"), outcome.err
+    only = ("--format", "latent", "--no-contact-sheet")
+    generate("--run", "apart", "--lora", first, second, "--lora-multiplier", "0.5", "1.5", *only)
+    generate("--run", "joined", "--lora", "both.safetensors", *only)
+    assert (latents(tmp_path / "apart") - latents(tmp_path / "joined")).abs().max() < TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("inspekt", "x"), "Did you mean inspect?"),
+        (("merge", "x"), "give at least two files"),
+        (("convert", "x", "y", "--alpha", "-1"), "alpha"),
+        (("convert", "x", "y", "--familly", "cogvideox"), "--familly"),
+    ],
+)
+def test_wrong_lora_commands_are_explained(reelwright, words, said):
+    outcome = reelwright("lora", *words)
+    assert outcome.code == 2
+    assert said in outcome.err
+
+
+def test_lora_commands_have_help(reelwright):
+    assert "merge" in reelwright("lora", "--help").out
+    for action in ("inspect", "convert", "merge"):
+        assert "--family" in reelwright("lora", action, "--help").out
+
+
+def test_the_record_of_a_clip_holds_its_loras(generate, lora_of, tmp_path):
+    path = lora_of("cogvideox")
+    generate("--run", "made", "--lora", path, "--lora-include", "to_q")
+    with (tmp_path / "made" / "recipe.toml").open() as file:
+        recipe = file.read()
+    assert json.dumps(str(path)) in recipe
+    assert "to_q" in recipe
