@@ -14,7 +14,16 @@ from pathlib import Path
 
 import diffusers
 import torch
-from measure import Row, alternate, in_fresh_process, peak_growth, seconds_of_command, table, write_results
+from measure import (
+    Row,
+    alternate,
+    in_fresh_process,
+    peak_growth,
+    seconds_of_command,
+    table,
+    write_results,
+    write_table,
+)
 
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.core.config import from_mapping
@@ -67,7 +76,7 @@ def main() -> None:
     print(table(rows))
     write_results(RESULTS / f"cogvideox_{DEVICE.type}.json", rows)
     if "--write-docs" in sys.argv:
-        write_table(DOCS, table(rows))
+        write_table(DOCS, "cogvideox", rows)
 
 
 def transformers_of_both() -> tuple[CogVideoXTransformer, diffusers.CogVideoXTransformer3DModel]:
@@ -255,13 +264,6 @@ def start_rows() -> list[Row]:
         row = alternate("", seconds_of_command([COMMAND, *words]), lambda: None, pairs=5)
         rows.append(Row(f"reelwright {' '.join(words)} (goal in seconds)", "s", row.ours, 0.0, row.ours, 0.4))
     return rows
-
-
-def write_table(path: Path, text: str) -> None:
-    """Put the table between the page's two markers."""
-    start, end = "<!-- table: cogvideox -->", "<!-- end of table -->"
-    before, rest = path.read_text().split(start)
-    path.write_text(f"{before}{start}\n{text}\n{end}{rest.split(end)[1]}")
 
 
 CHILDREN: dict[str, Callable[..., None]] = {"--peak": print_autoencoder_peak, "--load": print_loading}

@@ -88,6 +88,11 @@ def peak_growth(run: Callable[[], object]) -> float:
     return (_status("VmHWM") - before) / 1024
 
 
+def process_peak() -> float:
+    """MiB that this process held at most, everything in it (Linux)."""
+    return _status("VmHWM") / 1024
+
+
 def _status(key: str) -> int:
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
@@ -123,3 +128,11 @@ def write_results(path: Path, rows: list[Row]) -> None:
     }
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content, indent=2) + "\n")
+
+
+def write_table(path: Path, marker: str, rows: list[Row]) -> None:
+    """Put the table between the page's two markers of that name."""
+    start, end = f"<!-- table: {marker} -->", "<!-- end of table -->"
+    before, rest = path.read_text().split(start)
+    _, after = rest.split(end, 1)
+    path.write_text(f"{before}{start}\n{table(rows)}\n{end}{after}")
