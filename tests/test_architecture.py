@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reelwright import families
-from reelwright.cli import generate, replay, resume
+from reelwright.cli import generate, lora, replay, resume
 from reelwright.cli.main import COMMANDS
 from reelwright.cli.reference import reference_page
 from reelwright.core.config import read_recipe
@@ -190,7 +190,12 @@ def test_the_reference_page_is_that_of_the_schema(family: str):
 
 def test_the_commands_that_need_weights_are_well_formed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
-    parsers = {"generate": generate.parse, "replay": replay.parse, "resume": resume.parse}
+    parsers = {
+        "generate": generate.parse,
+        "lora": lora.parse,
+        "replay": replay.parse,
+        "resume": resume.parse,
+    }
     needy = [block for document in documents() for block in blocks(document) if block.needs_weights]
     for command in (line for block in needy for line in block.commands):
         _, word, *arguments = shlex.split(command, comments=True)
