@@ -14,6 +14,7 @@ from reelwright.core.run_folder import RunFolder
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.workflows import generate
 from reelwright.workflows.clips.making import SECTIONS_FOLDER
+from reelwright.workflows.clips.recording import RECIPE
 
 
 def run(
@@ -28,7 +29,8 @@ def run(
 
     `config` is that of a run with its folder. Without a seed one is drawn. `branch` is the folder of a new
     run, which takes over the sections that stay; without it the run itself is changed, and what was there
-    before stays among its sections. Raises ConfigError for runs of several clips, and of families without sections.
+    before stays among its sections. Raises ConfigError for runs of several clips, and of families without
+    sections.
     """
     known = families.load(family)
     if known.redo is None:
@@ -47,7 +49,7 @@ def run(
 
 
 def _take_over_sections(old: Path, new: Path, family: str) -> None:
-    if (new / generate.RECIPE).exists():
+    if (new / RECIPE).exists():
         raise ConfigError(f"branch: {new} holds a run already. Name a new folder.")
     with RunFolder.create(new.parent, new, family):
         try:

@@ -11,6 +11,7 @@ from reelwright.checkpoint.latent_files import SUFFIX
 from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
 from reelwright.core.events import Event, FileSaved, StageStarted, StepDone
 from reelwright.core.provenance import METADATA_KEY
+from reelwright.execution.devices import choose_device, peak_memory
 from reelwright.media.contact_sheet import ContactSheet
 from reelwright.media.image_ops import write_png
 from reelwright.media.png_sequence import stream_to_png_sequence
@@ -83,10 +84,11 @@ def write_frames(
     else:
         kind, written = "frames", stream_to_png_sequence(wanted["frames"], frames, metadata)
     yield StageStarted("decode", segment.num_frames)
+    device = choose_device(config.execution.device)
     before = time.perf_counter()
     for num_frames in written:
         seconds, before = time.perf_counter() - before, time.perf_counter()
-        yield StepDone("decode", num_frames, segment.num_frames, seconds)
+        yield StepDone("decode", num_frames, segment.num_frames, seconds, peak_memory(device))
     yield FileSaved(kind, str(wanted[kind]))
     if "contact_sheet" in wanted:
         write_png(wanted["contact_sheet"], sheet.image(), metadata)
