@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
@@ -11,6 +11,7 @@ import tyro
 from reelwright import families
 from reelwright.cli.command_line import ORIGIN, read_command_line
 from reelwright.cli.output import OutputFlags, open_sinks
+from reelwright.cli.prompting import typed_lines
 from reelwright.core.config import read_recipe, validate
 from reelwright.core.errors import ConfigError
 from reelwright.jobs.job import run_workflow
@@ -23,6 +24,8 @@ class GenerateLine:
 
     recipe: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[recipe.toml]")] = None
     """A file with values for any of the flags."""
+    interactive: bool = False
+    """Type prompts one after another, each with options of its own; models are loaded once."""
     config: Annotated[GenerateConfig, tyro.conf.arg(name="")]
 
 
@@ -31,13 +34,21 @@ def run(arguments: Sequence[str], output: OutputFlags) -> int:
     if not arguments or arguments[0] in ("--help", "-h"):
         sys.stdout.write(_help())
         return 0 if arguments else ConfigError.exit_code
-    family, config = parse(arguments)
+    family, line = parse(arguments)
+    return start(family, line.config, output, is_interactive=line.interactive)
+
+
+def start(family: str, config: GenerateConfig, output: OutputFlags, *, is_interactive: bool) -> int:
+    """Make what the configuration asks for, or what is typed, and return the exit code."""
+    job: dict[str, object] = {"family": family, "config": config}
     with open_sinks(output) as sinks:
-        return run_workflow("generate", {"family": family, "config": config}, sinks)
+        if is_interactive:
+            return run_workflow("converse", {**job, "lines": typed_lines()}, sinks)
+        return run_workflow("generate", job, sinks)
 
 
-def parse(arguments: Sequence[str]) -> tuple[str, GenerateConfig]:
-    """The family and its configuration that a command line asks for. Raises ConfigError."""
+def parse(arguments: Sequence[str]) -> tuple[str, GenerateLine]:
+    """The family and what a command line asks of it. Raises ConfigError."""
     family, *rest = arguments
     if family.startswith("-"):
         raise ConfigError(f"{ORIGIN}: the family comes first: {', '.join(families.names())}.")
@@ -46,7 +57,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, GenerateConfig]:
     if line.recipe is not None:
         identity = {"workflow": "generate", "family": family}
         line = _read(family, rest, read_recipe(line.recipe, schema, identity))
-    return family, validate(line.config, ORIGIN)
+    return family, replace(line, config=validate(line.config, ORIGIN))
 
 
 def _read(family: str, arguments: Sequence[str], default: GenerateConfig) -> GenerateLine:

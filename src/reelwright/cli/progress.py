@@ -18,6 +18,7 @@ from reelwright.core.events import (
     Finished,
     Notice,
     PreviewSaved,
+    PromptAwaited,
     StageStarted,
     StepDone,
     Stopped,
@@ -44,15 +45,7 @@ class Bars:
         self._console = console
         self._remark = Remarks()
         self._running: TaskID | None = None
-        self._progress = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            TextColumn("{task.fields[count]}"),
-            TextColumn("{task.fields[pace]}"),
-            TimeRemainingColumn(),
-            TextColumn("{task.fields[memory]}"),
-            console=console,
-        )
+        self._progress = _empty_bars(console)
 
     def __call__(self, event: Event, /) -> None:
         match event:
@@ -60,9 +53,10 @@ class Bars:
                 self._start_stage(event)
             case StepDone():
                 self._show_step(event)
-            case Finished():
+            case Finished() | PromptAwaited():
                 self._complete_stage()
                 self.stop()
+                self._progress = _empty_bars(self._console)
             case Failed() | Stopped():
                 self.stop()
             case _:
@@ -100,6 +94,18 @@ class Bars:
             total = self._progress.tasks[self._running].total or 1
             self._progress.update(self._running, total=total, completed=total)
             self._running = None
+
+
+def _empty_bars(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        TextColumn("{task.fields[count]}"),
+        TextColumn("{task.fields[pace]}"),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[memory]}"),
+        console=console,
+    )
 
 
 class PlainLines:
@@ -151,15 +157,27 @@ class Remarks:
             case PreviewSaved(path=path) if path not in self._previews:
                 self._previews.add(path)
                 return f"preview, renewed as it goes: {path}"
-            case ClipFailed(clip=clip, total=total, message=message):
-                return f"clip {clip} of {total} failed: {message}"
-            case ClipFinished(clip=clip, total=total) if total > 1:
-                return f"clip {clip} of {total} is done"
+            case ClipFailed() | ClipFinished():
+                return _clip_line(event)
             case Finished(seconds=seconds, peak_memory=peak):
                 memory = f", peak memory {memory_text(peak)}" if peak else ""
                 return f"done in {seconds:.1f} s{memory}"
             case _:
                 return None
+
+
+def _clip_line(event: ClipFailed | ClipFinished) -> str | None:
+    """What became of a clip among others; where nobody knows how many there will be, its file."""
+    number = f"clip {event.clip} of {event.total}" if event.total else f"clip {event.clip}"
+    match event:
+        case ClipFailed(message=message):
+            return f"{number} failed: {message}"
+        case ClipFinished(total=0, files=files):
+            return f"{number}: {files.get('video') or files.get('frames') or files['latent']}"
+        case ClipFinished(total=1):
+            return None
+        case _:
+            return f"{number} is done"
 
 
 def memory_text(size: int) -> str:

@@ -58,6 +58,13 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptAwaited:
+    """All is made that was asked for; prompt `number` (from 1) may come."""
+
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
 class ClipFinished:
     """Clip `clip` (from 1) of `total` is done; `files` maps each kind to its path."""
 
@@ -106,6 +113,7 @@ Event = (
     | Notice
     | FileSaved
     | Facts
+    | PromptAwaited
     | ClipFinished
     | ClipFailed
     | Finished

@@ -54,6 +54,9 @@ class Pretrained(Generic[C, N]):
     It is in memory from its first use until it is released.
     """
 
+    is_kept = False
+    """Whether it only leaves the device when it is released, so that no file is read for its next use."""
+
     def __init__(self, path: Path, kind: NetworkKind[C, N]) -> None:
         self.path = path
         self.network: N | None = None
@@ -76,8 +79,9 @@ class Pretrained(Generic[C, N]):
     def loaded(self, device: torch.device, dtype: torch.dtype) -> N:
         """The network with its weights in `dtype` on `device`, loaded unless it is there already."""
         if self.network is not None and self._loaded_for == (device, dtype):
+            nn.Module.to(self.network, device)
             return self.network
-        self.release()
+        self.network = None
         network = self._empty()
         before = expected_shapes(network)
         self._kind.finish(network)
@@ -96,8 +100,11 @@ class Pretrained(Generic[C, N]):
         return self.network
 
     def release(self) -> None:
-        """Give back the network's memory; the next use loads it again."""
-        self.network = None
+        """Give back the network's memory, or that of the device; the next use takes it again."""
+        if self.is_kept and self.network is not None:
+            nn.Module.to(self.network, "cpu")
+        else:
+            self.network = None
 
     def _empty(self) -> N:
         with torch.device("meta"):

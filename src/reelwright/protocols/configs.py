@@ -27,6 +27,8 @@ class ExecutionConfig:
     vae_chunk: Annotated[int, Ge(0)] = 0
     """Frames that the autoencoder's convolutions take at a time, where this changes memory only and not the
     result; 0 lets it choose."""
+    keep_encoders: bool = False
+    """Keep text and image encoders in memory, off the GPU, when they are done: more prompts are to come."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -11,7 +11,6 @@ from reelwright.core.log import RunLog
 from reelwright.core.paths import check_writable
 from reelwright.core.provenance import Provenance
 from reelwright.core.run_folder import RunFolder
-from reelwright.execution.devices import choose_device, peak_memory
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Family
 from reelwright.workflows.adapter_origin import locate

@@ -60,6 +60,7 @@ class CogVideoXSession:
         self._execution = execution
         self._device = choose_device(execution.device)
         self._dtype = choose_dtype(execution.dtype, self._device, model.released_dtype)
+        model.text.encoder.is_kept = execution.keep_encoders
 
     def generate(self, requests: Sequence[CogVideoXRequest], _: FindSection) -> Iterator[Made]:
         """Make the clips in order; the text encoder is gone before the networks load."""

@@ -46,6 +46,8 @@ class FramePackSession:
         self._execution = execution
         self._transformer: FramePackTransformer | None = None
         self._is_merged = model.adapters.is_merged
+        for part in (model.llama, model.clip, model.siglip):
+            part.encoder.is_kept = execution.keep_encoders
 
     def generate(self, requests: Sequence[FramePackRequest], find_section: FindSection) -> Iterator[Made]:
         """Make the videos in order; the encoders are gone before the networks load."""

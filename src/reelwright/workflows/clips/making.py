@@ -34,6 +34,7 @@ class Clip:
     folder: Path
     number: int
     total: int
+    """How many the run has; 0 if nobody knows yet."""
 
     @property
     def files(self) -> ClipFiles:
@@ -60,8 +61,8 @@ class Clip:
 def make_clips(session: Session, clips: Sequence[Clip]) -> Iterator[Event]:
     """Make every clip that is not there yet; a ClipFinished for each that is whole.
 
-    Of several clips, one that cannot be computed gives a ClipFailed and the others are made. What the disk
-    refuses ends the run at once.
+    In a run of several clips, one that cannot be computed gives a ClipFailed and the others are made. What
+    the disk refuses ends the run at once.
     """
     waiting: deque[Clip] = deque()
     for clip in clips:
@@ -76,7 +77,7 @@ def make_clips(session: Session, clips: Sequence[Clip]) -> Iterator[Event]:
         try:
             yield from _make_in_turn(session, waiting)
         except (NumericsError, *COMPUTING) as error:
-            if len(clips) == 1:
+            if clips[0].total == 1:
                 raise
             clip = waiting.popleft()
             yield ClipFailed(
