@@ -127,9 +127,7 @@ def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 
 def _build(config: "transformers.CLIPTextConfig") -> "transformers.CLIPTextModel":
-    model = transformers.CLIPTextModel(config)
-    # In the first of transformers 5 the network is one level down.
-    return getattr(model, "text_model", model)
+    return transformers.CLIPTextModel(config)
 
 
 def _read_tokenizer(folder: Path) -> "transformers.PreTrainedTokenizerBase":

@@ -110,9 +110,7 @@ def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
 
 
 def _build(config: "transformers.SiglipVisionConfig") -> "transformers.SiglipVisionModel":
-    model = transformers.SiglipVisionModel(config)
-    # In the first of transformers 5 the network is one level down.
-    return getattr(model, "vision_model", model)
+    return transformers.SiglipVisionModel(config)
 
 
 def _config(settings: dict[str, Any]) -> "transformers.SiglipVisionConfig":
