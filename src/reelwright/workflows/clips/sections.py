@@ -78,6 +78,8 @@ class SectionShelf:
         try:
             lines = json.loads(path.read_text(encoding="utf-8"))["sections"]
             kept = [KeptSection(**line) for line in lines]
+            if any(Path(each.file).name != each.file for each in kept):
+                raise ValueError("a manifest lists files beside it only")
         except (ValueError, KeyError, TypeError, OSError):
             self.notices.append(f"{path}: is damaged; the sections are listed again from their files.")
             return self._read_files()
