@@ -15,7 +15,6 @@ from reelwright.families.framepack.embeddings import (
     Wording,
     encode_images,
     encode_prompts,
-    no_prompt,
     wordings,
 )
 from reelwright.families.framepack.tiny import write_model
@@ -171,15 +170,6 @@ def test_the_negative_prompt_is_encoded_only_if_guidance_reads_it():
     assert wordings(config, sections) == plain
     guided = replace(config, guidance_scale=2.0)
     assert wordings(guided, sections) == [*plain, Wording(prompt="bad", system_prompt="Look.")]
-
-
-def test_no_prompt_is_zeros_all_of_which_count(encoders):
-    features = prompt_features(encoders, [FOX])[FOX]
-    none = no_prompt(features)
-    assert none.llama_BLD.shape == features.llama_BLD.shape
-    assert none.length == 512
-    assert not none.llama_BLD.any()
-    assert not none.pooled_BD.any()
 
 
 def picture(seed, width=64, height=48):

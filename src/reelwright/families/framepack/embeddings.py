@@ -66,15 +66,6 @@ def encode_prompts(
     return {wording: _padded(states[wording], pooled[wording]) for wording in each}
 
 
-def no_prompt(features: PromptFeatures) -> PromptFeatures:
-    """What stands for no prompt: zeros in the shape of `features`, every row of which counts."""
-    return PromptFeatures(
-        llama_BLD=torch.zeros_like(features.llama_BLD),
-        length=PADDED_TOKENS,
-        pooled_BD=torch.zeros_like(features.pooled_BD),
-    )
-
-
 def encode_images(
     images: Sequence[Image.Image],
     *,
