@@ -42,7 +42,7 @@ def test_the_same_parts_give_the_same_bytes(parts, tmp_path):
 
 def test_nothing_is_left_where_a_part_is_no_clip(parts, tmp_path):
     (tmp_path / "broken.mp4").write_bytes(b"no clip")
-    with pytest.raises(FileError, match="joined.mp4"):
+    with pytest.raises(FileError, match=r"joined\.mp4"):
         join_mp4(tmp_path / "joined.mp4", [parts[0], tmp_path / "broken.mp4"])
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "b.mp4", "broken.mp4"]
 
