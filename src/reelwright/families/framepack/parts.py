@@ -5,6 +5,7 @@ from functools import cached_property
 from pathlib import Path
 
 from reelwright.checkpoint.hub import find_model
+from reelwright.encoders.pretrained import part_of
 from reelwright.families.framepack.config import (
     ENCODER_REPOSITORIES,
     IMAGE_ENCODER_REPOSITORIES,
@@ -39,7 +40,7 @@ class Parts:
 
     @property
     def transformer(self) -> Path:
-        return _inside(self.config.dit or self.root, "transformer")
+        return part_of(self.config.dit or self.root, "transformer")
 
     @property
     def autoencoder(self) -> Path:
@@ -67,7 +68,7 @@ class Parts:
 
     def _part(self, given: Path | None, folder: str) -> Path:
         if given is not None:
-            return _inside(given, folder)
+            return part_of(given, folder)
         # A transformer that was given alone says nothing of a model that nobody named.
         if (self.config.dit is None or self.variant is None or not self.variant.repositories) and (
             self.root / folder
@@ -78,7 +79,7 @@ class Parts:
     def _tokenizer(self, given: Path | None, encoder: Path | None, folder: str) -> Path:
         """The one that was given, the one beside an encoder that was given, or the released one."""
         if given is not None:
-            return _inside(given, folder)
+            return part_of(given, folder)
         if encoder is not None:
             for parent in (encoder, *encoder.parents[:2]):
                 if (parent / folder).is_dir():
@@ -102,8 +103,3 @@ class Parts:
             patterns=_IMAGE_ENCODER_PATTERNS,
             offline=self.config.offline,
         )
-
-
-def _inside(path: Path, folder: str) -> Path:
-    """The folder of a part, where `path` is that of a whole model; else `path`."""
-    return path / folder if (path / folder).is_dir() else path
