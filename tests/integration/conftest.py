@@ -1,6 +1,7 @@
 """The command line as a user meets it: in this process, or in its own where that matters."""
 
 import hashlib
+import itertools
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from reelwright.checkpoint import loading
 from reelwright.cli.main import main
@@ -32,6 +34,11 @@ LAYOUTS: dict[str, TransformerConfig] = {
     ),
     "wide-text": replace(TINY_TRANSFORMER, text_embed_dim=96),
 }
+PACKED = (
+    *("--steps", "2", "--height", "64", "--width", "64", "--seed", "3", "--latent-window-size", "2"),
+    *("--video-sections", "3", "--no-preview-sections", "--preview-every", "0"),
+)
+"""A small video of three sections; each is eight frames long."""
 SMALL = ("--steps", "2", "--num-frames", "9", "--height", "64", "--width", "64", "--seed", "3")
 
 
@@ -98,6 +105,32 @@ def generate(reelwright: Command) -> Command:
         return reelwright("generate", "cogvideox", *SMALL, "--prompt", "a red ball", *words)
 
     return run
+
+
+@pytest.fixture
+def packed(reelwright: Command) -> Command:
+    """Run `reelwright generate framepack` for a small video of a red ball."""
+
+    def run(*words: object) -> Outcome:
+        return reelwright("generate", "framepack", *PACKED, "--prompt", "a red ball", *words)
+
+    return run
+
+
+@pytest.fixture
+def latents_of(packed: Command, tmp_path: Path) -> Callable[..., torch.Tensor]:
+    """The latents [1, C, T, H, W] that `packed` makes, or those in a run's folder or in a file."""
+    count = itertools.count()
+
+    def read(*words: object, at: str | Path = "") -> torch.Tensor:
+        path = tmp_path / (at or f"latents-{next(count)}")
+        if not at:
+            outcome = packed("--format", "latent", "--run", path, *words)
+            assert outcome.code == 0, outcome.err
+        (file,) = path.glob("clip-*.latent.safetensors") if path.is_dir() else [path]
+        return load_file(file)["latent"]
+
+    return read
 
 
 @pytest.fixture
