@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 
@@ -47,11 +47,18 @@ COMMANDS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code: 0 done, 1 failed, 2 usage, 3 memory, 130/143 stopped."""
+    return run_guarded(_dispatch, arguments)
+
+
+def run_guarded(
+    command: Callable[[Sequence[str], OutputFlags], int], arguments: Sequence[str] | None = None
+) -> int:
+    """Run a command with the words of this process, or others; what goes wrong becomes its exit code."""
     flags, words = split_output_flags(sys.argv[1:] if arguments is None else arguments)
     if flags.debug:
         _log_to_stderr()
     try:
-        return _dispatch(words, flags)
+        return command(words, flags)
     except UserError as error:
         for sink in failure_sinks(flags):
             sink(Failed(type(error).__name__, str(error)))

@@ -11,6 +11,7 @@ from reelwright.core.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from reelwright.protocols.family import Family
+    from reelwright.protocols.guide_flags import GuideCommand
 
 
 @cache
@@ -32,6 +33,15 @@ def configs(name: str) -> ModuleType:
 def load(name: str) -> "Family":
     """Everything that the program knows of a family."""
     return import_module(f"{_package(name)}.family").FAMILY
+
+
+def guide_command(command: str) -> tuple[str, "GuideCommand"]:
+    """The family that runs a command line of another program, and the table of its flags; no torch."""
+    for name in names():
+        listed: dict[str, str] = getattr(configs(name), "GUIDE_COMMANDS", {})
+        if command in listed:
+            return name, import_module(f"{_package(name)}.{listed[command]}").COMMANDS[command]
+    raise ConfigError(f"{command}: no model family runs this command.")
 
 
 def _package(name: str) -> str:

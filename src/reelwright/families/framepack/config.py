@@ -246,3 +246,6 @@ PROMPT_OPTIONS = prompt_options(
     of_the_run=(*SAME_FOR_ALL_PROMPTS, "text_encoder_2", "tokenizer_2", "image_encoder", "direction"),
 )
 """What a line of prompts can set, by letter and by long name (specs: FramePack 8.5)."""
+
+GUIDE_COMMANDS = {"fpack_generate_video": "guide_flags"}
+"""Command lines of another program that this family runs, and where their flags are listed."""

@@ -1,0 +1,46 @@
+"""The command line of another program as a table: each of its flags with what it is here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from reelwright.protocols.configs import GenerateConfig
+
+Values = Mapping[str, Any]
+"""Flag, without dashes and with underscores -> its value, or its default."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuideFlag:
+    """One flag under the name and with the default that users of the other program know."""
+
+    name: str
+    """With underscores; dashes are the same."""
+    kind: Callable[[str], object] = str
+    """Of each word."""
+    count: int | Literal["one", "many", "switch"] = "one"
+    """How many words follow."""
+    default: object = None
+    choices: tuple[str, ...] = ()
+    sets: str | Callable[[Any], Mapping[str, object]] = ""
+    """The field that takes the value as it is, with a dot for one of a group; or the fields it makes."""
+    meaning: str = ""
+    """What it does here, where no field tells."""
+    notice: str = ""
+    """What is said if it is given: that it has no effect, and what happens instead."""
+    plain: tuple[object, ...] = ()
+    """Values that ask for what happens anyway, and need no notice."""
+    refusal: str = ""
+    """Why it cannot be used, and what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuideCommand:
+    """One program: what it is called, its flags, and what they come to."""
+
+    name: str
+    about: str
+    schema: type[GenerateConfig]
+    flags: Sequence[GuideFlag]
+    configure: Callable[[Values, Mapping[str, Any]], Sequence[GenerateConfig]]
+    """(all values, the fields that the flags set) -> a configuration for each run. Raises ConfigError."""
