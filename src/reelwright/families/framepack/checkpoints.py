@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -67,18 +67,24 @@ class FramePackModel:
 
 
 def locate(config: FramePackGenerate) -> FramePackModel:
-    """Find every part that the configuration names and check that its tensors fit.
+    """Find every part that the work needs and check that its tensors fit.
 
-    Raises CheckpointError, which says which file or tensor is wrong and what to do.
+    To see saved latents only the autoencoder is looked for, to merge LoRAs only the transformer. Raises
+    CheckpointError, which says which file or tensor is wrong and what to do.
     """
     choose_device(config.execution.device)  # raises for a device that is not there
     parts = Parts(config)
+    if config.from_latent is not None:
+        return _locate_autoencoder(config, parts)
+    if config.save_merged_model is not None:
+        return _locate_transformer(config, parts)
     transformer = _transformer_config(parts.transformer)
     autoencoder = _autoencoder_config(parts.autoencoder)
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
     clip = ClipText(parts.text_encoder_2, parts.tokenizer_2)
     siglip = SiglipImage(parts.image_encoder)
-    _check_networks(parts, transformer, autoencoder)
+    _check_transformer(parts, transformer)
+    _check_autoencoder(parts, autoencoder)
     for encoder in (llama, clip, siglip):
         encoder.check()
     _check_widths(parts, transformer, autoencoder, {"llama": llama, "clip": clip, "siglip": siglip})
@@ -124,6 +130,55 @@ def load_autoencoder(model: FramePackModel, device: torch.device, dtype: torch.d
     return autoencoder
 
 
+def _locate_autoencoder(config: FramePackGenerate, parts: Parts) -> FramePackModel:
+    autoencoder = _autoencoder_config(parts.autoencoder)
+    _check_autoencoder(parts, autoencoder)
+    return replace(
+        _nothing_located(config, parts),
+        autoencoder_path=parts.autoencoder,
+        autoencoder=autoencoder,
+        direction=_direction_of_latents(config, parts),
+        fingerprints={"vae": fingerprint_part(parts.autoencoder)},
+        notices=() if config.vae is not None else _weight_notices(config, parts),
+    )
+
+
+def _locate_transformer(config: FramePackGenerate, parts: Parts) -> FramePackModel:
+    transformer = _transformer_config(parts.transformer)
+    _check_transformer(parts, transformer)
+    adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(parts.transformer)))
+    direction, said = _direction(config, parts)
+    return replace(
+        _nothing_located(config, parts),
+        transformer_path=parts.transformer,
+        transformer=transformer,
+        direction=direction,
+        adapters=adapters,
+        fingerprints={"transformer": fingerprint_part(parts.transformer), **adapters.fingerprints},
+        notices=(*_weight_notices(config, parts), *said, *adapters.notices),
+    )
+
+
+def _nothing_located(config: FramePackGenerate, parts: Parts) -> FramePackModel:
+    """A model of which no part was looked for; those that are not put in must not be used."""
+    nowhere, unadapted = Path("not looked for"), FramePackGenerate()
+    return FramePackModel(
+        name=config.model,
+        transformer_path=nowhere,
+        transformer=TransformerConfig(),
+        autoencoder_path=nowhere,
+        autoencoder=AutoencoderConfig(),
+        llama=LlamaText(nowhere, nowhere),
+        clip=ClipText(nowhere, nowhere),
+        siglip=SiglipImage(nowhere),
+        direction="backward",
+        resolution=TRAINED_RESOLUTION,
+        adapters=plan_adapters(unadapted, lambda: adapter_targets(TransformerConfig(), str(nowhere))),
+        released_dtype=parts.variant.dtype if parts.variant else "bfloat16",
+        fingerprints={},
+    )
+
+
 def _transformer_config(path: Path) -> TransformerConfig:
     described = settings_beside(path)
     if described is not None:
@@ -138,11 +193,16 @@ def _autoencoder_config(path: Path) -> AutoencoderConfig:
     return AutoencoderConfig() if described is None else read_settings(AutoencoderConfig, described)
 
 
-def _check_networks(parts: Parts, transformer: TransformerConfig, autoencoder: AutoencoderConfig) -> None:
+def _check_transformer(parts: Parts, config: TransformerConfig) -> None:
     with torch.device("meta"):
-        networks = (FramePackTransformer(transformer), FramePackAutoencoder(autoencoder))
-    check_network(networks[0], parts.transformer, TRANSFORMER_LAYOUTS)
-    check_network(networks[1], parts.autoencoder, AUTOENCODER_LAYOUTS)
+        network = FramePackTransformer(config)
+    check_network(network, parts.transformer, TRANSFORMER_LAYOUTS)
+
+
+def _check_autoencoder(parts: Parts, config: AutoencoderConfig) -> None:
+    with torch.device("meta"):
+        network = FramePackAutoencoder(config)
+    check_network(network, parts.autoencoder, AUTOENCODER_LAYOUTS)
 
 
 def _check_widths(
@@ -198,6 +258,16 @@ def _known_direction(config: FramePackGenerate, parts: Parts) -> Direction | Non
     if any(_NAMED_F1.search(name) for name in named):
         return "forward"
     return "backward" if any(_NAMED_BASE.search(name) for name in named) else None
+
+
+def _direction_of_latents(config: FramePackGenerate, parts: Parts) -> Direction:
+    """In which order saved sections were made, as far as this is told without the transformer."""
+    if config.direction != "auto":
+        return config.direction
+    if parts.variant is not None and parts.variant.name in _KNOWN_DIRECTIONS:
+        return _KNOWN_DIRECTIONS[parts.variant.name]
+    told = "" if config.vae is not None else own_facts(parts.root).get("direction")
+    return "forward" if told == "forward" else "backward"
 
 
 def _knows_both(parts: Parts) -> bool:

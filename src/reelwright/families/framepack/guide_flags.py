@@ -160,9 +160,7 @@ _EXECUTION = (
     _without_effect("fp8"),
     _without_effect("fp8_scaled"),
     _without_effect("fp8_llm"),
-    _without_effect(
-        "disable_numpy_memmap", "has no effect: weights are read by safetensors itself."
-    ),
+    _without_effect("disable_numpy_memmap", "has no effect: weights are read by safetensors itself."),
     _without_effect("compile"),
     GuideFlag(name="compile_backend", default="inductor", notice=_PLAIN_RUN),
     GuideFlag(name="compile_mode", default="default", notice=_PLAIN_RUN),

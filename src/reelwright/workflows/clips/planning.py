@@ -111,7 +111,8 @@ def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
     model = locate(family, config)
     if record is not None:
         record = replace(record, config=_recorded(config))
-        _check_same_models(record, model.fingerprints)
+        located = {part: name for part, name in record.models.items() if part in model.fingerprints}
+        _check_same_models(located, model.fingerprints)
     read_latents(path)  # raises for what cannot be decoded
     clip = PlannedClip(config=config, record=record.to_json() if record else "", latents=path)
     return Plan(family=family, model=model, clips=[clip], notices=list(model.notices))
@@ -252,7 +253,7 @@ def _output_options(recorded: GenerateConfig, asked: GenerateConfig) -> Generate
 
 def _check_same(record: Provenance, made: Provenance) -> None:
     """Raise unless the model and the inputs are those of the record."""
-    _check_same_models(record, made.models)
+    _check_same_models(record.models, made.models)
     for name, facts in record.inputs.items():
         if made.inputs.get(name, {}).get("sha256") != facts["sha256"]:
             raise FileError(
@@ -261,8 +262,8 @@ def _check_same(record: Provenance, made: Provenance) -> None:
             )
 
 
-def _check_same_models(record: Provenance, fingerprints: Mapping[str, str]) -> None:
-    for part, fingerprint in record.models.items():
+def _check_same_models(recorded: Mapping[str, str], fingerprints: Mapping[str, str]) -> None:
+    for part, fingerprint in recorded.items():
         if fingerprints.get(part) != fingerprint:
             raise CheckpointError(
                 f"{part}: these are other weights or settings than those that made the file. Put those back,"
