@@ -1,21 +1,18 @@
 """Whatever stops a run, nothing finished is lost; resumed, it gives the bytes of an undisturbed run."""
 
 import json
-import re
 import signal
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 import pytest
+
+from .stopped_runs import Event, contents, events_of, half_built, wait_for
 
 LONG = (
     *("generate", "cogvideox", "--prompt", "a red ball", "--seed", "3", "--num-videos", "2", "--steps", "4"),
     *("--num-frames", "17", "--height", "64", "--width", "64", "--preview-every", "2"),
 )
 NO_METADATA = (*LONG, "--no-metadata")
-Event = dict[str, Any]
 POINTS: dict[str, Callable[[Event], bool]] = {
     "networks load": lambda event: event.get("stage") == "load networks",
     "denoising of the first clip": lambda event: event.get("stage") == "denoise" and event.get("step") == 3,
@@ -33,29 +30,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory, digests) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("whole")
     assert main([*LONG, "--run", str(folder / "run"), "--quiet"]) == 0
     return digests(folder / "run")
-
-
-def wait_for(process: subprocess.Popen[str], reached: Callable[[Event], bool]) -> None:
-    """Return as soon as the process reports an event."""
-    assert process.stdout is not None
-    for line in process.stdout:
-        if reached(json.loads(line)):
-            return
-    raise AssertionError(f"it ended before: {process.communicate()[1]}")
-
-
-def half_built(run: Path) -> list[Path]:
-    """Files and folders that are not under their own name yet."""
-    return [path for path in run.rglob("*") if re.fullmatch(r"\.[0-9a-f]{12}.*", path.name)]
-
-
-def contents(run: Path) -> dict[str, tuple[bytes, int]]:
-    """Name -> content and time of the last change of each file."""
-    return {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.iterdir()}
-
-
-def events_of(run: Path) -> list[Event]:
-    return [json.loads(line) for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines()]
 
 
 @pytest.mark.parametrize("point", POINTS)

@@ -9,11 +9,12 @@ from PIL import Image
 from torch import Tensor
 
 from reelwright.checkpoint.latent_files import read_latents, save_latents
-from reelwright.core.errors import NumericsError
+from reelwright.core.errors import FileError, NumericsError
 from reelwright.core.events import ClipFailed, ClipFinished, Event, FileSaved, Notice, PreviewSaved
 from reelwright.core.paths import write_text_atomic
 from reelwright.media.image_ops import write_png
 from reelwright.media.video_joiner import join_mp4
+from reelwright.media.video_reader import probe_video
 from reelwright.media.video_writer import write_mp4
 from reelwright.protocols.family import Made, Preview, Section, Segment, Session
 from reelwright.workflows.clips.files import ClipFiles, has_latents, write_frames
@@ -132,13 +133,21 @@ class _SectionKeeper:
         if section.decode is None:
             return
         part = path.with_suffix(".mp4")
-        if not part.exists():
+        if not _is_clip(part):
             write_mp4(part, section.decode(), fps=section.fps)
         parts = self._previews[clip.sections_folder]
         parts[section.index] = part
         preview = clip.folder / "preview.mp4"
         join_mp4(preview, [parts[index] for index in sorted(parts)])
         yield PreviewSaved(str(preview), len(parts))
+
+
+def _is_clip(path: Path) -> bool:
+    try:
+        probe_video(path)
+    except FileError:
+        return False
+    return True
 
 
 def _save(clip: Clip, segment: Segment) -> Iterator[Event]:

@@ -1,0 +1,35 @@
+"""Waiting for a run to come to a point, and what a stopped run left."""
+
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+Event = dict[str, Any]
+
+
+def wait_for(process: subprocess.Popen[str], reached: Callable[[Event], bool]) -> None:
+    """Return as soon as the process reports an event."""
+    assert process.stdout is not None
+    for line in process.stdout:
+        if reached(json.loads(line)):
+            return
+    raise AssertionError(f"it ended before: {process.communicate()[1]}")
+
+
+def half_built(run: Path) -> list[Path]:
+    """Files and folders that are not under their own name yet."""
+    return [path for path in run.rglob("*") if re.fullmatch(r"\.[0-9a-f]{12}.*", path.name)]
+
+
+def contents(run: Path) -> dict[str, tuple[bytes, int]]:
+    """Name -> content and time of the last change of each file."""
+    return {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.iterdir() if path.is_file()
+    }
+
+
+def events_of(run: Path) -> list[Event]:
+    return [json.loads(line) for line in (run / "events.jsonl").read_text(encoding="utf-8").splitlines()]
