@@ -70,7 +70,7 @@ class GenerateConfig:
     negative_prompt: str = ""
     """What to stay away from."""
     from_file: Path | None = None
-    """A text file of prompts, one a line with options of its own: --w --h --f --d --s --g --n --i --ei, or flags."""
+    """A text file of prompts, one a line with options of its own: letters such as --w, --d, --n, or flags."""
     seed: Annotated[int, Ge(-1), Le(2**63 - 1)] = -1
     """Where the noise starts; the same seed gives the same bytes. -1 draws one and records it."""
     num_videos: Annotated[int, Ge(1)] = 1
