@@ -59,7 +59,7 @@ class MergeLine(_File):
 
 
 Line = InspectLine | ConvertLine | MergeLine
-_LINES: dict[str, type[Line]] = {"inspect": InspectLine, "convert": ConvertLine, "merge": MergeLine}
+LINES: dict[str, type[Line]] = {"inspect": InspectLine, "convert": ConvertLine, "merge": MergeLine}
 
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
@@ -75,9 +75,9 @@ def run(arguments: Sequence[str], output: OutputFlags) -> int:
 def parse(arguments: Sequence[str]) -> tuple[str, Line]:
     """The action and its options. Raises ConfigError."""
     action = arguments[0]
-    if action not in _LINES:
-        raise ConfigError(f"lora: {action!r} is no action. {suggestion(action, _LINES)}")
-    schema = _LINES[action]
+    if action not in LINES:
+        raise ConfigError(f"lora: {action!r} is no action. {suggestion(action, LINES)}")
+    schema = LINES[action]
     line = read_command_line(schema, arguments[1:], command=f"lora {action}", about=str(schema.__doc__))
     if isinstance(line, MergeLine) and len(line.files) < 2:
         raise ConfigError("lora merge: give at least two files.")
@@ -85,5 +85,5 @@ def parse(arguments: Sequence[str]) -> tuple[str, Line]:
 
 
 def _help() -> str:
-    lines = "".join(f"  {action:<8}  {schema.__doc__}\n" for action, schema in _LINES.items())
+    lines = "".join(f"  {action:<8}  {schema.__doc__}\n" for action, schema in LINES.items())
     return f"usage: reelwright lora ACTION FILE ...\n\n{lines}\nEach action has --help.\n"

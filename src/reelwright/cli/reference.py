@@ -1,46 +1,109 @@
-"""Write the reference pages of docs/ from the configuration schemas.
+"""Write the reference pages of docs/ from the schemas of the command lines.
 
 python -m reelwright.cli.reference docs/reference
 """
 
+import inspect
 import sys
-from collections.abc import Iterator
-from dataclasses import fields, is_dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args, get_type_hints
+
+import tyro
 
 from reelwright import families
+from reelwright.cli import lora
+from reelwright.cli.generate import GenerateLine
+from reelwright.cli.replay import ReplayLine
+from reelwright.cli.resume import ResumeLine
 from reelwright.core.config import field_docs
 
+_ORIGIN = "Written from the schema by `python -m reelwright.cli.reference docs/reference`."
+_HEAD = ("| flag | default | meaning |", "|---|---|---|")
+_COMMANDS: Mapping[str, type] = {
+    "replay": ReplayLine,
+    "resume": ResumeLine,
+    **{f"lora {action}": schema for action, schema in lora.LINES.items()},
+}
+"""Those that are the same for all families."""
 
-def reference_page(family: str) -> str:
-    """Every flag of `generate FAMILY` with its default and meaning, in Markdown."""
+
+def reference_pages() -> dict[str, str]:
+    """The text of every page in Markdown, by the name of its file."""
+    generating = {f"generate-{family}.md": _generate_page(family) for family in families.names()}
+    return {**generating, "other-commands.md": _other_commands_page()}
+
+
+def _generate_page(family: str) -> str:
+    """Every flag of `generate FAMILY` with its default and meaning."""
     config = families.configs(family).GENERATE()
-    head = [
+    text = [
         f"# reelwright generate {family}",
         "",
         f"{type(config).__doc__}",
         "",
-        "Written from the schema by `python -m reelwright.cli.reference docs/reference`.",
+        _ORIGIN,
         "In a recipe a flag is its key with underscores; `--execution.device` is `device` in `[execution]`.",
         "",
-        "| flag | default | meaning |",
-        "|---|---|---|",
+        *_HEAD,
+        *_rows(config),
+        "",
+        "On the command line alone:",
+        "",
+        *_HEAD,
+        *_rows_of_schema(GenerateLine),
     ]
-    return "\n".join([*head, *_rows(config)]) + "\n"
+    return "\n".join(text) + "\n"
+
+
+def _other_commands_page() -> str:
+    text = ["# reelwright replay, resume, lora", "", _ORIGIN]
+    for command, schema in _COMMANDS.items():
+        about = inspect.getdoc(schema) or ""
+        text += ["", f"## reelwright {command}", "", about, "", *_HEAD, *_rows_of_schema(schema)]
+    return "\n".join(text) + "\n"
 
 
 def _rows(config: Any, group: str = "") -> Iterator[str]:  # noqa: ANN401 - any schema
+    """Of all flags with the values that a configuration has."""
     docs = field_docs(type(config))
     for field in fields(config):
         value = getattr(config, field.name)
-        name = field.name.replace("_", "-")
         if is_dataclass(value):
-            yield from _rows(value, f"{group}{name}.")
-            continue
-        flag = f"--{group}[no-]{name}" if isinstance(value, bool) else f"--{group}{name}"
-        meaning = " ".join(docs[field.name].split()).replace("|", "\\|")
-        yield f"| `{flag}` | {_default(value)} | {meaning} |"
+            yield from _rows(value, f"{group}{_dashed(field.name)}.")
+        else:
+            yield _row(_flag(field.name, value, group), value, docs[field.name])
+
+
+def _rows_of_schema(schema: type) -> Iterator[str]:
+    """Of all words and flags of a command line, without the groups in it."""
+    docs, hints = field_docs(schema), get_type_hints(schema, include_extras=True)
+    for field in fields(schema):
+        if field.name in docs:
+            value = field.default
+            name = _word(get_args(hints[field.name])) or _flag(field.name, value)
+            yield _row(name, "" if value in (MISSING, ()) else value, docs[field.name])
+
+
+def _word(hint: Sequence[Any]) -> str:
+    """What the help calls a word that has its place on the command line; empty for a flag."""
+    if tyro.conf.Positional not in hint:
+        return ""
+    return next(metavar for part in hint if (metavar := getattr(part, "metavar", None)))
+
+
+def _row(name: str, value: object, doc: str) -> str:
+    meaning = " ".join(doc.split()).replace("|", "\\|")
+    return f"| `{name}` | {_default(value)} | {meaning} |"
+
+
+def _flag(name: str, value: object, group: str = "") -> str:
+    return f"--{group}[no-]{_dashed(name)}" if isinstance(value, bool) else f"--{group}{_dashed(name)}"
+
+
+def _dashed(name: str) -> str:
+    return name.replace("_", "-")
 
 
 def _default(value: object) -> str:
@@ -50,5 +113,5 @@ def _default(value: object) -> str:
 
 
 if __name__ == "__main__":
-    for known in families.names():
-        (Path(sys.argv[1]) / f"generate-{known}.md").write_text(reference_page(known), encoding="utf-8")
+    for page, content in reference_pages().items():
+        (Path(sys.argv[1]) / page).write_text(content, encoding="utf-8")
