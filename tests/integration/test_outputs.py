@@ -119,6 +119,22 @@ def test_tiles_give_the_same_size_and_nearly_the_same_pictures(generate, tmp_pat
     assert 0 < difference < 0.25 * whole.std()
 
 
+def test_the_side_of_a_tile_can_be_chosen(generate, tmp_path):
+    """One as large as the frame is no tiling; a smaller one than the released one gives other seams."""
+    size = ("--height", "160", "--width", "176", "--execution.tiling")
+    for side in ("0", "48", "176"):
+        assert generate(*size, "--execution.tile-size", side, "--run", side).code == 0
+    assert generate(*size[:4], "--run", "whole").code == 0
+    runs = ("0", "48", "176", "whole")
+    frames = {run: np.stack(frames_of(tmp_path / run / f"{STEM}.mp4")) for run in runs}
+    assert (frames["176"] == frames["whole"]).all()
+    assert (frames["48"] != frames["0"]).any()
+
+
+def test_pieces_that_would_change_the_picture_are_refused(refused):
+    assert "execution.vae_chunk" in refused("--execution.vae-chunk", "4", code=2)
+
+
 MARGIN = 4 << 20
 """Bytes by which the peaks of two processes may differ that decode clips of different length."""
 # Memory of any size goes back to the system when it is freed, so that the peak is that of what is held.

@@ -112,7 +112,9 @@ class CogVideoXSession:
         return load_autoencoder(self._model, self._device, self._dtype)
 
     def _space(self, whole_clip: bool) -> LatentSpace:
-        tiling = released_tiling(self._model.autoencoder) if self._execution.tiling else None
+        tiling = None
+        if self._execution.tiling:
+            tiling = released_tiling(self._model.autoencoder, self._execution.tile_size)
         return LatentSpace(autoencoder=self._autoencoder, tiling=tiling, whole_clip=whole_clip)
 
 

@@ -17,10 +17,15 @@ _PIXEL_CHUNK, _LATENT_CHUNK = 8, 2
 """Frames that the released autoencoder takes at a time; its norms depend on it."""
 
 
-def released_tiling(config: AutoencoderConfig) -> Tiling:
-    """Tiles of half the training size, overlapping by a sixth of their height and a fifth of their width."""
+def released_tiling(config: AutoencoderConfig, side: int = 0) -> Tiling:
+    """Tiles of half the training size, overlapping by a sixth of their height and a fifth of their width.
+
+    side: of another tile, in pixels; 0 takes the released size.
+    """
     stride = config.spatial_stride
-    height, width = config.sample_height // 2 // stride, config.sample_width // 2 // stride
+    height, width = (
+        max((side or sample // 2) // stride, 1) for sample in (config.sample_height, config.sample_width)
+    )
     return Tiling(height=height, width=width, overlap_height=height // 6, overlap_width=width // 5)
 
 

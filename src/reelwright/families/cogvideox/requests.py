@@ -94,6 +94,11 @@ def _check_inputs(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> N
         review.notices.append(
             "end_image: the released image models know a first frame only; expect little of it."
         )
+    if config.execution.vae_chunk:
+        review.refuse(
+            "execution.vae_chunk: the norms of this autoencoder see a fixed number of frames, so another number"
+            " would change the picture. Use --execution.tiling to save memory."
+        )
     if config.video is None and config.strength != CogVideoXGenerate().strength:
         review.refuse("strength: says how far to leave a clip; give one with --video.")
     if layout is not Layout.IMAGE and config.image_latent_scale != "auto":

@@ -56,8 +56,8 @@ class LatentSpace:
     ) -> Iterator[Tensor]:
         """Yield chunks of frames, uint8 chunk_FHWC, of one clip of scaled latents cut into windows.
 
-        windows: (start, stop) in time order; the frames of neighbors overlap by `fade`, and are faded linearly
-        from the earlier to the later one (specs: FramePack 2.6). Memory is that of the longest window.
+        windows: (start, stop) in time order; the frames of neighbors overlap by `fade`, and are faded
+        linearly from the earlier to the later one (specs: FramePack 2.6). Memory is that of one window.
         """
         ending: Tensor | None = None
         for number, (start, stop) in enumerate(windows, start=1):
