@@ -9,9 +9,9 @@ import tyro
 from annotated_types import Ge
 
 from reelwright import families
-from reelwright.cli.command_line import read_command_line
+from reelwright.cli.command_line import ORIGIN, read_command_line
 from reelwright.cli.output import OutputFlags, open_sinks
-from reelwright.core.config import read_recipe, read_toml
+from reelwright.core.config import read_recipe, read_toml, validate
 from reelwright.core.errors import ConfigError, nearest
 from reelwright.jobs.job import run_workflow
 from reelwright.protocols.configs import GenerateConfig
@@ -34,8 +34,8 @@ class ResumeLine:
     """As redo_section, but in a new run; this one stays as it is."""
     prompt: str | None = None
     """What that section is to show now."""
-    seed: Annotated[int, Ge(0)] | None = None
-    """Where that section's noise starts now; without one, a seed is drawn."""
+    seed: Annotated[int, Ge(-1)] | None = None
+    """Where that section's noise starts now; -1 goes on with the noise of the run, none draws a seed."""
     into: Path | None = None
     """The folder of the new run, with `branch`; else the run's own name with -branch after it."""
 
@@ -64,7 +64,8 @@ def run(arguments: Sequence[str], output: OutputFlags) -> int:
 
 def parse(arguments: Sequence[str]) -> ResumeLine:
     """The run folder to go on with; whether it is one shows `read_run`. Raises ConfigError."""
-    return read_command_line(ResumeLine, arguments, command="resume", about=str(ResumeLine.__doc__))
+    line = read_command_line(ResumeLine, arguments, command="resume", about=str(ResumeLine.__doc__))
+    return validate(line, ORIGIN)
 
 
 def read_run(folder: Path) -> StoredRun:

@@ -120,8 +120,8 @@ class Family:
     adapter_targets: ReleasedTargets = lambda: ()
     """What LoRAs can change in the denoisers of the family, one for each released size."""
     redo: Callable[[Any, int, str | None, int], Any] | None = None
-    """(resolved configuration, section, prompt or None, seed) -> the configuration that makes the clip again
-    from that section on; None for families without sections."""
+    """(resolved configuration, section, prompt or None, seed or -1 for the noise of the run) -> the
+    configuration that makes the clip again from that section on; None for families without sections."""
 
 
 def named_files(config: GenerateConfig, names: Sequence[str]) -> dict[str, Path]:

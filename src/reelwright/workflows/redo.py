@@ -27,23 +27,25 @@ def run(
 ) -> Iterator[Event]:
     """Make the sections again that were made after `section`, and that one with another prompt or seed.
 
-    `config` is that of a run with its folder. Without a seed one is drawn. `branch` is the folder of a new
-    run, which takes over the sections that stay; without it the run itself is changed, and what was there
-    before stays among its sections. Raises ConfigError for runs of several clips, and of families without
-    sections.
+    `config` is that of a run with its folder. Without a seed one is drawn, -1 takes the noise of the run.
+    `branch` is the folder of a new run, which takes over the sections that stay; without it the run itself is
+    changed, and what was there before stays among its sections. Raises ConfigError for runs of several clips,
+    and of families without sections.
     """
     known = families.load(family)
     if known.redo is None:
         raise ConfigError(f"{family}: has no sections to redo. Generate the clip again with another --seed.")
     if config.num_videos > 1 or config.from_file or config.from_latent:
         raise ConfigError("redo: the run has several clips, or none of its own. Redo a run of one clip.")
-    resolved = known.resolve(config, known.locate(config)).config
+    model = known.locate(config)
+    resolved = known.resolve(config, model).config
     assert config.run is not None
     new_seed = secrets.randbelow(2**31) if seed is None else seed
     changed = known.redo(resolved, section, prompt, new_seed)
     if branch is None:
         yield from generate.run(family, replace(changed, run=config.run), replaces=True)
         return
+    known.resolve(changed, model)  # raises for what cannot be made, before the new folder is
     _take_over_sections(config.run, branch, family)
     yield from generate.run(family, replace(changed, run=branch))
 

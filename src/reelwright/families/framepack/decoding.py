@@ -2,8 +2,9 @@
 
 from collections.abc import Iterator, Sequence
 
-from torch import Tensor
+from torch import Size, Tensor
 
+from reelwright.families.framepack.clips import STRIDE
 from reelwright.families.framepack.config import Direction, FramePackGenerate
 from reelwright.families.framepack.latent_space import LatentSpace
 from reelwright.families.framepack.sections import (
@@ -34,14 +35,14 @@ def view_latents(
     return Segment(
         latents_BCTHW=latents,
         num_frames=count if config.one_frame else frames_of_latents(count),
-        fps=config.fps or FRAMES_PER_SECOND,
+        fps=config.fps or float(FRAMES_PER_SECOND),
         decode=lambda: (
             _decode_alone(space, latents)
             if config.one_frame
             else space.decode_windows(latents, windows, fade_frames(window))
         ),
         flaw=flaw,
-        metadata=_metadata(config),
+        metadata=_metadata(config, latents.shape),
     )
 
 
@@ -60,14 +61,15 @@ def _decode_whole(space: LatentSpace, latents_BCTHW: Tensor) -> Iterator[Tensor]
     return space.decode_windows(latents_BCTHW, whole, 0)
 
 
-def _metadata(config: FramePackGenerate) -> dict[str, str]:
+def _metadata(config: FramePackGenerate, shape_BCTHW: Size) -> dict[str, str]:
     """What other programs read in a file of latents (specs: FramePack 8.4)."""
+    num_latents, height, width = shape_BCTHW[2:]
     facts = {
         "seeds": config.seed,
         "prompt": config.prompt,
-        "height": config.height,
-        "width": config.width,
-        "video_seconds": config.video_seconds,
+        "height": height * STRIDE,
+        "width": width * STRIDE,
+        "video_seconds": frames_of_latents(num_latents) / FRAMES_PER_SECOND,
         "infer_steps": config.steps,
         "guidance_scale": config.guidance_scale,
         "latent_window_size": config.latent_window_size,

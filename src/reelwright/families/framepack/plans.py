@@ -1,11 +1,20 @@
 """How many sections a video has and what each shows: decided once, and carried in the configuration."""
 
 from dataclasses import replace
+from pathlib import Path
 
+from reelwright.checkpoint.latent_files import read_latents
 from reelwright.core.errors import ConfigError
+from reelwright.families.framepack.clips import LATENT_FILES
 from reelwright.families.framepack.config import FramePackGenerate
 from reelwright.families.framepack.section_spec import parse_section_spec, write_section_spec
-from reelwright.families.framepack.sections import count_frames, count_sections, count_sections_of_clip
+from reelwright.families.framepack.sections import (
+    FRAMES_PER_SECOND,
+    count_frames,
+    count_sections,
+    count_sections_of_clip,
+    frames_of_latents,
+)
 from reelwright.families.framepack.story import SectionPlan, Storyboard, plan_sections, read_story
 from reelwright.media.video_reader import probe_video
 from reelwright.protocols.review import Review
@@ -49,11 +58,13 @@ def section_plans(config: FramePackGenerate) -> tuple[SectionPlan, ...]:
 
 
 def redo(config: FramePackGenerate, section: int, prompt: str | None, seed: int) -> FramePackGenerate:
-    """The configuration that makes a section, and all that is made after it, again: with a seed of its own
-    and perhaps another prompt.
+    """The configuration that makes a section, and all that is made after it, again: with a seed of its own,
+    or the noise of the run for -1, and perhaps another prompt.
 
-    Raises ConfigError for a section that is not there.
+    Raises ConfigError for a section that is not there, and for single frames.
     """
+    if config.one_frame:
+        raise ConfigError("redo: single frames have no sections. Generate them again with another --seed.")
     count = config.video_sections
     if not -count <= section < count:
         raise ConfigError(
@@ -62,7 +73,7 @@ def redo(config: FramePackGenerate, section: int, prompt: str | None, seed: int)
     section %= count
     plans = section_plans(config)
     seeds = [None if plan.seed is None else str(plan.seed) for plan in plans]
-    seeds[section] = str(seed)
+    seeds[section] = None if seed < 0 else str(seed)
     config = replace(config, section_seeds=write_section_spec(seeds))
     if prompt is None:
         return config
@@ -79,23 +90,41 @@ def _story(config: FramePackGenerate) -> Storyboard:
 def _count_sections(review: Review[FramePackGenerate]) -> int:
     config, window = review.config, review.config.latent_window_size
     if config.video_sections:
-        return config.video_sections
-    if config.num_frames:
-        wanted = max((config.num_frames - 1) / (4 * window), 1)
-        count = max(round(wanted), 1)
-        frames = count_frames(count, window)
-        if frames != config.num_frames:
-            message = f"num_frames: {config.num_frames} is not one frame and whole sections of {4 * window}."
-            review.adjust("num_frames", frames, message)
-        return count
-    if config.video is not None:
-        info = probe_video(config.video)
-        frames = round(info.duration * 30)
-        count = count_sections_of_clip(frames, window)
-        if not count:
-            review.refuse(
-                f"video: {config.video} is {frames} frames long at 30 per second; a section needs"
-                f" {count_frames(1, window)}. Give a longer clip, or a smaller --latent-window-size."
-            )
-        return max(count, 1)
-    return count_sections(config.video_seconds, window)
+        wanted = config.video_sections
+    elif config.num_frames:
+        wanted = _sections_of_frames(review, config.num_frames)
+    elif config.video is not None:
+        return _sections_of_clip(review, config.video)
+    else:
+        wanted = count_sections(config.video_seconds, window)
+    if config.video is not None and wanted > (there := _sections_of_clip(review, config.video)):
+        message = f"video_sections: {config.video} is long enough for {there}, not for {wanted}."
+        review.adjust("video_sections", there, message)
+        return there
+    return wanted
+
+
+def _sections_of_frames(review: Review[FramePackGenerate], num_frames: int) -> int:
+    """The number of sections whose frames are nearest to those asked for."""
+    window = review.config.latent_window_size
+    count = max(round((num_frames - 1) / (4 * window)), 1)
+    frames = count_frames(count, window)
+    if frames != num_frames:
+        message = f"num_frames: {num_frames} is not one frame and whole sections of {4 * window}."
+        review.adjust("num_frames", frames, message)
+    return count
+
+
+def _sections_of_clip(review: Review[FramePackGenerate], path: Path) -> int:
+    window = review.config.latent_window_size
+    if path.suffix in LATENT_FILES:
+        frames = frames_of_latents(read_latents(path).shape[2])
+    else:
+        frames = round(probe_video(path).duration * FRAMES_PER_SECOND)
+    count = count_sections_of_clip(frames, window)
+    if not count:
+        review.refuse(
+            f"video: {path} is {frames} frames long at {FRAMES_PER_SECOND} per second; a section needs"
+            f" {count_frames(1, window)}. Give a longer clip, or a smaller --latent-window-size."
+        )
+    return max(count, 1)

@@ -67,7 +67,7 @@ def resolve(config: FramePackGenerate, model: FramePackModel) -> FramePackReques
     Raises ConfigError with all problems at once, FileError for an input that cannot be read.
     """
     review = Review(config)
-    review.set(direction=model.direction, fps=config.fps or FRAMES_PER_SECOND)
+    review.set(direction=model.direction, fps=config.fps or float(FRAMES_PER_SECOND))
     check_options(review)
     check_one_frame(review)
     review.raise_problems()

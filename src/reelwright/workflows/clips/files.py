@@ -1,7 +1,9 @@
 """The files of one clip: latents first, then what people look at, each with the record of how it was made."""
 
+import shutil
 import time
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -58,6 +60,12 @@ class ClipFiles:
         if config.contact_sheet:
             files["contact_sheet"] = self.contact_sheet
         return files
+
+    def remove(self, config: GenerateConfig) -> None:
+        """Remove the files of another version of the clip: no stop shall leave them beside new latents."""
+        for path in self.wanted(config).values():
+            with suppress(FileNotFoundError, NotADirectoryError):
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def has_latents(files: ClipFiles, record: str) -> bool:

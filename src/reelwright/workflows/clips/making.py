@@ -161,6 +161,8 @@ def _save(clip: Clip, segment: Segment) -> Iterator[Event]:
             f"{segment.flaw} They are kept in {files.flawed_latent}. Try --execution.dtype float32 (or"
             " bfloat16 rather than float16), or a lower --guidance-scale."
         )
+    if clip.plan.latents is None and not clip.has_latents:
+        files.remove(config)
     if clip.plan.record and not config.metadata:
         write_text_atomic(files.record, clip.plan.record)
     save_latents(files.latent, segment.latents_BCTHW, latent_metadata)
