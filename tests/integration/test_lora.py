@@ -206,3 +206,30 @@ def test_the_record_of_a_clip_holds_its_loras(generate, lora_of, tmp_path):
         recipe = file.read()
     assert json.dumps(str(path)) in recipe
     assert "to_q" in recipe
+
+
+def test_strengths_change_from_section_to_section_and_fall_back_to_those_of_the_run(
+    reelwright, lora_of, tmp_path
+):
+    """The last section is made first, with a strength of its own; the one before it with the run's."""
+    story = "[[section]]\nprompt = 'a red ball'\n[[section]]\nprompt = 'a red ball'\nlora_multipliers = [{}]\n"
+    small = ("--height", "64", "--width", "64", "--latent-window-size", "2", "--steps", "1", "--seed", "3")
+    words = (*small, "--format", "latent", "--no-preview-sections", "--lora", lora_of("framepack"))
+    for name, own in (("same", 0.5), ("other", 2.0)):
+        (tmp_path / f"{name}.toml").write_text(story.format(own))
+        outcome = reelwright(
+            *("generate", "framepack", "--story", f"{name}.toml", "--lora-multiplier", "0.5"),
+            *(*words, "--run", name),
+        )
+        assert outcome.code == 0, outcome.err
+        assert "LoRAs run unmerged" in outcome.notices
+    texts = ("--prompt", "a red ball", "--video-sections", "2", "--lora-mode", "unmerged")
+    for name, strength in (("plain", 0.5), ("strong", 2.0)):
+        run = ("--lora-multiplier", strength, "--run", name)
+        assert reelwright("generate", "framepack", *words, *texts, *run).code == 0
+    same, other, plain, strong = (latents(tmp_path / run) for run in ("same", "other", "plain", "strong"))
+    last = slice(3, 5)
+    assert torch.equal(same, plain)
+    assert torch.equal(other[:, :, last], strong[:, :, last])
+    assert not torch.equal(other[:, :, 1:3], strong[:, :, 1:3])
+    assert not torch.equal(other[:, :, last], same[:, :, last])

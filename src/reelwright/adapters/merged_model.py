@@ -26,7 +26,7 @@ def write_merged(
     """
     yield from map(Notice, plan.apply(network))
     tensors = key_map.to_file(network.state_dict())
-    metadata = {"merged_loras": json.dumps(plan.multipliers)}
+    metadata = {"merged_loras": json.dumps({str(each.file.path): each.multiplier for each in plan.chosen})}
     if path.suffix == ".safetensors":
         save_safetensors(path, tensors, metadata)
         yield FileSaved("model", str(path))

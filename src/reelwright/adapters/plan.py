@@ -29,9 +29,9 @@ class AdapterPlan:
         return {f"lora {number}": _fingerprint(each.file) for number, each in enumerate(self.chosen, start=1)}
 
     @property
-    def multipliers(self) -> dict[str, float]:
-        """How strongly each file is applied."""
-        return {str(each.file.path): each.multiplier for each in self.chosen}
+    def multipliers(self) -> tuple[float, ...]:
+        """How strongly each file is applied, in the order of the files."""
+        return tuple(each.multiplier for each in self.chosen)
 
     def apply(self, network: nn.Module) -> list[str]:
         """Merge into the network's weights, or run beside them; what was changed, in words.

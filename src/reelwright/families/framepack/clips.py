@@ -18,7 +18,8 @@ from reelwright.media.video_reader import probe_video, stream_video
 
 STRIDE = 8
 """Pixels to a latent cell."""
-_LATENT_FILES = (".safetensors", ".pt")
+LATENT_FILES = (".safetensors", ".pt")
+"""Endings of files of latents; all others are clips."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ class KnownClip:
 
 def clip_size(path: Path) -> tuple[int, int]:
     """Height and width in pixels of a clip, or of what saved latents decode to. Raises FileError."""
-    if path.suffix in _LATENT_FILES:
+    if path.suffix in LATENT_FILES:
         height, width = read_latents(path).shape[3:]
         return height * STRIDE, width * STRIDE
     info = probe_video(path)
@@ -57,7 +58,7 @@ def open_clip(path: Path, config: FramePackGenerate, *, max_frames: int | None =
     """
     size = (config.height // STRIDE, config.width // STRIDE)
     latents = None
-    if path.suffix in _LATENT_FILES:
+    if path.suffix in LATENT_FILES:
         latents = read_latents(path)
         if latents.shape[3:] != size:
             height, width = (side * STRIDE for side in latents.shape[3:])
@@ -79,11 +80,9 @@ def open_clip(path: Path, config: FramePackGenerate, *, max_frames: int | None =
 def picture_of(clip: KnownClip, which: Literal["first", "last"]) -> Image.Image:
     """A frame of the clip for the image encoder. Raises ConfigError where there are only latents."""
     path = clip.path
-    if path.suffix in _LATENT_FILES:
-        path = (
-            Path(str(path).removesuffix(SUFFIX)).with_suffix(".mp4") if path.name.endswith(SUFFIX) else path
-        )
-        if path.suffix != ".mp4" or not path.is_file():
+    if path.suffix in LATENT_FILES:
+        path = path.with_name(path.name.removesuffix(SUFFIX) + ".mp4")
+        if not path.is_file():
             raise ConfigError(
                 f"image: {clip.path} has only latents, and the image encoder needs a picture of the clip."
                 " Give one with --image, or the clip itself."

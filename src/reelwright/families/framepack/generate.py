@@ -1,6 +1,6 @@
 """Videos section by section, and single frames: encode, denoise, decode."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from reelwright.adapters.adapted_module import set_multipliers
 from reelwright.adapters.merged_model import write_merged
 from reelwright.core.errors import FileError
 from reelwright.core.events import Event, Notice, StageStarted
+from reelwright.diffusion.samplers import DrawNoise
 from reelwright.execution.devices import choose_device, choose_dtype, stored_dtype
 from reelwright.families.framepack.checkpoints import FramePackModel, load_autoencoder, load_transformer
 from reelwright.families.framepack.config import FramePackGenerate, TransformerConfig
@@ -54,8 +55,6 @@ class FramePackSession:
         yield StageStarted("encode prompts")
         features = encode_features(self.model, requests, self.device, self.dtype)
         yield StageStarted("load networks")
-        needs_strengths = any(request.has_own_multipliers for request in requests)
-        yield from self._load_transformer(self.model.adapters.is_merged and not needs_strengths)
         for request in requests:
             yield from _Making(self, request, features).run(find_section)
 
@@ -97,7 +96,9 @@ class FramePackSession:
         """The color of a latent cell, fitted when the first preview is painted."""
         return fit_latent_colors(lambda pixels: self.space.encode(pixels).mean * self.space.scale)
 
-    def _load_transformer(self, is_merged: bool) -> Iterator[Made]:
+    def load_transformer_for(self, request: FramePackRequest) -> Iterator[Made]:
+        """Have the denoiser with its LoRAs merged, or beside it where a request changes their strengths."""
+        is_merged = self.model.adapters.is_merged and not request.has_own_multipliers
         if self._transformer is not None and self._is_merged == is_merged:
             return
         self._transformer = None  # so that the old one is gone before the new one comes
@@ -117,36 +118,24 @@ class _Making:
 
     def run(self, find_section: FindSection) -> Iterator[Made]:
         """Yield each section when it is final, and the Segment at the end."""
-        session, request, config = self.session, self.request, self.request.config
-        noise = SectionNoise(config.seed, self._noise_shape)
+        session, request = self.session, self.request
+        noise = SectionNoise(request.config.seed, self._noise_shape)
         # The released order of draws: posteriors of images and clips, then the noise of each section.
         scene = encode_scene(request, session.space, noise.generator)
         timeline = self._timeline(scene)
         layouts = self._layouts(timeline)
         known = KnownLatents(timeline, scene, layouts)
         keys = SectionKeys(session.model, request, session.dtype, session.device.type)
-        num_steps = len(plan_steps(config, torch.Size(self._noise_shape)))
         made: dict[int, Tensor] = {}
-        yield StageStarted("denoise", num_steps * len(layouts))
+        yield StageStarted("denoise", self._num_steps * len(layouts))
         for number, layout in enumerate(layouts):
             section = request.sections[layout.section]
             key = keys.next(layout, section)
-            section_noise, draw_noise = noise.draw(section.plan.seed)
+            start = noise.draw(section.plan.seed)
             latents = find_section(key)
             if latents is None:
-                if section.plan.lora_multipliers:
-                    set_multipliers(session.transformer, section.plan.lora_multipliers)
-                look = look_of(self.features, request, layout, known, session.dtype)
-                progress = Progress(
-                    done=number * num_steps,
-                    total=num_steps * len(layouts),
-                    colors=session.colors if config.preview_every else None,
-                )
-                initial = None if scene.initial is None else scene.initial[:, :, _span(layout.positions)]
-                latents = yield from denoise(
-                    session.transformer, config, look, section_noise, initial, draw_noise, progress
-                )
-                latents = latents.float().cpu()
+                progress = self._progress(number, len(layouts))
+                latents = yield from self._denoise(layout, scene, known, start, progress)
             made[layout.section] = latents
             if not torch.isfinite(latents).all():
                 yield self._flawed(latents, layout)
@@ -154,6 +143,39 @@ class _Making:
             known.add(layout, latents)
             yield self._section(key, layout, latents, number)
         yield self._finished(scene, made)
+
+    def _denoise(
+        self,
+        layout: SectionLayout,
+        scene: Scene,
+        known: KnownLatents,
+        start: tuple[Tensor, DrawNoise],
+        progress: Progress,
+    ) -> Generator[Made, None, Tensor]:
+        """The latents of a section that was not made before."""
+        session, request = self.session, self.request
+        yield from session.load_transformer_for(request)
+        if request.has_own_multipliers:
+            own = request.sections[layout.section].plan.lora_multipliers
+            set_multipliers(session.transformer, own or session.model.adapters.multipliers)
+        look = look_of(self.features, request, layout, known, session.dtype)
+        initial = None if scene.initial is None else scene.initial[:, :, _span(layout.positions)]
+        noise, draw_noise = start
+        latents = yield from denoise(
+            session.transformer, request.config, look, noise, initial, draw_noise, progress
+        )
+        return latents.float().cpu()
+
+    def _progress(self, number: int, count: int) -> Progress:
+        return Progress(
+            done=number * self._num_steps,
+            total=count * self._num_steps,
+            colors=self.session.colors if self.request.config.preview_every else None,
+        )
+
+    @property
+    def _num_steps(self) -> int:
+        return len(plan_steps(self.request.config, torch.Size(self._noise_shape)))
 
     @property
     def _noise_shape(self) -> tuple[int, ...]:

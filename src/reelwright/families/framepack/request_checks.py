@@ -50,8 +50,8 @@ def check_options(review: Review[FramePackGenerate]) -> None:
     _check_guidance(review)
     if config.latent_window_size != _RELEASED_WINDOW:
         review.notices.append(
-            f"latent_window_size: the released models know {_RELEASED_WINDOW}; {config.latent_window_size} may"
-            " look worse."
+            f"latent_window_size: the released models know {_RELEASED_WINDOW};"
+            f" {config.latent_window_size} may look worse."
         )
 
 

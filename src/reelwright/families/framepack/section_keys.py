@@ -18,7 +18,7 @@ from reelwright.families.framepack.sections import SectionLayout
 _NOT_IN_LATENTS = frozenset(
     (
         # What is counted below, section by section or by content.
-        *("prompt", "image", "story", "section_seeds", "latent_paddings", "lora", "lora_mode"),
+        *("prompt", "image", "story", "section_seeds", "latent_paddings", "lora"),
         *("video_seconds", "video_sections", "num_frames", "control_image", "control_mask", "end_image"),
         *("extend", "bridge_to", "clip_latents", "video", "model", "dit", "vae", "text_encoder"),
         *("text_encoder_2", "image_encoder", "tokenizer", "tokenizer_2", "offline"),
