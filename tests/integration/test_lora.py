@@ -212,7 +212,8 @@ def test_strengths_change_from_section_to_section_and_fall_back_to_those_of_the_
     reelwright, lora_of, tmp_path
 ):
     """The last section is made first, with a strength of its own; the one before it with the run's."""
-    story = "[[section]]\nprompt = 'a red ball'\n[[section]]\nprompt = 'a red ball'\nlora_multipliers = [{}]\n"
+    section = "[[section]]\nprompt = 'a red ball'\n"
+    story = f"{section}{section}lora_multipliers = [{{}}]\n"
     small = ("--height", "64", "--width", "64", "--latent-window-size", "2", "--steps", "1", "--seed", "3")
     words = (*small, "--format", "latent", "--no-preview-sections", "--lora", lora_of("framepack"))
     for name, own in (("same", 0.5), ("other", 2.0)):
