@@ -12,8 +12,8 @@ from torch import Tensor
 from reelwright.checkpoint.latent_files import SUFFIX, read_latents
 from reelwright.core.errors import ConfigError
 from reelwright.families.framepack.config import FramePackGenerate
-from reelwright.families.framepack.sections import FRAMES_PER_SECOND, TEMPORAL_STRIDE
-from reelwright.media.image_ops import fit_image, to_pixels
+from reelwright.families.framepack.sections import FRAMES_PER_SECOND, TEMPORAL_STRIDE, frames_of_latents
+from reelwright.media.image_ops import Fit, fit_image, to_pixels
 from reelwright.media.video_reader import probe_video, stream_video
 
 STRIDE = 8
@@ -29,17 +29,20 @@ class KnownClip:
     path: Path
     width: int
     height: int
+    fit: Fit = "crop"
     latents_BCTHW: Tensor | None = None
     max_frames: int | None = None
 
     def read_pixels(self) -> Tensor:
         """The frames at 30 per second, [1, 3, 4k+1, H, W] in [-1, 1]; those beyond 4k+1 are left out."""
         frames = stream_video(self.path, fps=FRAMES_PER_SECOND, max_frames=self.max_frames)
-        pictures = [
-            to_pixels(fit_image(Image.fromarray(frame.numpy()), self.width, self.height)) for frame in frames
-        ]
+        pictures = [to_pixels(self.fitted(frame)) for frame in frames]
         count = (len(pictures) - 1) // TEMPORAL_STRIDE * TEMPORAL_STRIDE + 1
         return torch.stack(pictures[:count], dim=1).unsqueeze(0)
+
+    def fitted(self, frame_HWC: Tensor) -> Image.Image:
+        """A frame of the file at the size of the clip."""
+        return fit_image(Image.fromarray(frame_HWC.numpy()), self.width, self.height, self.fit)
 
 
 def clip_size(path: Path) -> tuple[int, int]:
@@ -56,37 +59,62 @@ def open_clip(path: Path, config: FramePackGenerate, *, max_frames: int | None =
 
     Raises ConfigError for latents of another size, FileError for what cannot be read.
     """
-    size = (config.height // STRIDE, config.width // STRIDE)
-    latents = None
     if path.suffix in LATENT_FILES:
         latents = read_latents(path)
-        if latents.shape[3:] != size:
+        if latents.shape[3:] != _latent_size(config):
             height, width = (side * STRIDE for side in latents.shape[3:])
             raise ConfigError(
                 f"{path}: its latents are of {width} x {height} pixels; the video is {config.width} x"
                 f" {config.height}. Leave out --height and --width, or give the clip itself."
             )
     else:
-        probe_video(path)
-        beside = path.with_suffix(SUFFIX)
-        if config.clip_latents == "auto" and beside.is_file():
-            found = read_latents(beside)
-            latents = found if found.shape[3:] == size else None
+        own = latents_beside(path, config)
+        latents = None if own is None else read_latents(own)
     return KnownClip(
-        path=path, width=config.width, height=config.height, latents_BCTHW=latents, max_frames=max_frames
+        path=path,
+        width=config.width,
+        height=config.height,
+        fit=config.image_fit,
+        latents_BCTHW=latents,
+        max_frames=max_frames,
     )
+
+
+def latents_beside(path: Path, config: FramePackGenerate) -> Path | None:
+    """The latents saved beside a clip, unless they shall not be used, or are of another size or length.
+
+    Raises FileError for a clip or latents that cannot be read.
+    """
+    if path.suffix in LATENT_FILES:
+        return None
+    info, beside = probe_video(path), path.with_suffix(SUFFIX)
+    if config.clip_latents == "encode" or not beside.is_file():
+        return None
+    shape = read_latents(beside).shape
+    fits = shape[3:] == _latent_size(config) and frames_of_latents(shape[2]) == info.num_frames
+    return beside if fits else None
 
 
 def picture_of(clip: KnownClip, which: Literal["first", "last"]) -> Image.Image:
     """A frame of the clip for the image encoder. Raises ConfigError where there are only latents."""
-    path = clip.path
-    if path.suffix in LATENT_FILES:
-        path = path.with_name(path.name.removesuffix(SUFFIX) + ".mp4")
-        if not path.is_file():
-            raise ConfigError(
-                f"image: {clip.path} has only latents, and the image encoder needs a picture of the clip."
-                " Give one with --image, or the clip itself."
-            )
+    path = frames_beside(clip.path)
+    if path is None:
+        raise ConfigError(
+            f"image: {clip.path} has only latents, and the image encoder needs a picture of the clip."
+            " Give one with --image, or the clip itself."
+        )
     frames = stream_video(path, fps=FRAMES_PER_SECOND, max_frames=1 if which == "first" else None)
     (frame,) = deque(frames, maxlen=1)
-    return fit_image(Image.fromarray(frame.numpy()), clip.width, clip.height)
+    return clip.fitted(frame)
+
+
+def frames_beside(path: Path) -> Path | None:
+    """The file with the frames of a clip: itself, or beside its latents if it is there."""
+    if path.suffix not in LATENT_FILES:
+        return path
+    beside = path.with_name(path.name.removesuffix(SUFFIX) + ".mp4")
+    return beside if beside.is_file() else None
+
+
+def _latent_size(config: FramePackGenerate) -> tuple[int, int]:
+    return config.height // STRIDE, config.width // STRIDE

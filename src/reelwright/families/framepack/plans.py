@@ -29,7 +29,6 @@ def decide_sections(review: Review[FramePackGenerate]) -> None:
         story = _story(config)
         review.set(
             video_sections=len(story.sections),
-            end_image=config.end_image or story.end_image,
             negative_prompt=config.negative_prompt or story.negative_prompt,
         )
     else:
@@ -55,6 +54,13 @@ def section_plans(config: FramePackGenerate) -> tuple[SectionPlan, ...]:
         )
         for index, plan in enumerate(_story(config).sections)
     )
+
+
+def end_image_of(config: FramePackGenerate) -> Path | None:
+    """What the video ends on: the configuration's own end image goes over the storyboard's."""
+    if config.end_image is not None or config.story is None:
+        return config.end_image
+    return _story(config).end_image
 
 
 def redo(config: FramePackGenerate, section: int, prompt: str | None, seed: int) -> FramePackGenerate:

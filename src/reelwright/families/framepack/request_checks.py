@@ -3,12 +3,15 @@
 from reelwright.adapters.plan import AdapterPlan
 from reelwright.families.framepack.config import FramePackGenerate
 from reelwright.families.framepack.one_frame import parse_one_frame
-from reelwright.families.framepack.plans import section_plans
+from reelwright.families.framepack.plans import end_image_of, section_plans
 from reelwright.families.framepack.sections import one_frame_layout, section_paddings
 from reelwright.protocols.review import Review
 
 _RELEASED_WINDOW = 9
 _ONLY_BACKWARD = ("end_image", "bridge_to", "loop", "latent_paddings")
+_NOT_FORWARD = (
+    "F1 makes sections forward and sees only what came before. Leave it out, or take the base model."
+)
 _ONLY_ONE_FRAME = ("control_image", "control_mask", "one_frame_auto_resize")
 _ONLY_VIDEO = (
     "story",
@@ -36,10 +39,7 @@ def check_options(review: Review[FramePackGenerate]) -> None:
         review.refuse("prompt: is empty. Describe what to show.")
     if config.direction == "forward":
         for name in (name for name in _ONLY_BACKWARD if getattr(config, name)):
-            review.refuse(
-                f"{name}: F1 makes sections forward and sees only what came before. Leave it out, or take the"
-                " base model."
-            )
+            review.refuse(f"{name}: {_NOT_FORWARD}")
     for first, second in _PAIRS:
         if getattr(config, first) and getattr(config, second):
             review.refuse(f"{first}: cannot be together with {second}. Keep one of them.")
@@ -84,12 +84,24 @@ def check_sections(review: Review[FramePackGenerate], adapters: AdapterPlan) -> 
     """Refuse what does not fit the number of sections. Raises ConfigError for texts that cannot be read."""
     config = review.config
     section_paddings(config.video_sections, config.latent_paddings)
+    if config.end_image is None and end_image_of(config) is not None:
+        _check_end_of_story(review)
     plans = section_plans(config)
     for index, plan in enumerate(plans):
         if not plan.prompt.strip():
             review.refuse(f"prompt: section {index} has none. Describe what to show.")
     if any(plan.lora_multipliers for plan in plans) and adapters.is_merged:
         review.notices.append("lora_mode: strengths change between sections, so LoRAs run unmerged.")
+
+
+def _check_end_of_story(review: Review[FramePackGenerate]) -> None:
+    config = review.config
+    where = f"{config.story}: end_image:"
+    if config.direction == "forward":
+        review.refuse(f"{where} {_NOT_FORWARD}")
+    for name in ("loop", "bridge_to"):
+        if getattr(config, name):
+            review.refuse(f"{where} cannot be together with {name}. Keep one of them.")
 
 
 def _check_guidance(review: Review[FramePackGenerate]) -> None:

@@ -7,15 +7,23 @@ from pathlib import Path
 from PIL import Image
 
 from reelwright.families.framepack.checkpoints import FramePackModel
-from reelwright.families.framepack.clips import STRIDE, KnownClip, open_clip, picture_of
+from reelwright.families.framepack.clips import (
+    STRIDE,
+    KnownClip,
+    frames_beside,
+    latents_beside,
+    open_clip,
+    picture_of,
+)
 from reelwright.families.framepack.config import Direction, FramePackGenerate
 from reelwright.families.framepack.one_frame import OneFrameOptions, parse_one_frame
-from reelwright.families.framepack.plans import decide_sections, section_plans
+from reelwright.families.framepack.plans import decide_sections, end_image_of, section_plans
 from reelwright.families.framepack.request_checks import check_one_frame, check_options, check_sections
 from reelwright.families.framepack.sections import FRAMES_PER_SECOND, count_frames
 from reelwright.families.framepack.sizes import choose_size
 from reelwright.families.framepack.story import SectionPlan, check_images
 from reelwright.media.image_ops import fit_image, fit_mask, open_image, open_mask
+from reelwright.protocols.family import named_files
 from reelwright.protocols.review import Review
 
 
@@ -75,7 +83,7 @@ def resolve(config: FramePackGenerate, model: FramePackModel) -> FramePackReques
     check_sections(review, model.adapters)
     review.raise_problems()
     plans = section_plans(review.config)
-    check_images(plans, review.config.end_image)
+    check_images(plans, end_image_of(review.config))
     choose_size(review, model.resolution, plans[0].image)
     review.raise_problems()
     _tell_length(review)
@@ -84,13 +92,26 @@ def resolve(config: FramePackGenerate, model: FramePackModel) -> FramePackReques
 
 def input_files(config: FramePackGenerate) -> dict[str, Path]:
     """Every input file that a resolved configuration names, by field."""
-    names = ("story", "end_image", "video", "extend", "bridge_to")
-    files: dict[str, Path] = {name: path for name in names if (path := getattr(config, name)) is not None}
-    for name in ("control_image", "control_mask"):
-        files |= {f"{name} {number}": path for number, path in enumerate(getattr(config, name), start=1)}
-    images = dict.fromkeys(plan.image for plan in section_plans(config) if plan.image is not None)
+    files = named_files(config, ("story", "end_image", "control_image", "control_mask"))
+    plans = section_plans(config)
+    images = [plan.image for plan in plans if plan.image is not None]
+    if config.story is not None and config.end_image is None:
+        images += [image for image in [end_image_of(config)] if image is not None]
     owner = "image" if config.story is None else "story"
-    return files | {f"{owner} {number}": path for number, path in enumerate(images, start=1)}
+    files |= {f"{owner} {number}": path for number, path in enumerate(dict.fromkeys(images), start=1)}
+    for name in ("video", "extend", "bridge_to"):
+        if (clip := getattr(config, name)) is not None:
+            is_shown = name != "bridge_to" and all(plan.image is None for plan in plans)
+            files |= _clip_files(name, clip, config, is_shown=is_shown)
+    return files
+
+
+def _clip_files(name: str, clip: Path, config: FramePackGenerate, *, is_shown: bool) -> dict[str, Path]:
+    """A clip, the latents beside it that stand for it, and the frames that the image encoder sees."""
+    facts = {f"{name} latents": latents_beside(clip, config)}
+    if is_shown:
+        facts[f"{name} frames"] = frames_beside(clip)
+    return {name: clip, **{key: path for key, path in facts.items() if path is not None and path != clip}}
 
 
 def _tell_length(review: Review[FramePackGenerate]) -> None:
@@ -110,6 +131,7 @@ def _read_inputs(
     changed = None
     if config.video is not None:
         changed = open_clip(config.video, config, max_frames=config.num_frames)
+    end_image = end_image_of(config)
     shown = reader.shown_instead(plans, extended or changed, direction)
     return FramePackRequest(
         config=config,
@@ -118,7 +140,7 @@ def _read_inputs(
             SectionRequest(plan=plan, image=shown if plan.image is None else reader.read(plan.image))
             for plan in plans
         ),
-        end_image=None if config.end_image is None else reader.read(config.end_image),
+        end_image=None if end_image is None else reader.read(end_image),
         extended=extended,
         bridged=None if config.bridge_to is None else open_clip(config.bridge_to, config),
         changed=changed,

@@ -8,7 +8,7 @@ from typing import Any
 
 from reelwright import __version__, families
 from reelwright.checkpoint.latent_files import read_latents
-from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
+from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.core.config import from_mapping, to_mapping
 from reelwright.core.errors import CheckpointError, ConfigError, FileError, UserError
 from reelwright.core.paths import sha256_of
@@ -100,7 +100,8 @@ def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
     path = config.from_latent
     if config.format == "latent":
         raise ConfigError("format: from_latent has its latents already. Choose --format mp4 or png.")
-    text = read_safetensors_metadata(path).get(METADATA_KEY)
+    with open_tensors(path) as source:
+        text = source.metadata.get(METADATA_KEY)
     record = None if text is None else Provenance.from_json(text, str(path))
     if record is not None:
         if record.family != family.name:
@@ -260,6 +261,8 @@ def _check_same(record: Provenance, made: Provenance) -> None:
                 f"{name}: {facts['path']} is not the file that was used then. Name it with "
                 f"--{name.partition(' ')[0].replace('_', '-')}."
             )
+    for name in made.inputs.keys() - record.inputs.keys():
+        raise FileError(f"{name}: {made.inputs[name]['path']} was not used then. Move it away.")
 
 
 def _check_same_models(recorded: Mapping[str, str], fingerprints: Mapping[str, str]) -> None:
