@@ -22,6 +22,7 @@ ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "reelwright"
 SCRIPTS = Path(sys.executable).parent
 NEEDS_WEIGHTS = "<!-- needs weights -->"
+PROGRAMS = ("reelwright ", "fpack_generate_video ")
 
 
 def sources() -> list[Path]:
@@ -132,7 +133,7 @@ def test_every_recipe_loads_and_begins_with_its_command(monkeypatch: pytest.Monk
 
 @dataclass(frozen=True)
 class Block:
-    """The `reelwright` lines of one bash block of a document."""
+    """The lines of one bash block of a document that start our programs."""
 
     needs_weights: bool
     commands: tuple[str, ...]
@@ -143,9 +144,7 @@ def blocks(document: Path) -> list[Block]:
         rf"(?m)^({re.escape(NEEDS_WEIGHTS)}\s*\n\s*)?```bash\n(.*?)^```", document.read_text(), re.DOTALL
     )
     joined = [(bool(mark), text.replace("\\\n", " ").splitlines()) for mark, text in found]
-    return [
-        Block(mark, tuple(line for line in lines if line.startswith("reelwright "))) for mark, lines in joined
-    ]
+    return [Block(mark, tuple(line for line in lines if line.startswith(PROGRAMS))) for mark, lines in joined]
 
 
 def documents() -> list[Path]:
