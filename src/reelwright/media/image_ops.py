@@ -39,9 +39,10 @@ class OpenedImage:
     notices: tuple[str, ...]
 
 
-def open_image(path: Path) -> OpenedImage:
+def open_image(path: Path, *, keep_hidden: bool = False) -> OpenedImage:
     """Read any common picture as upright 8-bit RGB; alpha is laid over white.
 
+    keep_hidden: alpha is a mask and not transparency, so what is stored beneath it is kept.
     Raises FileError for what is missing, empty, not a picture, damaged, or so large that it may be an attack;
     the last is found before any pixel is decoded.
     """
@@ -52,7 +53,7 @@ def open_image(path: Path) -> OpenedImage:
             notices.append("has several frames; the first is used.")
         image = _upright(decoded, notices)
         image = _in_eight_bits(path, image, notices)
-        image = _opaque(image, notices).convert("RGB")
+        image = (image.convert("RGBA") if keep_hidden else _opaque(image, notices)).convert("RGB")
     return OpenedImage(rgb=image, notices=tuple(f"{path.name}: {notice}" for notice in notices))
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from pathlib import Path
 
 from PIL import Image
@@ -156,22 +157,21 @@ class _Reader:
     def __init__(self, config: FramePackGenerate, notices: list[str]) -> None:
         self._config = config
         self._notices = notices
-        self._known: dict[Path, Image.Image] = {}
+        self._known: dict[tuple[Path, bool], Image.Image] = {}
 
-    def read(self, path: Path) -> Image.Image:
-        if path not in self._known:
-            opened = open_image(path)
+    def read(self, path: Path, *, keep_hidden: bool = False) -> Image.Image:
+        known = (path, keep_hidden)
+        if known not in self._known:
+            opened = open_image(path, keep_hidden=keep_hidden)
             self._notices.extend(opened.notices)
             config = self._config
-            self._known[path] = fit_image(opened.rgb, config.width, config.height, config.image_fit)
-        return self._known[path]
+            self._known[known] = fit_image(opened.rgb, config.width, config.height, config.image_fit)
+        return self._known[known]
 
     def read_controls(self) -> list[tuple[Image.Image, Image.Image | None]]:
-        masks = self._config.control_mask
-        return [
-            (self.read(path), self._read_mask(path, masks[number] if number < len(masks) else None))
-            for number, path in enumerate(self._config.control_image)
-        ]
+        """Each with its mask; transparency of a control image says what to leave out, not how it looks."""
+        pairs = zip_longest(self._config.control_image, self._config.control_mask)
+        return [(self.read(path, keep_hidden=True), self._read_mask(path, mask)) for path, mask in pairs]
 
     def shown_instead(
         self, plans: Sequence[SectionPlan], clip: KnownClip | None, direction: Direction
