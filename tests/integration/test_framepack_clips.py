@@ -191,3 +191,16 @@ def test_a_decoded_file_says_the_size_of_its_own_latents(packed, reelwright, old
         facts = file.metadata()
     assert (facts["height"], facts["width"], float(facts["video_seconds"])) == ("64", "64", 9 / 30)
     assert load_file(tmp_path / "shown" / f"{STEM}.latent.safetensors")["latent"].equal(old)
+
+
+def test_latents_of_another_model_are_not_taken_for_those_of_a_clip(
+    packed, generate, refused, latents_of, tmp_path
+):
+    """Both families have latents of the same shape for the same frames, in other spaces."""
+    assert generate("--run", "other").code == 0
+    clip = tmp_path / "other" / f"{STEM}.mp4"
+    latents = clip.with_suffix(".latent.safetensors")
+    longer = latents_of("--extend", clip, *FEW)
+    assert not torch.equal(longer[:, :, :3], load_file(latents)["latent"])
+    said = refused("--extend", latents, *FEW, "--run", "run", code=1, command=packed)
+    assert "its latents are not those of" in said

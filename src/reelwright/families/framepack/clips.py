@@ -10,7 +10,10 @@ from PIL import Image
 from torch import Tensor
 
 from reelwright.checkpoint.latent_files import SUFFIX, read_latents
-from reelwright.core.errors import ConfigError
+from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.core.errors import ConfigError, FileError
+from reelwright.core.provenance import METADATA_KEY, Provenance
+from reelwright.families.framepack.checkpoints import FramePackModel
 from reelwright.families.framepack.config import FramePackGenerate
 from reelwright.families.framepack.sections import FRAMES_PER_SECOND, TEMPORAL_STRIDE, frames_of_latents
 from reelwright.media.image_ops import Fit, fit_image, to_pixels
@@ -54,10 +57,12 @@ def clip_size(path: Path) -> tuple[int, int]:
     return info.height, info.width
 
 
-def open_clip(path: Path, config: FramePackGenerate, *, max_frames: int | None = None) -> KnownClip:
+def open_clip(
+    path: Path, config: FramePackGenerate, model: FramePackModel, *, max_frames: int | None = None
+) -> KnownClip:
     """A clip at the size of the configuration, with its own latents where they are there and fit.
 
-    Raises ConfigError for latents of another size, FileError for what cannot be read.
+    Raises ConfigError for latents of another size, FileError for what cannot be read or is of another model.
     """
     if path.suffix in LATENT_FILES:
         latents = read_latents(path)
@@ -67,9 +72,16 @@ def open_clip(path: Path, config: FramePackGenerate, *, max_frames: int | None =
                 f"{path}: its latents are of {width} x {height} pixels; the video is {config.width} x"
                 f" {config.height}. Leave out --height and --width, or give the clip itself."
             )
+        if not _is_of(path, latents, model):
+            raise FileError(
+                f"{path}: its latents are not those of {model.autoencoder_path}. Name the --model that made"
+                " them, or give the clip itself."
+            )
     else:
-        own = latents_beside(path, config)
-        latents = None if own is None else read_latents(own)
+        latents = None
+        if (own := latents_beside(path, config)) is not None:
+            found = read_latents(own)
+            latents = found if _is_of(own, found, model) else None
     return KnownClip(
         path=path,
         width=config.width,
@@ -90,7 +102,10 @@ def latents_beside(path: Path, config: FramePackGenerate) -> Path | None:
     info, beside = probe_video(path), path.with_suffix(SUFFIX)
     if config.clip_latents == "encode" or not beside.is_file():
         return None
-    shape = read_latents(beside).shape
+    try:
+        shape = read_latents(beside).shape
+    except FileError as error:
+        raise FileError(f"{error} Or have the clip encoded anew: --clip-latents encode.") from error
     fits = shape[3:] == _latent_size(config) and frames_of_latents(shape[2]) == info.num_frames
     return beside if fits else None
 
@@ -114,6 +129,15 @@ def frames_beside(path: Path) -> Path | None:
         return path
     beside = path.with_name(path.name.removesuffix(SUFFIX) + ".mp4")
     return beside if beside.is_file() else None
+
+
+def _is_of(path: Path, latents_BCTHW: Tensor, model: FramePackModel) -> bool:
+    """Whether latents are of the model's autoencoder, as far as their file says."""
+    with open_tensors(path) as source:
+        text = source.metadata.get(METADATA_KEY)
+    recorded = Provenance.from_json(text, str(path)).models if text else {}
+    same_autoencoder = recorded.get("vae", model.fingerprints["vae"]) == model.fingerprints["vae"]
+    return same_autoencoder and latents_BCTHW.shape[1] == model.autoencoder.latent_channels
 
 
 def _latent_size(config: FramePackGenerate) -> tuple[int, int]:

@@ -88,7 +88,7 @@ def resolve(config: FramePackGenerate, model: FramePackModel) -> FramePackReques
     choose_size(review, model.resolution, plans[0].image)
     review.raise_problems()
     _tell_length(review)
-    return _read_inputs(review, model.direction, plans)
+    return _read_inputs(review, model, plans)
 
 
 def input_files(config: FramePackGenerate) -> dict[str, Path]:
@@ -124,26 +124,26 @@ def _tell_length(review: Review[FramePackGenerate]) -> None:
 
 
 def _read_inputs(
-    review: Review[FramePackGenerate], direction: Direction, plans: Sequence[SectionPlan]
+    review: Review[FramePackGenerate], model: FramePackModel, plans: Sequence[SectionPlan]
 ) -> FramePackRequest:
     config = review.config
     reader = _Reader(config, review.notices)
-    extended = None if config.extend is None else open_clip(config.extend, config)
+    extended = None if config.extend is None else open_clip(config.extend, config, model)
     changed = None
     if config.video is not None:
-        changed = open_clip(config.video, config, max_frames=config.num_frames)
+        changed = open_clip(config.video, config, model, max_frames=config.num_frames)
     end_image = end_image_of(config)
-    shown = reader.shown_instead(plans, extended or changed, direction)
+    shown = reader.shown_instead(plans, extended or changed, model.direction)
     return FramePackRequest(
         config=config,
-        direction=direction,
+        direction=model.direction,
         sections=tuple(
             SectionRequest(plan=plan, image=shown if plan.image is None else reader.read(plan.image))
             for plan in plans
         ),
         end_image=None if end_image is None else reader.read(end_image),
         extended=extended,
-        bridged=None if config.bridge_to is None else open_clip(config.bridge_to, config),
+        bridged=None if config.bridge_to is None else open_clip(config.bridge_to, config, model),
         changed=changed,
         one_frame=parse_one_frame(config.one_frame) if config.one_frame else None,
         controls=tuple(reader.read_controls()),
