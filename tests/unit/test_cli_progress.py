@@ -6,12 +6,14 @@ from rich.console import Console
 
 from reelwright.cli.progress import Bars, PlainLines, memory_text
 from reelwright.core.events import (
+    ClipFailed,
     ClipFinished,
     Event,
     Failed,
     Finished,
     Notice,
     PreviewSaved,
+    PromptAwaited,
     StageStarted,
     StepDone,
 )
@@ -67,6 +69,19 @@ def test_a_preview_is_told_of_once_and_clips_are_counted():
         "clip 1 of 2 is done",
         "note: careful",
     ]
+
+
+def test_a_clip_of_nobody_knows_how_many_is_told_with_its_file():
+    files = {"latent": "run/a.safetensors", "video": "run/a.mp4", "contact_sheet": "run/a.png"}
+    lines = plain(ClipFinished(3, 0, files), ClipFailed(4, 0, "no memory"), ClipFailed(2, 5, "NaN"))
+    assert lines == ["clip 3: run/a.mp4", "clip 4 failed: no memory", "clip 2 of 5 failed: NaN"]
+
+
+def test_bars_end_where_a_prompt_is_awaited_and_the_next_ones_are_new():
+    text = bars(StageStarted("first", 4), *steps(2), PromptAwaited(2), StageStarted("second", 4), *steps(2))
+    before, after = text[: text.index("second")], text[text.index("second") :]
+    assert "first" in before
+    assert "first" not in after
 
 
 def test_bars_show_stage_steps_pace_and_memory_and_end_full():

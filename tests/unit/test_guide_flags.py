@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from reelwright import families
-from reelwright.cli.musubi import parse, set_fields
+from reelwright.cli.musubi import configure, parse
 from reelwright.core.errors import ConfigError
 from reelwright.protocols.configs import GenerateConfig
 
@@ -54,7 +54,7 @@ OURS = {"model", "tokenizer1", "tokenizer2"}
 
 def read(*words: str) -> tuple[list[GenerateConfig], list[str]]:
     values, notices = parse(COMMAND, words)
-    return list(COMMAND.configure(values, set_fields(COMMAND, values))), notices
+    return list(configure(COMMAND, values)), notices
 
 
 def config(*words: str) -> Any:
@@ -211,7 +211,7 @@ def test_what_is_missing_or_wrong_is_named():
     assert "invalid choice" in problem("--dit", "d", "--sample_solver", "ddim")
     assert "no list of whole numbers" in problem("--dit", "d", "--latent_paddings", "a,b")
     said = problem("--dit", "d", "--save_path", "out", "--infer_steps", "0")
-    assert said == "fpack_generate_video: steps: 0 is too small. Use 1 or more."
+    assert said == "fpack_generate_video: --infer_steps: 0 is too small. Use 1 or more."
 
 
 def test_the_console_script_exists():

@@ -30,7 +30,7 @@ def run(name: str, arguments: Sequence[str], output: OutputFlags) -> int:
     """Run a command line of the script of that name and return the exit code."""
     family, command = families.guide_command(name)
     values, notices = parse(command, arguments)
-    configs = command.configure(values, set_fields(command, values))
+    configs = configure(command, values)
     with open_sinks(output) as sinks:
         for notice in notices:
             for sink in sinks:
@@ -56,6 +56,18 @@ def parse(command: GuideCommand, arguments: Sequence[str]) -> tuple[dict[str, An
         if flags[name].notice and value not in (flags[name].default, *flags[name].plain)
     ]
     return {flag.name: given.get(flag.name, flag.default) for flag in command.flags}, notices
+
+
+def configure(command: GuideCommand, values: Mapping[str, Any]) -> Sequence[GenerateConfig]:
+    """A configuration for each run. Raises ConfigError, which names the flags rather than our fields."""
+    try:
+        return command.configure(values, set_fields(command, values))
+    except ConfigError as error:
+        said = str(error)
+        for flag in command.flags:
+            if isinstance(flag.sets, str) and flag.sets:
+                said = said.replace(f"{command.name}: {flag.sets}: ", f"{command.name}: --{flag.name}: ")
+        raise ConfigError(said) from error
 
 
 def set_fields(command: GuideCommand, values: Mapping[str, Any]) -> dict[str, Any]:

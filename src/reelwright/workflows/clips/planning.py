@@ -30,6 +30,8 @@ _NOT_RECORDED = {
     "offline",
 }
 """Fields that decide nothing in the bytes of a clip."""
+_HOW_TO_DECODE = ("execution", "bulk_decode")
+"""Fields that saved latents may be seen with differently than the clip was made."""
 _WHERE_MODELS_ARE = ("model", "dit", "vae", "text_encoder", "tokenizer", "lora")
 
 
@@ -235,8 +237,9 @@ def _recorded(config: GenerateConfig) -> dict[str, Any]:
 
 def _output_options(recorded: GenerateConfig, asked: GenerateConfig) -> GenerateConfig:
     default = type(asked)()
-    moved = {name: getattr(asked, name) for name in _WHERE_MODELS_ARE}
-    named = {name: value for name, value in moved.items() if value != getattr(default, name)}
+    asked_for = (name for name in (*_WHERE_MODELS_ARE, *_HOW_TO_DECODE) if hasattr(asked, name))
+    named = {name: getattr(asked, name) for name in asked_for}
+    named = {name: value for name, value in named.items() if value != getattr(default, name)}
     return replace(
         recorded,
         **named,
