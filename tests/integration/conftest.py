@@ -15,13 +15,15 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
+from reelwright import families
 from reelwright.checkpoint import loading
 from reelwright.cli.main import main
 from reelwright.families.cogvideox.config import TransformerConfig
 from reelwright.families.cogvideox.tiny import TINY_TRANSFORMER, write_model
 from reelwright.media.video_writer import write_mp4
+from reelwright.protocols.adapter_targets import AdapterTargets
 
 LAYOUTS: dict[str, TransformerConfig] = {
     "text": TINY_TRANSFORMER,
@@ -245,3 +247,30 @@ def digests() -> Callable[[Path], dict[str, str]]:
         return {str(file.relative_to(run)): hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
     return hash_all
+
+
+def tiny_targets(family: str) -> AdapterTargets:
+    return next(each for each in families.load(family).adapter_targets() if each.name.endswith("tiny"))
+
+
+@pytest.fixture
+def lora_of(tmp_path: Path) -> Callable[..., Path]:
+    """A LoRA for all usual modules of a family's tiny model, in kohya's names."""
+
+    def write(family: str, seed: int = 0) -> Path:
+        targets = tiny_targets(family)
+        random = torch.Generator().manual_seed(seed)
+        tensors: dict[str, torch.Tensor] = {}
+        for module in targets.usual_modules():
+            rows, columns = targets.shapes[module]
+            located = targets.layouts[0].key_map.locate(f"{module}.weight")
+            assert located is not None
+            name = "lora_unet_" + located.file_name.removesuffix(".weight").replace(".", "_")
+            tensors[f"{name}.lora_down.weight"] = torch.randn(4, columns, generator=random) / 8
+            tensors[f"{name}.lora_up.weight"] = torch.randn(rows, 4, generator=random) / 8
+            tensors[f"{name}.alpha"] = torch.tensor(4.0)
+        path = tmp_path / f"{family}-{seed}.safetensors"
+        save_file(tensors, path)
+        return path
+
+    return write

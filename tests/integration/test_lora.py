@@ -1,46 +1,17 @@
 """LoRAs from the command line: applied, written into models, converted, and refused."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from diffusers import CogVideoXTransformer3DModel
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor
 
 from reelwright import families
-from reelwright.protocols.adapter_targets import AdapterTargets
 
 TOLERANCE = 1e-4
-
-
-def tiny_targets(family: str) -> AdapterTargets:
-    return next(each for each in families.load(family).adapter_targets() if each.name.endswith("tiny"))
-
-
-@pytest.fixture
-def lora_of(tmp_path: Path) -> Callable[..., Path]:
-    """A LoRA for all usual modules of a family's tiny model, in kohya's names."""
-
-    def write(family: str, seed: int = 0) -> Path:
-        targets = tiny_targets(family)
-        random = torch.Generator().manual_seed(seed)
-        tensors: dict[str, Tensor] = {}
-        for module in targets.usual_modules():
-            rows, columns = targets.shapes[module]
-            located = targets.layouts[0].key_map.locate(f"{module}.weight")
-            assert located is not None
-            name = "lora_unet_" + located.file_name.removesuffix(".weight").replace(".", "_")
-            tensors[f"{name}.lora_down.weight"] = torch.randn(4, columns, generator=random) / 8
-            tensors[f"{name}.lora_up.weight"] = torch.randn(rows, 4, generator=random) / 8
-            tensors[f"{name}.alpha"] = torch.tensor(4.0)
-        path = tmp_path / f"{family}-{seed}.safetensors"
-        save_file(tensors, path)
-        return path
-
-    return write
 
 
 def latents(run: Path) -> Tensor:

@@ -22,6 +22,7 @@ _ADVICE = {
     errno.EEXIST: "A file stands where a folder is needed. Choose another folder.",
     errno.EISDIR: "A folder stands where a file is needed. Choose another name.",
     errno.ENOTEMPTY: "A folder stands where a file is needed. Choose another name.",
+    errno.EFBIG: "The file is too large for this file system. Choose another folder.",
     errno.ENAMETOOLONG: "The name is too long for this file system. Choose a shorter one.",
     errno.EIO: "The disk reports an error. Choose another disk.",
 }

@@ -91,15 +91,20 @@ def _make_in_turn(session: Session, waiting: deque[Clip]) -> Iterator[Event]:
     maker = _SectionKeeper([clip.sections_folder for clip in waiting])
     for notice in maker.notices:
         yield Notice(notice)
-    for made in session.generate([clip.plan.request for clip in waiting], maker.find):
-        match made:
-            case Segment():
-                yield from _save(waiting[0], made)
-                waiting.popleft()
-            case Section():
-                yield from maker.keep(waiting[0], made)
-            case _:
-                yield from _show(waiting[0], made)
+    try:
+        for made in session.generate([clip.plan.request for clip in waiting], maker.find):
+            match made:
+                case Segment():
+                    yield from _save(waiting[0], made)
+                    waiting.popleft()
+                case Section():
+                    yield from maker.keep(waiting[0], made)
+                case _:
+                    yield from _show(waiting[0], made)
+    except COMPUTING as error:
+        if waiting[0].sections_folder.is_dir():
+            error.add_note(f"Finished sections are kept: go on with reelwright resume {waiting[0].folder}.")
+        raise
 
 
 def _show(clip: Clip, made: Made) -> Iterator[Event]:
