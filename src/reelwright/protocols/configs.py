@@ -87,9 +87,9 @@ class GenerateConfig:
     strength: Annotated[float, Ge(0.0), Le(1.0)] = 0.8
     """How far to leave the clip: 0 keeps it, 1 ignores it."""
 
-    height: Annotated[int, Ge(0)] = 0
+    height: Annotated[int, Ge(0), Le(8192)] = 0
     """Pixels; 0 takes the model's own size."""
-    width: Annotated[int, Ge(0)] = 0
+    width: Annotated[int, Ge(0), Le(8192)] = 0
     """Pixels; 0 takes the model's own size."""
     num_frames: Annotated[int, Ge(0)] = 0
     """Frames of video; 0 takes the model's own length."""

@@ -146,11 +146,11 @@ class FramePackGenerate(GenerateConfig):
     """A storyboard: a TOML file of sections with prompt, image, duration, seed and LoRA weights."""
     section_seeds: str = ""
     """Sections whose noise has a seed of its own: "1:77;;;-1:5"."""
-    video_seconds: Annotated[float, Ge(0.0)] = 5.0
+    video_seconds: Annotated[float, Ge(0.0), Le(36_000.0)] = 5.0
     """Length of the video at 30 frames per second, rounded to whole sections."""
-    video_sections: Annotated[int, Ge(0)] = 0
+    video_sections: Annotated[int, Ge(0), Le(30_000)] = 0
     """Length of the video in sections, which goes over `video_seconds`; 0 is unset."""
-    latent_window_size: Annotated[int, Ge(1)] = 9
+    latent_window_size: Annotated[int, Ge(1), Le(100)] = 9
     """Latent frames of a section: 4 x 9 frames of video. The released models know 9."""
     latent_paddings: tuple[Annotated[int, Ge(0)], ...] = ()
     """For each section in the order made, how many sections lie between it and the start; zeros force it."""

@@ -32,7 +32,10 @@ _NOT_RECORDED = {
 """Fields that decide nothing in the bytes of a clip."""
 _HOW_TO_DECODE = ("execution", "bulk_decode")
 """Fields that saved latents may be seen with differently than the clip was made."""
-_WHERE_MODELS_ARE = ("model", "dit", "vae", "text_encoder", "tokenizer", "lora")
+_WHERE_MODELS_ARE = (
+    *("model", "dit", "vae", "lora", "text_encoder", "text_encoder_2"),
+    *("image_encoder", "tokenizer", "tokenizer_2"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
