@@ -4,9 +4,12 @@ import torch
 from torch import Tensor, nn
 
 
-def group_norm_affine(frames_BCFHW: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
+def group_norm_affine(
+    frames_BCFHW: Tensor, norm: nn.GroupNorm, *, rounded: bool = True
+) -> tuple[Tensor, Tensor]:
     """The scale and shift, each [B, C, 1, 1, 1], with which group norm is frames * scale + shift.
 
+    They have the number format of the frames if `rounded`, else at least float32.
     Means and squares are taken row by row first (frame by frame, where channels lie innermost), which keeps
     float32 sums short. Where a group's mean is ten times its deviation, its variance is still right to 5e-6.
     """
@@ -27,7 +30,8 @@ def group_norm_affine(frames_BCFHW: Tensor, norm: nn.GroupNorm) -> tuple[Tensor,
     scale = per_channel(rate) * norm.weight
     shift = norm.bias - per_channel(mean) * scale
     shape = (batch, channels, 1, 1, 1)
-    return scale.view(shape).to(frames_BCFHW.dtype), shift.view(shape).to(frames_BCFHW.dtype)
+    dtype = frames_BCFHW.dtype if rounded else scale.dtype
+    return scale.view(shape).to(dtype), shift.view(shape).to(dtype)
 
 
 def _moments_of_rows(frames_BCFHW: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:

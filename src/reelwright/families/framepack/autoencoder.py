@@ -6,6 +6,7 @@ it is encoded whole, each layer working through it a few frames at a time and, w
 
 from collections.abc import Iterable, Iterator
 from itertools import chain, pairwise, product
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -49,11 +50,15 @@ class FramePackAutoencoder(nn.Module):
         chunk: frames that a layer takes at a time, rounded up to even numbers, 0 chooses by their size. The
         result does not depend on it. Raises ValueError for clips of other sizes.
         """
-        return Posterior(self.moments(pixels_BCFHW, Stream(piece=chunk)))
+        return Posterior(self.moments(pixels_BCFHW, chunk=chunk))
+
+    def moments(self, pixels_BCFHW: Tensor, *, chunk: int = 0) -> Tensor:
+        """As `encode`, but mean and log-variance, on the channel axis, as they are."""
+        return self._encode_chunk(pixels_BCFHW, Stream(piece=chunk))
 
     def decode(self, latents_BCTHW: Tensor, *, chunk: int = 0) -> Tensor:
         """Decode T latent frames to 4T-3 frames of pixels; `chunk` as in `encode`."""
-        return self.pixels(latents_BCTHW, Stream(piece=chunk))
+        return self._decode_chunk(latents_BCTHW, Stream(piece=chunk))
 
     def encode_stream(self, pixels_BCFHW: Iterable[Tensor], *, first_frame: bool = True) -> Iterator[Tensor]:
         """Yield mean and log-variance, on the channel axis, of each chunk of frames.
@@ -63,18 +68,17 @@ class FramePackAutoencoder(nn.Module):
         """
         stream = Stream(first_frame=first_frame, continues=True)
         for chunk in pixels_BCFHW:
-            yield self.moments(chunk, stream)
+            yield self._encode_chunk(chunk, stream)
             stream.first_frame = False
 
     def decode_stream(self, latents_BCTHW: Iterable[Tensor], *, first_frame: bool = True) -> Iterator[Tensor]:
         """Yield the pixels of each chunk of latent frames; an approximation, as `encode_stream` is."""
         stream = Stream(first_frame=first_frame, continues=True)
         for chunk in latents_BCTHW:
-            yield self.pixels(chunk, stream)
+            yield self._decode_chunk(chunk, stream)
             stream.first_frame = False
 
-    def moments(self, pixels_BCFHW: Tensor, stream: Stream) -> Tensor:
-        """Mean and log-variance, on the channel axis, of one chunk of a stream."""
+    def _encode_chunk(self, pixels_BCFHW: Tensor, stream: Stream) -> Tensor:
         *_, frames, height, width = pixels_BCFHW.shape
         alone = int(stream.first_frame)
         if (frames - alone) % self.temporal_stride or height % 8 or width % 8:
@@ -83,8 +87,7 @@ class FramePackAutoencoder(nn.Module):
             )
         return self.moments_projection(self.encoder(pixels_BCFHW, stream))
 
-    def pixels(self, latents_BCTHW: Tensor, stream: Stream) -> Tensor:
-        """The pixels of one chunk of a stream of latents."""
+    def _decode_chunk(self, latents_BCTHW: Tensor, stream: Stream) -> Tensor:
         return self.decoder(self.latents_projection(latents_BCTHW), stream)
 
 
@@ -94,7 +97,12 @@ class Encoder(nn.Module):
         widths = config.block_out_channels
         self.conv_in = CausalConvolution(config.in_channels, widths[0])
         self.stages = nn.ModuleList(
-            Stage(config, *pair, config.layers_per_block, strides and CausalConvolution(pair[1], pair[1], strides))
+            Stage(
+                config,
+                *pair,
+                config.layers_per_block,
+                strides and CausalConvolution(pair[1], pair[1], strides),
+            )
             for pair, strides in zip(pairwise((widths[0], *widths)), (*_STRIDES, None), strict=True)
         )
         self.middle = Middle(config, widths[-1])
@@ -104,7 +112,7 @@ class Encoder(nn.Module):
     def forward(self, pixels_BCFHW: Tensor, stream: Stream) -> Tensor:
         hidden = self.conv_in(pixels_BCFHW, stream)
         # One flat loop: a loop within a stage would hold the stage's input until its end.
-        for layer in (*chain.from_iterable(self.stages), *self.middle):
+        for layer in (*chain.from_iterable(cast("Iterable[Stage]", self.stages)), *self.middle):
             hidden = layer(hidden, stream)
         return self.conv_out(hidden, stream, self.norm_out)
 
@@ -124,7 +132,7 @@ class Decoder(nn.Module):
 
     def forward(self, latents_BCTHW: Tensor, stream: Stream) -> Tensor:
         hidden = self.conv_in(latents_BCTHW, stream)
-        for layer in (*self.middle, *chain.from_iterable(self.stages)):
+        for layer in (*self.middle, *chain.from_iterable(cast("Iterable[Stage]", self.stages))):
             hidden = layer(hidden, stream)
         return self.conv_out(hidden, stream, self.norm_out)
 
@@ -133,7 +141,12 @@ class Stage(nn.Module):
     """Residual blocks, then perhaps a change of size."""
 
     def __init__(
-        self, config: AutoencoderConfig, inputs: int, outputs: int, num_resnets: int, resample: nn.Module | None
+        self,
+        config: AutoencoderConfig,
+        inputs: int,
+        outputs: int,
+        num_resnets: int,
+        resample: nn.Module | None,
     ) -> None:
         super().__init__()
         widths = [inputs] + [outputs] * num_resnets
@@ -175,8 +188,9 @@ class Resnet(nn.Module):
         if torch.is_grad_enabled():
             return self._skipped(hidden) + self.conv2(inner, stream, self.norm2)
         result = hidden if self.shortcut is None else inner
-        for frames, residual in self.conv2.pieces(inner, stream, self.norm2):
-            torch.add(self._skipped(hidden[:, :, frames]), residual, out=result[:, :, frames])
+        for place, padded in self.conv2.pieces(inner, stream, self.norm2):
+            skipped = self._skipped(hidden[:, :, place])
+            torch.add(skipped, self.conv2.convolve(padded), out=result[:, :, place])
         return result
 
     def _skipped(self, hidden: Tensor) -> Tensor:
@@ -205,8 +219,9 @@ class FrameAttention(nn.Module):
 
     def forward(self, hidden: Tensor, stream: Stream) -> Tensor:
         num_frames, height, width = hidden.shape[2:]
-        scale, shift = group_norm_affine(hidden, self.norm)
-        tokens_BLD = torch.addcmul(shift, hidden, scale).permute(0, 2, 3, 4, 1).flatten(1, 3)
+        scale, shift = group_norm_affine(hidden, self.norm, rounded=False)
+        normalized = torch.addcmul(shift, hidden, scale).to(hidden.dtype)
+        tokens_BLD = normalized.permute(0, 2, 3, 4, 1).flatten(1, 3)
         queries = self.query(tokens_BLD).unsqueeze(1)
         keys_and_values = torch.stack([self.key(tokens_BLD), self.value(tokens_BLD)]).unsqueeze(2)
         before = stream.before(self)
@@ -214,10 +229,12 @@ class FrameAttention(nn.Module):
             keys_and_values = torch.cat([before, keys_and_values], dim=3)
         area = height * width
         stream.keep(self, keys_and_values[..., -_ATTENDED_PAST * area :, :])
-        num_past = keys_and_values.shape[3] - num_frames * area
+        keys, values = keys_and_values
+        num_past = keys.shape[2] - num_frames * area
+        stops = range(num_past + area, keys.shape[2] + 1, area)
         attended = [
-            F.scaled_dot_product_attention(own, *keys_and_values[..., : num_past + (index + 1) * area, :])
-            for index, own in enumerate(queries.split(area, dim=2))
+            F.scaled_dot_product_attention(own, keys[:, :, :stop], values[:, :, :stop])
+            for own, stop in zip(queries.split(area, dim=2), stops, strict=True)
         ]
         result = self.output(torch.cat(attended, dim=2).squeeze(1))
         return hidden + result.unflatten(1, (num_frames, height, width)).permute(0, 4, 1, 2, 3)
@@ -228,7 +245,7 @@ class Upsample(nn.Conv3d):
 
     The large frames are never made. Where values repeat, several taps of the kernel meet the same value: each
     of the pixels that a small one becomes sees 2 x 2 of the small frame (and 2 small frames), so a kernel of
-    summed taps for each does 12/27 (8/27) of the work.
+    summed taps for each does 12/27 (8/27) of the work. Half precision rounds the sums once more.
     """
 
     def __init__(self, channels: int, strides: tuple[int, int, int]) -> None:
@@ -240,14 +257,15 @@ class Upsample(nn.Conv3d):
         copies = self.num_copies
         larger = new_frames(hidden, batch, channels, copies * num_frames, 2 * height, 2 * width)
         places = larger.unflatten(4, (width, 2)).unflatten(3, (height, 2)).unflatten(2, (num_frames, copies))
+        assert self.bias is not None
         kernels, bias = self._kernels(), self.bias.repeat(copies)
-        start = 0
-        for padded in padded_pieces(hidden, stream, self, room=kernels.shape[4] - 1):
+        start, room = 0, kernels.shape[4] - 1
+        for padded in padded_pieces(hidden, stream, self, room=room):
+            stop = start + padded.shape[2] - room
             for row, column in product((0, 1), repeat=2):
                 seen = padded[..., row : row + height + 1, column : column + width + 1]
-                small = convolve(seen, kernels[row, column], bias, (1, 1, 1))
-                stop = start + small.shape[2]
-                places[:, :, start:stop, :, :, row, :, column] = small.unflatten(1, (copies, channels)).movedim(1, 3)
+                small = convolve(seen, kernels[row, column], bias, (1, 1, 1)).unflatten(1, (copies, channels))
+                places[:, :, start:stop, :, :, row, :, column] = small.movedim(1, 3)
             start = stop
         return larger[:, :, 1:] if copies == 2 and stream.first_frame else larger
 

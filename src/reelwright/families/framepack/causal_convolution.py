@@ -24,7 +24,7 @@ _SLOW_ROWS = 20_480
 class Stream:
     """One pass over a clip: how it is cut, and what layers remember from one chunk to the next.
 
-    first_frame: whether the next chunk starts with the clip's first frame, which stands alone in latent space.
+    first_frame: whether the next chunk starts with the clip's first frame, which has a latent frame alone.
     continues: whether another chunk follows. piece: frames that a layer takes at a time, 0 chooses.
     """
 
@@ -42,26 +42,27 @@ class Stream:
         if self.continues:
             self._kept[layer] = state.clone()
 
-    def piece_lengths(self, frames_BCFHW: Tensor) -> list[int]:
+    def piece_lengths(self, num_frames: int, values_per_frame: int) -> list[int]:
         """Even numbers but for a first frame, so that pairs of frames are not torn apart."""
-        num_frames = frames_BCFHW.shape[2]
         if torch.is_grad_enabled():
             return [num_frames]
-        piece = self.piece or _PIECE_VALUES * num_frames // frames_BCFHW.numel()
+        piece = self.piece or _PIECE_VALUES // values_per_frame
         return chunk_lengths(num_frames, max(piece + piece % 2, 2))
 
 
 def padded_pieces(
-    frames_BCFHW: Tensor, stream: Stream, layer: nn.Module, *, norm: nn.GroupNorm | None = None, room: int = 2
+    frames_BCFHW: Tensor, stream: Stream, layer: nn.Conv3d, *, norm: nn.GroupNorm | None = None, room: int = 2
 ) -> Iterator[Tensor]:
     """Yield a few frames at a time, with `room` frames of the past in front and a border of one pixel.
 
-    With a norm they are normalized and activated. The border repeats the nearest pixel, the past before a clip
-    its first frame. The memory of what is yielded is used again; the frames it came from may be overwritten.
+    With a norm they are normalized and activated. The border repeats the nearest pixel, the past before a
+    clip its first frame. The memory of what is yielded is used again; the frames it came from may be
+    overwritten.
     """
-    affine = group_norm_affine(frames_BCFHW, norm) if norm is not None else None
-    batch, channels, _, height, width = frames_BCFHW.shape
-    lengths = stream.piece_lengths(frames_BCFHW)
+    affine = group_norm_affine(frames_BCFHW, norm, rounded=False) if norm is not None else None
+    batch, channels, num_frames, height, width = frames_BCFHW.shape
+    widest = max(channels, layer.out_channels)
+    lengths = stream.piece_lengths(num_frames, batch * widest * height * width)
     buffer = new_frames(frames_BCFHW, batch, channels, room + max(lengths), height + 2, width + 2)
     for number, frames in enumerate(frames_BCFHW.split(lengths, dim=2)):
         count = frames.shape[2]
@@ -91,7 +92,7 @@ def _write(target: Tensor, frames: Tensor, affine: tuple[Tensor, Tensor] | None)
         target.copy_(frames)
         return
     scale, shift = affine
-    if torch.is_grad_enabled():
+    if torch.is_grad_enabled() or scale.dtype != target.dtype:
         target.copy_(F.silu(torch.addcmul(shift, frames, scale)))
     else:
         torch.addcmul(shift, frames, scale, out=target)
@@ -138,18 +139,24 @@ class CausalConvolution(nn.Conv3d):
         batch, _, num_frames, *sides = frames_BCFHW.shape
         sizes = (-(-size // stride) for size, stride in zip((num_frames, *sides), self.strides, strict=True))
         output = new_frames(frames_BCFHW, batch, self.out_channels, *sizes)
-        for frames, piece in self.pieces(frames_BCFHW, stream, norm):
-            output[:, :, frames] = piece
+        for place, padded in self.pieces(frames_BCFHW, stream, norm):
+            output[:, :, place] = self.convolve(padded)
         return output
 
     def pieces(
         self, frames_BCFHW: Tensor, stream: Stream, norm: nn.GroupNorm | None = None
     ) -> Iterator[tuple[slice, Tensor]]:
-        """As forward, a few frames at a time, each with its place; the frames read so far may be overwritten."""
+        """Yield a few padded frames at a time for `convolve`, and which frames of the output they give.
+
+        The frames they came from may be overwritten.
+        """
         stop = 0
         for padded in padded_pieces(frames_BCFHW, stream, self, norm=norm):
-            # The kernel rests on the first frame and then on the second of each pair.
-            torn = self.strides[0] == 2 and not (stream.first_frame and stop == 0)
-            piece = convolve(padded[:, :, 1:] if torn else padded, self.weight, self.bias, self.strides)
-            start, stop = stop, stop + piece.shape[2]
-            yield slice(start, stop), piece
+            # With a stride of two, the kernel ends on the first frame and then on the second of each pair.
+            starts_with_pair = self.strides[0] == 2 and not (stream.first_frame and stop == 0)
+            seen = padded[:, :, 1:] if starts_with_pair else padded
+            start, stop = stop, stop + (seen.shape[2] - _KERNEL) // self.strides[0] + 1
+            yield slice(start, stop), seen
+
+    def convolve(self, padded_BCFHW: Tensor) -> Tensor:
+        return convolve(padded_BCFHW, self.weight, self.bias, self.strides)

@@ -174,6 +174,8 @@ def _half_rules(half: str, stages: str, resample: str) -> tuple[Rule, ...]:
 RELEASED_AUTOENCODER = KeyMap(
     name="released autoencoder",
     prefixes=("module.", "first_stage_model.", "vae."),
+    # What the autoencoder was trained against, which the original file may hold too.
+    dropped=("loss.*",),
     rules=(
         *_half_rules("encoder", "down_blocks", "downsamplers"),
         Rule("moments_projection.*", "quant_conv.*"),

@@ -1,96 +1,94 @@
-"""The autoencoder as generation sees it: pixels to latents and back, in windows of time and in tiles."""
+"""The autoencoder as generation sees it: pixels to latents and back, in tiles and in windows over time."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
 
 from reelwright.execution.tiling import Tiling, run_in_tiles
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
-from reelwright.families.framepack.causal_convolution import Stream
+from reelwright.families.framepack.config import AutoencoderConfig
 from reelwright.media.image_ops import to_uint8
 from reelwright.nn.posterior import Posterior
-from reelwright.protocols.configs import ExecutionConfig
 
-_RELEASED_TILE = 256
-"""Pixels of a tile's side; a quarter of it overlaps (specs: FramePack 3.3)."""
+Window = tuple[int, int]
+"""Latent frames that are decoded together: start, stop."""
+
+
+def square_tiling(config: AutoencoderConfig, side: int = 256) -> Tiling:
+    """Tiles of `side` pixels, of which neighbors share a quarter (specs: FramePack 3.3)."""
+    cells = side // config.spatial_stride
+    return Tiling(height=cells, width=cells, overlap_height=cells // 4, overlap_width=cells // 4)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LatentSpace:
     autoencoder: FramePackAutoencoder
     tiling: Tiling | None = None
-    piece: int = 0
-    """Frames that a layer takes at a time, for less memory and the same result; 0 chooses."""
+    """Work in tiles, which saves memory and approximates: norms and attention see one tile."""
 
     @property
     def scale(self) -> float:
         return self.autoencoder.config.scaling_factor
 
-    @property
-    def num_channels(self) -> int:
-        return self.autoencoder.config.latent_channels
-
     @torch.no_grad()
     def encode(self, pixels_BCFHW: Tensor) -> Posterior:
         """The posterior of a clip of 4k+1 frames in [-1, 1], not scaled."""
         weight = next(self.autoencoder.parameters())
-        pixels = pixels_BCFHW.to(weight.device, weight.dtype)
+        clips = [pixels_BCFHW.to(weight.device, weight.dtype)]
         stride = self.autoencoder.spatial_stride
-        (moments,) = run_in_tiles(self._encode_each, [pixels], self.tiling, input_cell=stride, output_cell=1)
+        (moments,) = run_in_tiles(self._encode_each, clips, self.tiling, input_cell=stride, output_cell=1)
         return Posterior(moments)
 
+    def decode(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:
+        """Yield the frames, uint8 chunk_FHWC, of one clip of scaled latents, all decoded at once."""
+        return self.decode_windows(latents_BCTHW, [(0, latents_BCTHW.shape[2])], fade=0)
+
     @torch.no_grad()
-    def decode(self, latents_BCTHW: Tensor) -> Tensor:
-        """The pixels of scaled latents, all at once."""
+    def decode_windows(self, latents_BCTHW: Tensor, windows: Sequence[Window], fade: int) -> Iterator[Tensor]:
+        """Yield the frames, uint8 chunk_FHWC, of scaled latents that are decoded window by window.
+
+        windows: ascending in time. Neighbors share `fade` frames, over which the earlier one fades out
+        linearly (specs: FramePack 2.6). One window is in memory at a time, and the end of the one before.
+        Raises ValueError where neighbors share another number of frames.
+        """
+        _check_windows(windows, fade)
+        ending: Tensor | None = None
+        for number, (start, stop) in enumerate(windows, 1):
+            frames = self._decode_window(latents_BCTHW[:, :, start:stop])
+            if ending is not None:
+                _fade_in(ending, frames[:, :, :fade])
+            num_finished = frames.shape[2] - (fade if number < len(windows) else 0)
+            yield to_uint8(frames[:, :, :num_finished])
+            ending = frames[:, :, num_finished:].clone()
+            del frames
+
+    def _decode_window(self, latents_BCTHW: Tensor) -> Tensor:
         weight = next(self.autoencoder.parameters())
-        latents = (latents_BCTHW / self.scale).to(weight.device, weight.dtype)
+        clips = [(latents_BCTHW / self.scale).to(weight.device, weight.dtype)]
         stride = self.autoencoder.spatial_stride
-        (pixels,) = run_in_tiles(self._decode_each, [latents], self.tiling, input_cell=1, output_cell=stride)
+        (pixels,) = run_in_tiles(self._decode_each, clips, self.tiling, input_cell=1, output_cell=stride)
         return pixels
 
-    @torch.no_grad()
-    def decode_windows(
-        self, latents_BCTHW: Tensor, windows: Sequence[tuple[int, int]], fade: int
-    ) -> Iterator[Tensor]:
-        """Yield chunks of frames, uint8 chunk_FHWC, of one clip of scaled latents cut into windows.
+    def _encode_each(self, clips: Iterable[Tensor]) -> Iterator[Tensor]:
+        for clip in clips:
+            yield self.autoencoder.moments(clip)
 
-        windows: (start, stop) in time order; the frames of neighbors overlap by `fade`, and are faded
-        linearly from the earlier to the later one (specs: FramePack 2.6). Memory is that of one window.
-        """
-        ending: Tensor | None = None
-        for number, (start, stop) in enumerate(windows, start=1):
-            frames = self.decode(latents_BCTHW[:, :, start:stop])
-            if ending is not None:
-                _fade_in(frames[:, :, :fade], ending)
-            if number < len(windows):
-                ending = frames[:, :, -fade:].clone()
-                frames = frames[:, :, :-fade]
-            if frames.shape[2]:
-                yield to_uint8(frames)
-
-    def _encode_each(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        for pixels in chunks:
-            yield self.autoencoder.moments(pixels, Stream(piece=self.piece))
-
-    def _decode_each(self, chunks: Iterable[Tensor]) -> Iterator[Tensor]:
-        for latents in chunks:
-            yield self.autoencoder.decode(latents, chunk=self.piece)
+    def _decode_each(self, clips: Iterable[Tensor]) -> Iterator[Tensor]:
+        return map(self.autoencoder.decode, clips)
 
 
-def open_space(autoencoder: FramePackAutoencoder, execution: ExecutionConfig) -> LatentSpace:
-    """The latent space as the execution options want it."""
-    tiling = None
-    if execution.tiling:
-        side = max((execution.tile_size or _RELEASED_TILE) // autoencoder.spatial_stride, 4)
-        tiling = Tiling(height=side, width=side, overlap_height=side // 4, overlap_width=side // 4)
-    return LatentSpace(autoencoder=autoencoder, tiling=tiling, piece=execution.vae_chunk)
+def _check_windows(windows: Sequence[Window], fade: int) -> None:
+    for before, after in pairwise(windows):
+        # A window's first latent frame is the last of the four frames that it is within a clip.
+        shared = 4 * (before[1] - 1 - after[0]) + 1
+        if shared != fade:
+            raise ValueError(f"windows {before} and {after} share {shared} frames, expected {fade}")
 
 
-def _fade_in(frames_BCFHW: Tensor, before_BCFHW: Tensor) -> None:
-    """Mix, in place, from the frames before into these."""
-    count = frames_BCFHW.shape[2]
-    weight = torch.linspace(1, 0, count, dtype=frames_BCFHW.dtype, device=frames_BCFHW.device)
-    weight = weight.view(1, 1, count, 1, 1)
-    frames_BCFHW.copy_(weight * before_BCFHW + (1 - weight) * frames_BCFHW)
+def _fade_in(before_BCFHW: Tensor, frames_BCFHW: Tensor) -> None:
+    """Mix the end of the window before into the first frames of this one, in place."""
+    weight = torch.linspace(1, 0, frames_BCFHW.shape[2], device=frames_BCFHW.device)[:, None, None]
+    frames_BCFHW.copy_(before_BCFHW * weight + frames_BCFHW * (1 - weight))
