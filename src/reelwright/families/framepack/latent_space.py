@@ -12,14 +12,17 @@ from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.config import AutoencoderConfig
 from reelwright.media.image_ops import to_uint8
 from reelwright.nn.posterior import Posterior
+from reelwright.protocols.configs import ExecutionConfig
+
+_RELEASED_TILE = 256
 
 Window = tuple[int, int]
 """Latent frames that are decoded together: start, stop."""
 
 
-def square_tiling(config: AutoencoderConfig, side: int = 256) -> Tiling:
-    """Tiles of `side` pixels, of which neighbors share a quarter (specs: FramePack 3.3)."""
-    cells = side // config.spatial_stride
+def square_tiling(config: AutoencoderConfig, side: int = 0) -> Tiling:
+    """Tiles of `side` pixels, 0 for the released 256, of which neighbors share a quarter (FramePack 3.3)."""
+    cells = max((side or _RELEASED_TILE) // config.spatial_stride, 1)
     return Tiling(height=cells, width=cells, overlap_height=cells // 4, overlap_width=cells // 4)
 
 
@@ -28,10 +31,16 @@ class LatentSpace:
     autoencoder: FramePackAutoencoder
     tiling: Tiling | None = None
     """Work in tiles, which saves memory and approximates: norms and attention see one tile."""
+    chunk: int = 0
+    """Frames that a layer takes at a time, for less memory and the same result; 0 chooses."""
 
     @property
     def scale(self) -> float:
         return self.autoencoder.config.scaling_factor
+
+    @property
+    def num_channels(self) -> int:
+        return self.autoencoder.config.latent_channels
 
     @torch.no_grad()
     def encode(self, pixels_BCFHW: Tensor) -> Posterior:
@@ -74,10 +83,17 @@ class LatentSpace:
 
     def _encode_each(self, clips: Iterable[Tensor]) -> Iterator[Tensor]:
         for clip in clips:
-            yield self.autoencoder.moments(clip)
+            yield self.autoencoder.moments(clip, chunk=self.chunk)
 
     def _decode_each(self, clips: Iterable[Tensor]) -> Iterator[Tensor]:
-        return map(self.autoencoder.decode, clips)
+        for clip in clips:
+            yield self.autoencoder.decode(clip, chunk=self.chunk)
+
+
+def open_space(autoencoder: FramePackAutoencoder, execution: ExecutionConfig) -> LatentSpace:
+    """The latent space as the execution options want it."""
+    tiling = square_tiling(autoencoder.config, execution.tile_size) if execution.tiling else None
+    return LatentSpace(autoencoder=autoencoder, tiling=tiling, chunk=execution.vae_chunk)
 
 
 def _check_windows(windows: Sequence[Window], fade: int) -> None:
