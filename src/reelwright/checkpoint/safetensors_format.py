@@ -16,20 +16,21 @@ from reelwright.checkpoint.tensor_source import TensorEntry, TensorSource
 from reelwright.core.errors import CheckpointError
 from reelwright.core.paths import cannot_read
 
-_READABLE = frozenset(
-    "BOOL U8 U16 U32 U64 I8 I16 I32 I64 F8_E4M3 F8_E5M2 F16 BF16 F32 F64 C64".split()  # noqa: SIM905 - shorter
-)
-# The library maps the file, and pages of a mapping count as memory of this process once they are read.
-# A new mapping starts with none; opening takes far less time than reading this much.
-_MAX_RESIDENT_BYTES = 8 << 20
+_DTYPES = {
+    **{"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16},
+    **{"F8_E4M3": torch.float8_e4m3fn, "F8_E5M2": torch.float8_e5m2, "C64": torch.complex64},
+    **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool},
+    **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8},
+}
 _MAX_HEADER_BYTES = 100_000_000  # the library's own limit; a length beyond it is no length
 
 
 def open_safetensors(path: Path) -> TensorSource:
     """The tensors of one file. Raises CheckpointError if it is cut short or damaged."""
-    file = _MappedFile(path)
-    entries = {name: file.entry(name) for name in file.mapping.keys()}  # noqa: SIM118 - not a mapping
-    metadata = file.mapping.metadata()
+    with _checked(path) as header:
+        names, metadata = list(header.keys()), header.metadata()
+    file = _OpenFile(path)
+    entries = {name: file.entry(name) for name in names}
     return TensorSource(entries, paths=[path], metadata=metadata, close=file.close)
 
 
@@ -48,45 +49,53 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         _sort_metadata(path)
 
 
-class _MappedFile:
-    """Copies from a file by way of the library's mapping, which is renewed from time to time."""
+class _OpenFile:
+    """Copies runs of bytes out of a file whose header is sound.
+
+    The file is not mapped: pages of a mapping count as memory of this process once they are read, and the
+    library's tensors are views of a mapping that the system refuses for a file larger than the memory.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._identity = _identity(path)
-        self.mapping = _open(path)
-        self._num_resident_bytes = 0
+        try:
+            self._identity = _identity(path)
+            # Unbuffered: runs are long, and go straight to where they belong.
+            self._file = path.open("rb", buffering=0)
+            length = int.from_bytes(self._file.read(8), "little")
+            self._fields = json.loads(self._file.read(length))
+        except OSError as error:
+            raise cannot_read(path, error) from error
+        self._start = 8 + length
 
     def entry(self, name: str) -> TensorEntry:
-        number_format = self.mapping.get_slice(name).get_dtype()
-        if number_format not in _READABLE:
+        field = self._fields[name]
+        if field["dtype"] not in _DTYPES:
             raise CheckpointError(
-                f"{self._path}: {name} has the number format {number_format}, which cannot be read."
+                f"{self._path}: {name} has the number format {field['dtype']}, which cannot be read."
                 " Use a float32, bfloat16, float16 or plain fp8 file of this model."
             )
-        tensor = self.mapping.get_tensor(name)  # a view of the mapping: nothing is read yet
+        dtype, begin = _DTYPES[field["dtype"]], self._start + field["data_offsets"][0]
 
         def read_into(start: int, out: Tensor) -> None:
-            self._read_into(name, start, out)
+            self._read_into(begin + start * dtype.itemsize, out)
 
-        return TensorEntry(
-            shape=tuple(tensor.shape), dtype=tensor.dtype, read_into=read_into, path=self._path
-        )
+        return TensorEntry(shape=tuple(field["shape"]), dtype=dtype, read_into=read_into, path=self._path)
 
     def close(self) -> None:
-        self.mapping.__exit__(None, None, None)
+        self._file.close()
 
-    def _read_into(self, name: str, start: int, out: Tensor) -> None:
-        if self._num_resident_bytes >= _MAX_RESIDENT_BYTES:
-            self.close()
-            self.mapping = _open(self._path)
-            self._num_resident_bytes = 0
-            if _identity(self._path) != self._identity:
-                raise CheckpointError(f"{self._path}: the file was changed while it was read. Try again.")
-        run = self.mapping.get_tensor(name).reshape(-1)[start : start + out.numel()]
-        # Bytes are copied by one thread: torch would wait for several, which on a busy machine takes longer.
-        out.view(torch.uint8).numpy()[:] = run.view(torch.uint8).numpy()
-        self._num_resident_bytes += out.nbytes
+    def _read_into(self, place: int, out: Tensor) -> None:
+        left = out.view(torch.uint8).numpy().data
+        try:
+            self._file.seek(place)
+            # A system may give less than is asked for, Linux at most 2 GB at a time.
+            while left and (num_read := self._file.readinto(left)):
+                left = left[num_read:]
+        except OSError as error:
+            raise cannot_read(self._path, error) from error
+        if left or _identity(self._path) != self._identity:
+            raise CheckpointError(f"{self._path}: the file was changed while it was read. Try again.")
 
 
 def _identity(path: Path) -> tuple[int, int, int]:
@@ -97,9 +106,10 @@ def _identity(path: Path) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def _open(path: Path) -> safe_open:
+def _checked(path: Path) -> safe_open:
+    """The file as the library opens it, which checks its header. Raises CheckpointError."""
     try:
-        return safe_open(path, "pt")
+        return safe_open(path, "np")
     except SafetensorError as error:
         raise CheckpointError(f"{path}: {_damage(path, str(error))}") from error
     except OSError as error:
