@@ -17,16 +17,23 @@ _SETTINGS = "config.json"
 
 
 def write_merged(
-    network: nn.Module, plan: AdapterPlan, key_map: KeyMap, path: Path, settings: Mapping[str, Any]
+    network: nn.Module,
+    plan: AdapterPlan,
+    key_map: KeyMap,
+    path: Path,
+    settings: Mapping[str, Any],
+    facts: Mapping[str, str] | None = None,
 ) -> Iterator[Event]:
     """Merge LoRAs into a network and write it under the names of `key_map`; says what changed, and each file.
 
     A `path` that ends in .safetensors is one file, any other a folder with shards and with `settings` as
-    config.json. Which LoRAs are in it goes into the metadata. Raises FileError where the disk refuses.
+    config.json. Which LoRAs are in it goes into the metadata, with `facts`. Raises FileError where the disk
+    refuses.
     """
     yield from map(Notice, plan.apply(network))
     tensors = key_map.to_file(network.state_dict())
-    metadata = {"merged_loras": json.dumps({str(each.file.path): each.multiplier for each in plan.chosen})}
+    loras = {str(each.file.path): each.multiplier for each in plan.chosen}
+    metadata = {"merged_loras": json.dumps(loras), **(facts or {})}
     if path.suffix == ".safetensors":
         save_safetensors(path, tensors, metadata)
         yield FileSaved("model", str(path))

@@ -46,7 +46,7 @@ def find_model(
             return cached
         absences.append(f"  {repository}: {', '.join(absent[:_NUM_SHOWN])}")
     if offline or constants.HF_HUB_OFFLINE:
-        raise _not_on_this_machine(candidates, absences)
+        raise _not_on_this_machine(candidates, absences, patterns)
     return _download(candidates, patterns)
 
 
@@ -67,10 +67,10 @@ def _cached(repository: str, patterns: Sequence[str]) -> Path | None:
 
 def _absent_from(folder: Path, patterns: Sequence[str]) -> list[str]:
     """What an interrupted download lacks: patterns that no file matches, and shards that an index names."""
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    names = [path.relative_to(folder).as_posix() for path in files]
+    names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     unmatched = [f"no {pattern}" for pattern in patterns if not any(fnmatchcase(n, pattern) for n in names)]
-    indexes = [path for path in files if path.name.endswith(".index.json")]
+    wanted = [name for name in names if not patterns or any(fnmatchcase(name, p) for p in patterns)]
+    indexes = [folder / name for name in wanted if name.endswith(".index.json")]
     return unmatched + [f"no {shard}" for index in indexes for shard in _absent_shards(index, folder)]
 
 
@@ -95,16 +95,24 @@ def _download(repositories: Sequence[str], patterns: Sequence[str]) -> Path:
         "The model cannot be downloaded:\n"
         + "\n".join(failures)
         + "\nCheck the name and the network; a gated model needs `hf auth login`. Or fetch it elsewhere"
-        f" with `hf download {repositories[0]} --local-dir FOLDER` and give that folder."
+        f" with `{_download_command(repositories[0], patterns)} --local-dir FOLDER` and give that folder."
     )
 
 
-def _not_on_this_machine(repositories: Sequence[str], absences: Sequence[str]) -> FileError:
+def _not_on_this_machine(
+    repositories: Sequence[str], absences: Sequence[str], patterns: Sequence[str]
+) -> FileError:
+    command = _download_command(repositories[0], patterns)
     return FileError(
         "The model is not on this machine, and the network may not be used (offline):\n"
         + "\n".join(absences)
-        + f"\nFetch it once with `hf download {repositories[0]}`, or give a folder that holds it."
+        + f"\nFetch it once with `{command}`, or give a folder that holds it."
     )
+
+
+def _download_command(repository: str, patterns: Sequence[str]) -> str:
+    """What to type for the files that are wanted: some repositories hold far more."""
+    return " ".join([f"hf download {repository}", *(f'--include "{pattern}"' for pattern in patterns)])
 
 
 def _no_such_model(folder: Path, variants: Sequence[str]) -> FileError:

@@ -12,7 +12,7 @@ from reelwright.core.released_settings import ReleasedSettings
 
 S = TypeVar("S", bound=ReleasedSettings)
 
-_RELEASED_STEMS = ("diffusion_pytorch_model", "model")
+_RELEASED_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 """Names of single files that a released folder has beside its config.json."""
 
 
@@ -45,10 +45,13 @@ def write_json(path: Path, content: object) -> None:
 
 
 def settings_beside(path: Path) -> Path | None:
-    """The config.json of a part: in its folder, or beside the shards of which `path` is one.
-
-    A single file may lie in any folder, whose config.json is then that of something else.
-    """
-    is_single = path.is_file() and len(find_weight_files(path)) == 1 and path.stem not in _RELEASED_STEMS
+    """The config.json of a part: in its folder, or beside the shards of which `path` is one."""
     described = (path.parent if path.is_file() else path) / "config.json"
-    return described if described.is_file() and not is_single else None
+    return described if described.is_file() and not is_loose_file(path) else None
+
+
+def is_loose_file(path: Path) -> bool:
+    """Whether `path` is a single file of any name: the folder where it lies, and its config.json, may then be
+    of something else.
+    """
+    return path.is_file() and len(find_weight_files(path)) == 1 and path.stem not in _RELEASED_STEMS

@@ -10,7 +10,7 @@ from reelwright.core.paths import cannot_read
 _SHARD = re.compile(r"(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})(?P<suffix>\.\w+)")
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
 _VARIANTS = ("", ".bf16", ".fp16", ".fp32")
-_SUFFIXES = (".safetensors", ".bin")
+_SUFFIXES = (".safetensors", ".bin", ".pt")
 _RANK_ZERO = "mp_rank_00_model_states.pt"
 
 
@@ -124,5 +124,5 @@ def _without_weights(folder: Path) -> CheckpointError:
     parts = sorted(part.name for part in folder.iterdir() if part.is_dir())
     advice = f"It has the folders {', '.join(parts[:8])}; name one of them." if parts else "Check the path."
     return CheckpointError(
-        f"{folder}: no weights are in this folder (*.safetensors, *.bin or `latest`). {advice}"
+        f"{folder}: no weights are in this folder (*.safetensors, *.bin, *.pt or `latest`). {advice}"
     )

@@ -135,7 +135,10 @@ def _read_config(path: Path, kind: NetworkKind[C, N]) -> C:
     try:
         model_type = settings.get("model_type", kind.model_types[0])
         if model_type not in kind.model_types:
-            raise CheckpointError(f"{path}: is of {model_type}; a {kind.title} is needed.")
+            raise CheckpointError(
+                f"{path}: is of {model_type}; a {kind.title} is needed. Give its folder, or a file such as"
+                f" {kind.example}."
+            )
         return kind.config(settings)
     except (ValueError, TypeError, AttributeError, StrictDataclassError) as error:
         raise CheckpointError(f"{path}: is damaged ({error}). Fetch it again.") from error

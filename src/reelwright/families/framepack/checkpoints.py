@@ -1,6 +1,5 @@
 """What the parts of a checkpoint are, checked against each other; and the parts themselves, loaded."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,28 +20,22 @@ from reelwright.execution.devices import choose_device
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.buckets import TRAINED_RESOLUTION
 from reelwright.families.framepack.config import (
+    VARIANTS,
     AutoencoderConfig,
     Direction,
     FramePackGenerate,
     TransformerConfig,
 )
+from reelwright.families.framepack.direction import Trained, choose_direction, direction_of_latents
 from reelwright.families.framepack.key_maps import (
     AUTOENCODER_LAYOUTS,
     TRANSFORMER_LAYOUTS,
     describe_transformer,
 )
 from reelwright.families.framepack.lora_layouts import adapter_targets
-from reelwright.families.framepack.parts import Parts
+from reelwright.families.framepack.parts import Parts, own_folder
 from reelwright.families.framepack.transformer import FramePackTransformer, keeps_float32
 from reelwright.protocols.model_folder import own_facts, weight_notices
-
-_KNOWN_DIRECTIONS: Mapping[str, Direction] = {"base": "backward", "f1": "forward"}
-_NAMED_F1 = re.compile(r"(^|[^a-z0-9])f1([^a-z0-9]|$)", re.IGNORECASE)
-_NAMED_BASE = re.compile(r"framepacki2v", re.IGNORECASE)
-_FLAGS: Mapping[Direction, str] = {
-    "backward": "--direction backward (no --f1)",
-    "forward": "--direction forward (--f1)",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +51,8 @@ class FramePackModel:
     clip: ClipText
     siglip: SiglipImage
     direction: Direction
+    trained: Trained = "unknown"
+    """What the weights are known to be for, whatever is asked of them."""
     resolution: int
     """Pixels of a side of the square that a video's area is near to, unless a size is given."""
     adapters: AdapterPlan
@@ -79,6 +74,7 @@ def locate(config: FramePackGenerate) -> FramePackModel:
     if config.save_merged_model is not None:
         return _locate_transformer(config, parts)
     transformer = _transformer_config(parts.transformer)
+    _check_parts_are_meant(parts, transformer)
     autoencoder = _autoencoder_config(parts.autoencoder)
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
     clip = ClipText(parts.text_encoder_2, parts.tokenizer_2)
@@ -89,7 +85,7 @@ def locate(config: FramePackGenerate) -> FramePackModel:
         encoder.check()
     _check_widths(parts, transformer, autoencoder, {"llama": llama, "clip": clip, "siglip": siglip})
     adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(parts.transformer)))
-    direction, said = _direction(config, parts)
+    direction, trained, said = choose_direction(config, parts)
     return FramePackModel(
         name=config.model,
         transformer_path=parts.transformer,
@@ -100,7 +96,8 @@ def locate(config: FramePackGenerate) -> FramePackModel:
         clip=clip,
         siglip=siglip,
         direction=direction,
-        resolution=_resolution(config, parts),
+        trained=trained,
+        resolution=_resolution(parts),
         adapters=adapters,
         released_dtype=parts.variant.dtype if parts.variant else "bfloat16",
         fingerprints={**_fingerprints(parts), **adapters.fingerprints},
@@ -137,7 +134,7 @@ def _locate_autoencoder(config: FramePackGenerate, parts: Parts) -> FramePackMod
         _nothing_located(config, parts),
         autoencoder_path=parts.autoencoder,
         autoencoder=autoencoder,
-        direction=_direction_of_latents(config, parts),
+        direction=direction_of_latents(config, parts),
         fingerprints={"vae": fingerprint_part(parts.autoencoder)},
         notices=() if config.vae is not None else _weight_notices(config, parts),
     )
@@ -147,12 +144,13 @@ def _locate_transformer(config: FramePackGenerate, parts: Parts) -> FramePackMod
     transformer = _transformer_config(parts.transformer)
     _check_transformer(parts, transformer)
     adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(parts.transformer)))
-    direction, said = _direction(config, parts)
+    direction, trained, said = choose_direction(config, parts)
     return replace(
         _nothing_located(config, parts),
         transformer_path=parts.transformer,
         transformer=transformer,
         direction=direction,
+        trained=trained,
         adapters=adapters,
         fingerprints={"transformer": fingerprint_part(parts.transformer), **adapters.fingerprints},
         notices=(*_weight_notices(config, parts), *said, *adapters.notices),
@@ -193,6 +191,21 @@ def _autoencoder_config(path: Path) -> AutoencoderConfig:
     return AutoencoderConfig() if described is None else read_settings(AutoencoderConfig, described)
 
 
+def _check_parts_are_meant(parts: Parts, transformer: TransformerConfig) -> None:
+    """Raise ConfigError if parts of the embedded model would stand in for those of a model nobody named."""
+    variant = parts.variant
+    if parts.config.dit is None or variant is None or not variant.embedded:
+        return
+    if transformer == _transformer_config(parts.root / "transformer"):
+        return
+    if flags := parts.taken_from_root():
+        released = " or ".join(f"--model {known.name}" for known in VARIANTS if known.repositories)
+        raise ConfigError(
+            f"model: {parts.transformer} is not of {variant.title}, so it does not go with that model's other"
+            f" parts. Say {released} for those that it was released with, or give {', '.join(flags)}."
+        )
+
+
 def _check_transformer(parts: Parts, config: TransformerConfig) -> None:
     with torch.device("meta"):
         network = FramePackTransformer(config)
@@ -225,57 +238,9 @@ def _check_widths(
             )
 
 
-def _direction(config: FramePackGenerate, parts: Parts) -> tuple[Direction, tuple[str, ...]]:
-    """Which sections the checkpoint knows how to make first, and a remark where that is a guess."""
-    known = _known_direction(config, parts)
-    if config.direction == "auto":
-        if known is not None:
-            return known, ()
-        return "backward", () if _knows_both(parts) else (
-            "direction: nothing tells whether this checkpoint is FramePack or F1; it is taken for FramePack."
-            " For F1 give --direction forward.",
-        )
-    if known is not None and known != config.direction:
-        raise ConfigError(
-            f"direction: {parts.transformer} is {'F1' if known == 'forward' else 'FramePack, not F1'}, which"
-            f" makes sections {known}. Use {_FLAGS[known]}, or the other model with --model or --dit."
-        )
-    return config.direction, ()
-
-
-def _known_direction(config: FramePackGenerate, parts: Parts) -> Direction | None:
-    if config.dit is None:
-        told = own_facts(parts.root).get("direction")
-        if told in ("backward", "forward"):
-            return told
-        if parts.variant is not None and parts.variant.name in _KNOWN_DIRECTIONS:
-            return _KNOWN_DIRECTIONS[parts.variant.name]
-    with open_tensors(parts.transformer) as source:
-        titles = [source.metadata.get(key, "") for key in ("direction", "modelspec.title", "title")]
-    if titles[0] in ("backward", "forward"):
-        return titles[0]
-    named = [*titles[1:], config.model if config.dit is None else "", *parts.transformer.parts[-4:]]
-    if any(_NAMED_F1.search(name) for name in named):
-        return "forward"
-    return "backward" if any(_NAMED_BASE.search(name) for name in named) else None
-
-
-def _direction_of_latents(config: FramePackGenerate, parts: Parts) -> Direction:
-    """In which order saved sections were made, as far as this is told without the transformer."""
-    if config.direction != "auto":
-        return config.direction
-    if parts.variant is not None and parts.variant.name in _KNOWN_DIRECTIONS:
-        return _KNOWN_DIRECTIONS[parts.variant.name]
-    told = "" if config.vae is not None else own_facts(parts.root).get("direction")
-    return "forward" if told == "forward" else "backward"
-
-
-def _knows_both(parts: Parts) -> bool:
-    return parts.config.dit is None and own_facts(parts.root).get("direction") == "both"
-
-
-def _resolution(config: FramePackGenerate, parts: Parts) -> int:
-    told = "" if config.dit is not None else own_facts(parts.root).get("resolution", "")
+def _resolution(parts: Parts) -> int:
+    folder = own_folder(parts.transformer)
+    told = own_facts(folder).get("resolution", "") if folder else ""
     return int(told) if told.isdecimal() else TRAINED_RESOLUTION
 
 

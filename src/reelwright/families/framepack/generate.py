@@ -1,7 +1,7 @@
 """Videos section by section, and single frames: encode, denoise, decode."""
 
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from reelwright.core.events import Event, Notice, StageStarted
 from reelwright.diffusion.samplers import DrawNoise
 from reelwright.execution.devices import choose_device, choose_dtype, stored_dtype
 from reelwright.families.framepack.checkpoints import FramePackModel, load_autoencoder, load_transformer
-from reelwright.families.framepack.config import FramePackGenerate, TransformerConfig
+from reelwright.families.framepack.config import FramePackGenerate
 from reelwright.families.framepack.decoding import view_latents, view_section
 from reelwright.families.framepack.denoise import Progress, denoise, plan_steps
 from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
@@ -73,13 +73,9 @@ class FramePackSession:
         model = self.model
         dtype = stored_dtype(self._execution.dtype, model.released_dtype)
         transformer = load_transformer(model, self.device, dtype)
-        settings = {
-            "_class_name": "HunyuanVideoFramepackTransformer3DModel",
-            **TransformerConfig.FIXED,
-            **asdict(model.transformer),
-            "direction": model.direction,
-        }
-        yield from write_merged(transformer, model.adapters, RELEASED_TRANSFORMER, path, settings)
+        facts = {} if model.trained == "unknown" else {"direction": model.trained}
+        settings = {**model.transformer.to_json("HunyuanVideoFramepackTransformer3DModel"), **facts}
+        yield from write_merged(transformer, model.adapters, RELEASED_TRANSFORMER, path, settings, facts)
 
     @property
     def transformer(self) -> FramePackTransformer:

@@ -1,10 +1,13 @@
 """Where each part of a model lies; released models are spread over three repositories (FramePack 3)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from reelwright.checkpoint.hub import find_model
+from reelwright.checkpoint.settings_files import is_loose_file
+from reelwright.core.errors import FileError
 from reelwright.encoders.pretrained import part_of
 from reelwright.families.framepack.config import (
     ENCODER_REPOSITORIES,
@@ -16,8 +19,10 @@ from reelwright.protocols.model_folder import find_root, find_variant
 from reelwright.protocols.variant import Variant
 
 _MODEL_PATTERNS = ("*.json", "*.safetensors")
-_ENCODER_PATTERNS = ("vae/*", "text_encoder/*", "text_encoder_2/*", "tokenizer/*", "tokenizer_2/*")
-_IMAGE_ENCODER_PATTERNS = ("image_encoder/*",)
+_ENCODER_FOLDERS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
+_IMAGE_ENCODER_FOLDERS = ("image_encoder",)
+"""Folders of parts, which are also the fields of the configuration."""
+_ENCODERS = {"tokenizer": "text_encoder", "tokenizer_2": "text_encoder_2"}
 
 
 @dataclass(frozen=True)
@@ -44,62 +49,86 @@ class Parts:
 
     @property
     def autoencoder(self) -> Path:
-        return self._part(self.config.vae, "vae")
+        return self._part("vae")
 
     @property
     def text_encoder(self) -> Path:
-        return self._part(self.config.text_encoder, "text_encoder")
+        return self._part("text_encoder")
 
     @property
     def text_encoder_2(self) -> Path:
-        return self._part(self.config.text_encoder_2, "text_encoder_2")
-
-    @property
-    def image_encoder(self) -> Path:
-        return self._part(self.config.image_encoder, "image_encoder")
+        return self._part("text_encoder_2")
 
     @property
     def tokenizer(self) -> Path:
-        return self._tokenizer(self.config.tokenizer, self.config.text_encoder, "tokenizer")
+        return self._part("tokenizer")
 
     @property
     def tokenizer_2(self) -> Path:
-        return self._tokenizer(self.config.tokenizer_2, self.config.text_encoder_2, "tokenizer_2")
+        return self._part("tokenizer_2")
 
-    def _part(self, given: Path | None, folder: str) -> Path:
-        if given is not None:
-            return part_of(given, folder)
-        # A transformer that was given alone says nothing of a model that nobody named.
-        if (self.config.dit is None or self.variant is None or not self.variant.repositories) and (
-            self.root / folder
-        ).is_dir():
-            return self.root / folder
+    @property
+    def image_encoder(self) -> Path:
+        return self._part("image_encoder")
+
+    def taken_from_root(self) -> list[str]:
+        """The flags of the parts, besides the transformer, that are those of the model in `root`."""
+        folders = (*_ENCODER_FOLDERS, *_IMAGE_ENCODER_FOLDERS)
+        return [_flag(folder) for folder in folders if self._part(folder).is_relative_to(self.root)]
+
+    def _part(self, folder: str) -> Path:
+        here = self._named(folder) or self._of_model(folder)
+        if here is not None:
+            return here
         return (self._image_encoder_root if folder == "image_encoder" else self._encoder_root) / folder
 
-    def _tokenizer(self, given: Path | None, encoder: Path | None, folder: str) -> Path:
-        """The one that was given, the one beside an encoder that was given, or the released one."""
+    def _named(self, folder: str) -> Path | None:
+        """What was given for a part; a tokenizer may lie beside the encoder that was given."""
+        given: Path | None = getattr(self.config, folder)
         if given is not None:
             return part_of(given, folder)
-        if encoder is not None:
-            for parent in (encoder, *encoder.parents[:2]):
-                if (parent / folder).is_dir():
-                    return parent / folder
-        return self._part(None, folder)
+        encoder: Path | None = getattr(self.config, _ENCODERS.get(folder, folder))
+        around = (encoder, *encoder.absolute().parents[:2]) if encoder is not None else ()
+        return next((parent / folder for parent in around if (parent / folder).is_dir()), None)
+
+    def _of_model(self, folder: str) -> Path | None:
+        # A transformer that was given alone says nothing of a model that nobody named.
+        if self.config.dit is not None and self.variant is not None and self.variant.repositories:
+            return None
+        return self.root / folder if (self.root / folder).is_dir() else None
 
     @cached_property
     def _encoder_root(self) -> Path:
-        return find_model(
-            ENCODER_REPOSITORIES[0],
-            repositories=ENCODER_REPOSITORIES,
-            patterns=_ENCODER_PATTERNS,
-            offline=self.config.offline,
-        )
+        folders = ("vae",) if self.config.from_latent is not None else _ENCODER_FOLDERS
+        return self._released(ENCODER_REPOSITORIES, folders)
 
     @cached_property
     def _image_encoder_root(self) -> Path:
-        return find_model(
-            IMAGE_ENCODER_REPOSITORIES[0],
-            repositories=IMAGE_ENCODER_REPOSITORIES,
-            patterns=_IMAGE_ENCODER_PATTERNS,
-            offline=self.config.offline,
-        )
+        return self._released(IMAGE_ENCODER_REPOSITORIES, _IMAGE_ENCODER_FOLDERS)
+
+    def _released(self, repositories: Sequence[str], folders: Sequence[str]) -> Path:
+        """A repository, with those of its folders that nothing on this machine stands for."""
+        wanted = [folder for folder in folders if not (self._named(folder) or self._of_model(folder))]
+        try:
+            return find_model(
+                repositories[0],
+                repositories=repositories,
+                patterns=[f"{folder}/*" for folder in wanted],
+                offline=self.config.offline,
+            )
+        except FileError as error:
+            flags = ", ".join(map(_flag, wanted))
+            raise FileError(f"{error} Files of your own are named with {flags}.") from error
+
+
+def own_folder(transformer: Path) -> Path | None:
+    """The folder of the model that a transformer is of; None for a file that may lie in any folder."""
+    if is_loose_file(transformer):
+        return None
+    folder = transformer.absolute()
+    folder = folder.parent if folder.is_file() else folder
+    return folder.parent if folder.name == "transformer" else folder
+
+
+def _flag(folder: str) -> str:
+    return f"--{folder.replace('_', '-')}"
