@@ -19,6 +19,9 @@ _RELEASED_TILE = 256
 Window = tuple[int, int]
 """Latent frames that are decoded together: start, stop."""
 
+_CHUNK = 8
+"""Frames that become bytes at a time."""
+
 
 def square_tiling(config: AutoencoderConfig, side: int = 0) -> Tiling:
     """Tiles of `side` pixels, 0 for the released 256, of which neighbors share a quarter (FramePack 3.3)."""
@@ -70,7 +73,7 @@ class LatentSpace:
             if ending is not None:
                 _fade_in(ending, frames[:, :, :fade])
             num_finished = frames.shape[2] - (fade if number < len(windows) else 0)
-            yield to_uint8(frames[:, :, :num_finished])
+            yield from map(to_uint8, frames[:, :, :num_finished].split(_CHUNK, dim=2))
             ending = frames[:, :, num_finished:].clone()
             del frames
 
