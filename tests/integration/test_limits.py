@@ -56,7 +56,7 @@ def test_a_disk_without_room_is_told_before_anything_starts(refused, monkeypatch
 
 
 def test_too_little_memory_says_what_to_lower(in_process, tmp_path):
-    large = ("--num-frames", "9", "--height", "32000", "--width", "32000")
+    large = ("--num-frames", "9", "--height", "8192", "--width", "8192")
     done = in_process(*COMMAND, *large, limits=limit(resource.RLIMIT_AS, 4 << 30))
     assert done.code == 3, done.err
     assert "Traceback" not in done.err
