@@ -32,7 +32,7 @@ def _norm(name: str, width: int) -> Shapes:
     return {f"{name}.weight": (width,), f"{name}.bias": (width,)}
 
 
-def framepack_transformer(num_double: int = 20, num_single: int = 40) -> Shapes:
+def framepack_transformer() -> Shapes:
     """FramePackI2V_HY and FramePack_F1_I2V_HY_20250503 (specs: FramePack 1.2)."""
     w, inner = 3072, 12288
     shapes: Shapes = {}
@@ -61,7 +61,13 @@ def framepack_transformer(num_double: int = 20, num_single: int = 40) -> Shapes:
             shapes |= _linear(f"{at}.attn.{part}", w, w)
         shapes |= _linear(f"{at}.ff.net.0.proj", inner, w) | _linear(f"{at}.ff.net.2", w, inner)
         shapes |= _linear(f"{at}.norm_out.linear", 2 * w, w)
-    for block in range(num_double):
+    shapes |= _framepack_blocks(w, inner)
+    return shapes | _linear("norm_out.linear", 2 * w, w) | _linear("proj_out", 64, w)
+
+
+def _framepack_blocks(w: int, inner: int) -> Shapes:
+    shapes: Shapes = {}
+    for block in range(20):
         at = f"transformer_blocks.{block}"
         shapes |= _linear(f"{at}.norm1.linear", 6 * w, w) | _linear(f"{at}.norm1_context.linear", 6 * w, w)
         for part in ("to_q", "to_k", "to_v", "add_q_proj", "add_k_proj", "add_v_proj"):
@@ -71,14 +77,14 @@ def framepack_transformer(num_double: int = 20, num_single: int = 40) -> Shapes:
             shapes[f"{at}.attn.{part}.weight"] = (128,)
         for part in ("ff", "ff_context"):
             shapes |= _linear(f"{at}.{part}.net.0.proj", inner, w) | _linear(f"{at}.{part}.net.2", w, inner)
-    for block in range(num_single):
+    for block in range(40):
         at = f"single_transformer_blocks.{block}"
         for part in ("to_q", "to_k", "to_v"):
             shapes |= _linear(f"{at}.attn.{part}", w, w)
         shapes |= {f"{at}.attn.norm_q.weight": (128,), f"{at}.attn.norm_k.weight": (128,)}
         shapes |= _linear(f"{at}.norm.linear", 3 * w, w) | _linear(f"{at}.proj_mlp", inner, w)
         shapes |= _linear(f"{at}.proj_out", w, w + inner)
-    return shapes | _linear("norm_out.linear", 2 * w, w) | _linear("proj_out", 64, w)
+    return shapes
 
 
 def _convolution(name: str, width: int, inputs: int, size: int = 3) -> Shapes:

@@ -1,9 +1,7 @@
 """Finding the parts of a checkpoint: folders, single files, original files, and what is wrong with them."""
 
 import json
-import math
 import shutil
-import struct
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +25,8 @@ from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.requests import resolve
 from reelwright.families.cogvideox.tiny import write_model
 from reelwright.protocols.family import Segment
+
+from .released_files import sparse_safetensors
 
 CPU = torch.device("cpu")
 SMALL = TransformerConfig(
@@ -309,19 +309,6 @@ def test_parts_that_are_given_alone_need_not_be_in_the_folder(released, folder):
     shutil.rmtree(folder / "vae")
     config = asked(folder, dit=released / "transformer", vae=released / "vae")
     assert_same(weights_of(locate(config)), transformer_state(released))
-
-
-def sparse_safetensors(path: Path, shapes: dict[str, tuple[int, ...]]) -> Path:
-    """A file of the full size that occupies no disk."""
-    header, end = {}, 0
-    for name, shape in shapes.items():
-        begin, end = end, end + 2 * math.prod(shape)
-        header[name] = {"dtype": "BF16", "shape": list(shape), "data_offsets": [begin, end]}
-    text = json.dumps(header).encode()
-    path.write_bytes(struct.pack("<Q", len(text)) + text)
-    with path.open("r+b") as file:
-        file.truncate(8 + len(text) + end)
-    return path
 
 
 @pytest.mark.parametrize("layout", key_maps.AUTOENCODER_LAYOUTS, ids=lambda layout: layout.name)

@@ -201,8 +201,8 @@ def _check_parts_are_meant(parts: Parts, transformer: TransformerConfig) -> None
     if flags := parts.taken_from_root():
         released = " or ".join(f"--model {known.name}" for known in VARIANTS if known.repositories)
         raise ConfigError(
-            f"model: {parts.transformer} is not of {variant.title}, so it does not go with that model's other"
-            f" parts. Say {released} for those that it was released with, or give {', '.join(flags)}."
+            f"model: {parts.transformer} is not the transformer of {variant.name}, whose other parts do not"
+            f" go with it. Say {released} for the released ones, or give {', '.join(flags)}."
         )
 
 
