@@ -205,3 +205,16 @@ def test_strengths_change_from_section_to_section_and_fall_back_to_those_of_the_
     assert torch.equal(other[:, :, last], strong[:, :, last])
     assert not torch.equal(other[:, :, 1:3], strong[:, :, 1:3])
     assert not torch.equal(other[:, :, last], same[:, :, last])
+
+
+def test_strengths_of_a_storyboard_do_not_reach_the_next_clip_of_a_batch(
+    packed, lora_of, latents_of, tmp_path
+):
+    (tmp_path / "story.toml").write_text("[[section]]\nprompt = 'a dog'\nlora_multipliers = [3.0]\n")
+    (tmp_path / "prompts.txt").write_text("--story story.toml --d 4\na red ball\n")
+    words = ("--lora", lora_of("framepack"), "--lora-mode", "unmerged", "--video-sections", "1")
+    run = ("--from-file", "prompts.txt", "--prompt", "", "--format", "latent", "--run", "run")
+    outcome = packed(*words, *run)
+    assert outcome.code == 0, outcome.err
+    second = latents_of(at="run/clip-002_seed-3.latent.safetensors")
+    assert torch.equal(second, latents_of(*words))

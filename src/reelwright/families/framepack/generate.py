@@ -82,6 +82,11 @@ class FramePackSession:
         assert self._transformer is not None, "loaded before anything is made"
         return self._transformer
 
+    @property
+    def has_adapters_beside(self) -> bool:
+        """Whether LoRAs run beside the transformer's weights, so that their strengths can be changed."""
+        return bool(self.model.adapters.chosen) and not self._is_merged
+
     @cached_property
     def space(self) -> LatentSpace:
         autoencoder = load_autoencoder(self.model, self.device, self.dtype)
@@ -151,7 +156,7 @@ class _Making:
         """The latents of a section that was not made before."""
         session, request = self.session, self.request
         yield from session.load_transformer_for(request)
-        if request.has_own_multipliers:
+        if session.has_adapters_beside:
             own = request.sections[layout.section].plan.lora_multipliers
             set_multipliers(session.transformer, own or session.model.adapters.multipliers)
         look = look_of(self.features, request, layout, known, session.dtype)
