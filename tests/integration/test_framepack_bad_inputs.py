@@ -215,3 +215,8 @@ def test_a_truncated_part_is_named(told, models, tmp_path):
     assert "the file ends early, 1,000 bytes are missing." in told("--model", "./model", code=1)
     shutil.rmtree(path.parent)
     assert "lllyasviel/flux_redux_bfl" in told("--model", "./model", "--offline", code=1)
+
+
+def test_a_lora_of_another_family_is_refused(told, lora_of):
+    said = told("--lora", lora_of("cogvideox"), code=1)
+    assert "cogvideox" in said.lower()

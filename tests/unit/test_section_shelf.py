@@ -90,6 +90,16 @@ def test_a_damaged_manifest_is_made_again_from_the_files(folder, text):
     assert all(shelf.find(key) is not None for key in KEYS)
 
 
+def test_without_a_manifest_a_damaged_section_is_still_told_from_a_whole_one(folder):
+    (folder / MANIFEST).unlink()
+    file = file_of(folder, 1)
+    file.write_bytes(file.read_bytes()[:-1] + b"\x01")
+    shelf = SectionShelf(folder)
+    assert shelf.notices == [f"{file}: is damaged; its section is made again."]
+    assert shelf.find(KEYS[1]) is None
+    assert shelf.find(KEYS[0]) is not None
+
+
 def test_a_section_that_the_manifest_missed_is_found(folder):
     manifest = json.loads((folder / MANIFEST).read_text())
     manifest["sections"].pop()

@@ -1,21 +1,22 @@
 """Sections of a clip on disk, kept as they are made, and the manifest that says what they are."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from reelwright.checkpoint.safetensors_io import open_tensors, save_safetensors
 from reelwright.core.errors import FileError
 from reelwright.core.paths import sha256_of, write_text_atomic
+from reelwright.data.cache_store import content_digest
 from reelwright.protocols.family import Section
 
 _LATENTS = "latent"
 _FACTS = "section"
+_DIGEST = "digest"
 MANIFEST = "manifest.json"
 
 
@@ -68,7 +69,8 @@ class SectionShelf:
             "facts": dict(section.facts),
         }
         text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
-        save_safetensors(path, {_LATENTS: section.latents_BCTHW}, {_FACTS: text})
+        tensors = {_LATENTS: section.latents_BCTHW}
+        save_safetensors(path, tensors, {_FACTS: text, _DIGEST: content_digest(tensors)})
         return KeptSection(**facts, file=path.name, sha256=sha256_of(path))
 
     def _read(self) -> list[KeptSection]:
@@ -83,21 +85,18 @@ class SectionShelf:
         except (ValueError, KeyError, TypeError, OSError):
             self.notices.append(f"{path}: is damaged; the sections are listed again from their files.")
             return self._read_files()
-        listed = {each.file for each in kept}
-        return kept + [each for each in self._read_files() if each.file not in listed]
+        return kept + self._read_files({each.file for each in kept})
 
-    def _read_files(self) -> list[KeptSection]:
-        """What files say of themselves, those that came too late for the manifest too."""
+    def _read_files(self, listed: Container[str] = ()) -> list[KeptSection]:
+        """What files say of themselves that came too late for the manifest, or have none."""
         kept: list[KeptSection] = []
         for path in sorted(self.folder.glob("section-*.safetensors")):
+            if path.name in listed:
+                continue
             try:
-                with open_tensors(path) as source:
-                    facts = json.loads(source.metadata[_FACTS])
-                    finite = bool(torch.isfinite(source.read(_LATENTS)).all())
-                if finite:
-                    kept.append(KeptSection(**facts, file=path.name, sha256=sha256_of(path)))
+                kept.append(_read_file(path))
             except (FileError, ValueError, KeyError, TypeError):
-                continue  # one that the manifest lists is told of as damaged
+                self.notices.append(f"{path}: is damaged; its section is made again.")
         return kept
 
     def _is_whole(self, kept: KeptSection) -> bool:
@@ -107,3 +106,12 @@ class SectionShelf:
             return True
         self.notices.append(f"{path}: {fault}; section {kept.index} is made again.")
         return False
+
+
+def _read_file(path: Path) -> KeptSection:
+    """What a file says of its section; of one that is damaged an error of several kinds."""
+    with open_tensors(path) as source:
+        metadata, latents = source.metadata, source.read(_LATENTS)
+    if content_digest({_LATENTS: latents}) != metadata[_DIGEST]:
+        raise ValueError("other values than those that were written")
+    return KeptSection(**json.loads(metadata[_FACTS]), file=path.name, sha256=sha256_of(path))
