@@ -64,7 +64,7 @@ def denoise(
     latents = latents.to(device)
     predict_x0 = _predictor(transformer, config, look)
     started = time.perf_counter()
-    states = FLOW_SAMPLERS[config.sampler](predict_x0, latents, steps, draw_noise)
+    states = FLOW_SAMPLERS[config.sampler](predict_x0, latents, steps, lambda: draw_noise().to(device))
     for index, state in enumerate(states, start=1):
         latents = state.latents
         seconds, started = time.perf_counter() - started, time.perf_counter()

@@ -44,6 +44,8 @@ class FramePackSession:
         self.model = model
         self.device = choose_device(execution.device)
         self.dtype = choose_dtype(execution.dtype, self.device, model.released_dtype)
+        # Of the autoencoder and the encoders, which were released in it and lose more in bfloat16.
+        self.encoding_dtype = choose_dtype(execution.dtype, self.device, "float16")
         self._execution = execution
         self._transformer: FramePackTransformer | None = None
         self._is_merged = model.adapters.is_merged
@@ -53,7 +55,7 @@ class FramePackSession:
     def generate(self, requests: Sequence[FramePackRequest], find_section: FindSection) -> Iterator[Made]:
         """Make the videos in order; the encoders are gone before the networks load."""
         yield StageStarted("encode prompts")
-        features = encode_features(self.model, requests, self.device, self.dtype)
+        features = encode_features(self.model, requests, self.device, self.encoding_dtype)
         yield StageStarted("load networks")
         for request in requests:
             yield from _Making(self, request, features).run(find_section)
@@ -89,7 +91,7 @@ class FramePackSession:
 
     @cached_property
     def space(self) -> LatentSpace:
-        autoencoder = load_autoencoder(self.model, self.device, self.dtype)
+        autoencoder = load_autoencoder(self.model, self.device, self.encoding_dtype)
         return open_space(autoencoder, self._execution)
 
     @cached_property
@@ -159,7 +161,7 @@ class _Making:
         if session.has_adapters_beside:
             own = request.sections[layout.section].plan.lora_multipliers
             set_multipliers(session.transformer, own or session.model.adapters.multipliers)
-        look = look_of(self.features, request, layout, known, session.dtype)
+        look = look_of(self.features, request, layout, known, session.device, session.dtype)
         initial = None if scene.initial is None else scene.initial[:, :, _span(layout.positions)]
         noise, draw_noise = start
         latents = yield from denoise(

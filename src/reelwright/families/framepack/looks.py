@@ -73,9 +73,10 @@ def look_of(
     request: FramePackRequest,
     layout: SectionLayout,
     known: KnownLatents,
+    device: torch.device,
     dtype: torch.dtype,
 ) -> Look:
-    """The conditions of a section, on the processor."""
+    """The conditions of a section, as the denoiser takes them."""
     config, section = request.config, request.sections[layout.section]
     picture = features.picture(section.image, request)
 
@@ -96,7 +97,7 @@ def look_of(
             clean_1x=group(layout.clean_1x),
             clean_2x=group(layout.clean_2x),
             clean_4x=group(layout.clean_4x),
-        )
+        ).to(device, dtype)
 
     negative = None
     if config.guidance_scale != 1.0:
