@@ -18,8 +18,9 @@ class ReleasedSettings:
         """Keep the keys we know; refuse a file whose other settings name a network that this is not."""
         for key, expected in cls.FIXED.items():
             if data.get(key, expected) != expected:
+                of = f" (of {data['_class_name']})" if "_class_name" in data else ""
                 raise CheckpointError(
-                    f"{origin}: {key} is {data[key]!r}; this network is defined with {expected!r} only. "
+                    f"{origin}: {key} is {data[key]!r}{of}; this network is defined with {expected!r} only. "
                     "Use a checkpoint of the released architecture."
                 )
         known = {f.name for f in fields(cls)}  # pyright: ignore[reportArgumentType]

@@ -13,7 +13,7 @@ from reelwright.checkpoint.key_map import KeyMap, same_names
 from reelwright.checkpoint.layout_fit import Shape
 from reelwright.core.errors import CheckpointError
 from reelwright.encoders.contrastive import LAYER_NAMES, count_positions
-from reelwright.encoders.pretrained import NetworkKind, Pretrained, count_layers, part_of
+from reelwright.encoders.pretrained import NetworkKind, Pretrained, count_heads, count_layers, part_of
 from reelwright.encoders.tokenizer import TOKENIZER_FILE, PromptTokenizer, TokenizerKind
 
 MAX_TOKENS = 77
@@ -118,7 +118,7 @@ def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "hidden_size": width,
         "intermediate_size": shapes["encoder.layers.0.mlp.fc1.weight"][0],
         "num_hidden_layers": count_layers(shapes, "encoder.layers"),
-        "num_attention_heads": width // _HEAD_SIZE,
+        "num_attention_heads": count_heads(width, _HEAD_SIZE),
         "max_position_embeddings": shapes["embeddings.position_embedding.weight"][0],
         "hidden_act": "quick_gelu",
         "layer_norm_eps": 1e-5,

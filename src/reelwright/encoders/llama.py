@@ -18,7 +18,7 @@ from torch.nn import functional as F
 from reelwright.checkpoint.key_map import KeyMap, same_names
 from reelwright.checkpoint.layout_fit import Shape
 from reelwright.core.errors import CheckpointError
-from reelwright.encoders.pretrained import NetworkKind, Pretrained, count_layers, part_of
+from reelwright.encoders.pretrained import NetworkKind, Pretrained, count_heads, count_layers, part_of
 from reelwright.encoders.tokenizer import TOKENIZER_FILE, PromptTokenizer, TokenizerKind
 
 SYSTEM_PROMPT = (
@@ -175,8 +175,8 @@ def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "hidden_size": width,
         "intermediate_size": shapes[f"{layer}.mlp.gate_proj.weight"][0],
         "num_hidden_layers": count_layers(shapes, "layers"),
-        "num_attention_heads": shapes[f"{layer}.self_attn.q_proj.weight"][0] // _HEAD_SIZE,
-        "num_key_value_heads": shapes[f"{layer}.self_attn.k_proj.weight"][0] // _HEAD_SIZE,
+        "num_attention_heads": count_heads(shapes[f"{layer}.self_attn.q_proj.weight"][0], _HEAD_SIZE),
+        "num_key_value_heads": count_heads(shapes[f"{layer}.self_attn.k_proj.weight"][0], _HEAD_SIZE),
         "head_dim": _HEAD_SIZE,
         "max_position_embeddings": 8192,
         "rms_norm_eps": 1e-5,

@@ -37,7 +37,8 @@ class NetworkKind(Generic[C, N]):
     """What config.json may call it."""
     layouts: tuple[KeyMap, ...]
     settings: Callable[[Mapping[str, Shape]], dict[str, Any]]
-    """The settings that shapes by our names tell; KeyError or ValueError if it is another network."""
+    """The settings that shapes by our names tell; KeyError or ValueError if it is another network, and
+    CheckpointError without the file's name if they do not tell enough."""
     config: Callable[[dict[str, Any]], C]
     network: Callable[[C], N]
     finish: Callable[[N], None] = lambda network: None
@@ -123,6 +124,19 @@ def count_layers(shapes: Mapping[str, Shape], stack: str) -> int:
     )
 
 
+def count_heads(width: int, head_size: int) -> int:
+    """Of an attention layer in a single file, which does not tell them: those of released networks.
+
+    Raises CheckpointError if there is no such number, without the name of the file.
+    """
+    if width % head_size:
+        raise CheckpointError(
+            f"{width} channels are no whole number of heads of {head_size} channels, which released files"
+            " have, and the file does not tell its own. Give the folder that has its config.json."
+        )
+    return width // head_size
+
+
 def _without(layout: KeyMap, our_names: Iterable[str]) -> KeyMap:
     """The layout of files that hold tensors which a network has no more."""
     places = [place.file_name for name in our_names if (place := layout.locate(name))]
@@ -149,6 +163,8 @@ def _describe(source: TensorSource, kind: NetworkKind[C, N]) -> dict[str, Any]:
     shapes = {_our_name(name, kind.layouts): shape for name, shape in source.shapes().items()}
     try:
         return kind.settings(shapes)
+    except CheckpointError as error:
+        raise CheckpointError(f"{source.origin}: {error}") from error
     except (KeyError, ValueError, ZeroDivisionError) as error:
         raise CheckpointError(
             f"{source.origin}: this is not a {kind.title}; its first tensors are"

@@ -14,7 +14,7 @@ from torch import Tensor
 from reelwright.checkpoint.key_map import KeyMap, same_names
 from reelwright.checkpoint.layout_fit import Shape
 from reelwright.encoders.contrastive import LAYER_NAMES, count_positions
-from reelwright.encoders.pretrained import NetworkKind, Pretrained, count_layers, part_of
+from reelwright.encoders.pretrained import NetworkKind, Pretrained, count_heads, count_layers, part_of
 
 _HEAD_SIZE = 72
 _RELEASED_SIDE = 384
@@ -101,7 +101,7 @@ def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "hidden_size": width,
         "intermediate_size": shapes["encoder.layers.0.mlp.fc1.weight"][0],
         "num_hidden_layers": count_layers(shapes, "encoder.layers"),
-        "num_attention_heads": width // _HEAD_SIZE,
+        "num_attention_heads": count_heads(width, _HEAD_SIZE),
         "image_size": _RELEASED_SIDE if is_released else math.isqrt(num_patches) * patch_size,
         "patch_size": patch_size,
         "hidden_act": "gelu_pytorch_tanh",
