@@ -1,4 +1,4 @@
-"""Latents that are known before anything is denoised: of start and end images, of clips, of control images."""
+"""Latents that are known before anything is denoised: of start and end images, clips, control images."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
