@@ -2,12 +2,11 @@
 
 Where the pipeline does otherwise than the released demos, it is told to do as they do, or we as it does:
 
-- It draws the latents of images (`posterior`), is sampled by Euler's method, and shows an end image to the first
-  section alone, averaging both images' features (`compatibility.end_image`).
+- It draws the latents of images (`posterior`), is sampled by Euler's method, and shows an end image to the
+  first section alone, averaging both images' features (`compatibility.end_image`).
 - It decodes with overlapping tiles in time unless told not to; the demos' windows are the same otherwise.
-- It resizes floating-point pictures for the image encoder where the demos resize 8-bit ones; its own features of
-  our 8-bit pictures are compared with ours in test_framepack_encoders.py, and given to it here.
-- Its prompt template has a fixed length, that of the released tokenizer; here it gets that of the tiny one.
+- It resizes floating-point pictures for the image encoder where the demos resize 8-bit ones; its encoder is
+  compared with ours in test_framepack_encoders.py, and our features are given to it here.
 """
 
 from dataclasses import replace
