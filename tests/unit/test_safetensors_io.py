@@ -27,6 +27,8 @@ from reelwright.checkpoint.safetensors_io import (
 )
 from reelwright.core.errors import CheckpointError, FileError
 
+from .released_files import sparse_safetensors
+
 DTYPES = (
     torch.float32, torch.bfloat16, torch.float16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2,
     torch.int64, torch.int32, torch.uint8, torch.bool,
@@ -132,9 +134,10 @@ def test_what_the_system_refuses_is_told_by_its_own_number_and_nothing_is_left(t
     try:
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # the write then fails, as it does on a full disk
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, before[1]))
-        with pytest.raises(OSError, match="File too large") as caught:
+        with pytest.raises(FileError, match="File too large") as caught:
             save_safetensors(tmp_path / "a.safetensors", {"a": torch.ones(1000)})
-        assert caught.value.errno == errno.EFBIG
+        assert isinstance(caught.value.__cause__, OSError)
+        assert caught.value.__cause__.errno == errno.EFBIG
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, restore)
@@ -152,6 +155,17 @@ def test_tensors_at_odd_places_are_read(tmp_path):
     text = json.dumps(fields).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + data)
     assert_same(read_all(path), wanted)
+
+
+def test_a_file_larger_than_the_memory_is_read_where_it_is_asked_for(tmp_path):
+    path = sparse_safetensors(tmp_path / "a.safetensors", {"first": (3,), "x": (1 << 19, 1 << 20)}, "F16")
+    with path.open("r+b") as file:
+        file.seek(-4, os.SEEK_END)
+        file.write(torch.tensor([1.5, -2.0], dtype=torch.float16).numpy().tobytes())
+    with open_tensors(path) as source:
+        run = torch.empty(3, dtype=torch.float16)
+        source.read_into("x", (1 << 39) - 3, run)
+    assert run.tolist() == [0.0, 1.5, -2.0]
 
 
 def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path):
