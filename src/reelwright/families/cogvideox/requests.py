@@ -96,7 +96,7 @@ def _check_inputs(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> N
         )
     if config.execution.vae_chunk:
         review.refuse(
-            "execution.vae_chunk: the norms of this autoencoder see a fixed number of frames, so another number"
+            "execution.vae_chunk: the norms of this autoencoder see a fixed number of frames; another number"
             " would change the picture. Use --execution.tiling to save memory."
         )
     if config.video is None and config.strength != CogVideoXGenerate().strength:
