@@ -2,8 +2,11 @@
 
 import json
 import signal
+import time
 from collections.abc import Callable
+from itertools import islice
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -89,6 +92,25 @@ def test_a_killed_run_resumes_to_the_same_bytes_and_keeps_its_sections(
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items())
     assert len(steps_done(events_of(run)[before:])) == (3 - len(kept)) * STEPS
     assert reelwright("resume", "run").loaded == []
+
+
+def test_a_run_killed_again_and_again_at_random_comes_to_the_same_bytes(
+    start, reelwright, tmp_path, digests, whole
+):
+    """Four times after some events and a moment: also between a file and the next, while one is written."""
+    random = Random(20261122)
+    words = (*LONG, "--direction", "forward", "--run", "run")
+    for _ in range(4):
+        process = start(*words)
+        assert process.stdout is not None
+        for _ in islice(process.stdout, random.randint(3, 20)):
+            pass
+        time.sleep(random.uniform(0.0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        words = ("resume", "run")
+    assert reelwright("resume", "run").code == 0
+    assert same_as(whole("forward"), tmp_path / "run", digests)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
