@@ -39,12 +39,7 @@ def encode_scene(request: FramePackRequest, space: LatentSpace, generator: torch
         return Scene(starts={0: nothing}, before=nothing, after=None, controls=controls)
     clip = None if request.changed is None else encoder.clip(request.changed)
     extended = None if request.extended is None else encoder.clip(request.extended)
-    starts = {index: encoder.image(section.image) for index, section in enumerate(request.sections)}
-    if extended is not None and not request.has_images:
-        anchor = extended[:, :, :1] if request.direction == "forward" else extended[:, :, -1:]
-        starts = dict.fromkeys(starts, anchor)
-    if clip is not None and not request.has_images:
-        starts = dict.fromkeys(starts, clip[:, :, :1])
+    starts = _starts(request, encoder, clip, extended)
     return Scene(
         starts=starts,
         before=starts[0] if extended is None else extended,
@@ -99,6 +94,18 @@ def _looked_at(layout: SectionLayout) -> set[int]:
     groups = (layout.clean_1x, layout.clean_2x, layout.clean_4x)
     sources = [source for slots in groups if slots is not None for source in slots.sources]
     return {source.position for source in sources if source.kind == "latent"}
+
+
+def _starts(
+    request: FramePackRequest, encoder: "_Encoder", clip: Tensor | None, extended: Tensor | None
+) -> dict[int, Tensor]:
+    """Section -> where it starts from: its image, or without any image the clip that is known."""
+    known = None if clip is None else clip[:, :, :1]
+    if extended is not None:
+        known = extended[:, :, :1] if request.direction == "forward" else extended[:, :, -1:]
+    if known is not None and not request.has_images:
+        return dict.fromkeys(range(len(request.sections)), known)
+    return {index: encoder.image(section.image) for index, section in enumerate(request.sections)}
 
 
 def _after(
