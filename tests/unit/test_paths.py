@@ -117,3 +117,12 @@ def test_only_what_a_killed_process_left_half_built_is_removed(tmp_path: Path):
         (tmp_path / name).write_text("content")
     remove_leftovers(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(kept)
+
+
+def test_what_was_left_half_built_in_inner_folders_is_removed_too(tmp_path: Path):
+    inner = tmp_path / "sections" / "clip-001"
+    (inner / ".0123456789ab" / "frames").mkdir(parents=True)
+    for name in (".0123456789ab.safetensors", "section-000.safetensors"):
+        (inner / name).write_text("content")
+    remove_leftovers(tmp_path)
+    assert [path.name for path in inner.iterdir()] == ["section-000.safetensors"]

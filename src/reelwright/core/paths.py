@@ -54,8 +54,8 @@ def atomic_path(path: Path) -> Generator[Path, None, None]:
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Remove what a killed process left half-built; only where no other process writes."""
-    for path in folder.iterdir():
+    """Remove what a killed process left half-built, in inner folders too; only where no other one writes."""
+    for path in list(folder.rglob("*")):
         if _LEFTOVER.fullmatch(path.name):
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
