@@ -62,15 +62,6 @@ def parse_one_frame(text: str, origin: str = "one_frame") -> OneFrameOptions:
     )
 
 
-def format_one_frame(options: OneFrameOptions) -> str:
-    """The text that `parse_one_frame` reads as these options."""
-    listed = [
-        f"{name}={';'.join(map(str, getattr(options, name)))}" for name in _LISTS if getattr(options, name)
-    ]
-    switched = [name for name in _SWITCHES if getattr(options, name)]
-    return ",".join([*listed, *switched]) or "default"
-
-
 def _check_name(name: str, seen: set[str], origin: str) -> None:
     known = ("default", *_LISTS, *_SWITCHES)
     if not name:
