@@ -9,6 +9,7 @@ from torch import Tensor
 
 from reelwright.core.events import Event
 from reelwright.protocols.adapter_targets import ReleasedTargets
+from reelwright.protocols.caching import Caching
 from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
 
 
@@ -119,6 +120,8 @@ class Family:
     """The input files that a configuration names, by field; of several in one field, "field 1" and so on."""
     adapter_targets: ReleasedTargets = lambda: ()
     """What LoRAs can change in the denoisers of the family, one for each released size."""
+    caching: Caching | None = None
+    """How data sets become caches; None for families that are not trained here."""
     redo: Callable[[Any, int, str | None, int], Any] | None = None
     """(resolved configuration, section, prompt or None, seed or -1 for the noise of the run) -> the
     configuration that makes the clip again from that section on; None for families without sections."""

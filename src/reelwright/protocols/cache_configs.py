@@ -1,0 +1,64 @@
+"""What `cache latents` and `cache text` may be told, whatever the family. No torch here."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge
+
+from reelwright.protocols.configs import ExecutionConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig:
+    """What both have in common."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    dataset: Path | None = None
+    """The file of data sets (TOML or JSON), or a folder of clips with captions."""
+    model: str = "tiny"
+    """A variant's name, a folder in the diffusers layout, or a hub id such as owner/name."""
+    offline: bool = False
+    """Never use the network; models must be on disk."""
+
+    force: bool = False
+    """Encode everything again, also what is there and fits."""
+    prune: bool = False
+    """At the end remove files of this kind from the cache folders that belong to no item."""
+    batch_size: Annotated[int, Ge(0)] = 0
+    """Items to encode together, at most those of the data set's batch; 0 takes the data set's."""
+    num_workers: Annotated[int, Ge(0)] = 0
+    """Threads that read media ahead of the encoder; 0 chooses."""
+    processes: Annotated[int, Ge(0)] = 0
+    """Processes that encode side by side on this machine; 0 is one for each GPU, or one."""
+    executor: Literal["local", "ray"] = "local"
+    """Who encodes: this machine, or the machines of a Ray cluster (pip install 'reelwright[cluster]')."""
+    ray_address: str = ""
+    """Of a running Ray cluster, with `executor ray`; empty starts one on this machine."""
+
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
+    """How the encoders run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheLatentsConfig(CacheConfig):
+    """Encode the clips of data sets to latents."""
+
+    vae: Path | None = None
+    """A single file with the autoencoder instead of the model's own."""
+    posterior: Literal["mean", "sample", "moments"] = "sample"
+    """What is kept of the autoencoder's answer: the most likely latents, a draw, or mean and variance, from
+    which training draws anew in each epoch."""
+    seed: Annotated[int, Ge(0)] = 0
+    """Where draws start; each clip has its own, which follow from this and the clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheTextConfig(CacheConfig):
+    """Encode the captions of data sets."""
+
+    text_encoder: Path | None = None
+    """A single file or folder with the text encoder instead of the model's own."""
+    tokenizer: Path | None = None
+    """A folder with the tokenizer instead of the model's own."""
