@@ -1,0 +1,258 @@
+"""What belongs to a cache: one file in its folder that lists the others, readable without loading it."""
+
+import sqlite3
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from pathlib import Path
+from threading import Lock
+from typing import Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reelwright.core import locations
+from reelwright.core.errors import FileError
+from reelwright.data.cache_folder import CacheFolder
+
+_VERSION = 1
+_PREFIX, _SUFFIX = ".reelwright-", ".sqlite"
+_ADVICE = "Run `reelwright cache latents` and `reelwright cache text` with this data set"
+_ROWS_AT_ONCE = 1000
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class IndexRow:
+    """One file of a cache."""
+
+    file: str
+    """Its name in the folder."""
+    fingerprint: str
+    """Of all that it follows from, as its own metadata says."""
+    group: str = ""
+    """Items of one group can be stacked to a batch."""
+    num_items: int = 1
+    """Training items in it."""
+    stem: str
+    """The name of the clip: by it latents find their text."""
+    source: str = ""
+    """The clip or caption it was made of, a path or URL."""
+    source_stamp: str = ""
+    """What `locations.stamp` gave for the source; "" where that tells nothing of this file."""
+
+
+SourceState = Literal["same", "changed", "gone"]
+_COLUMNS = tuple(field.name for field in fields(IndexRow))
+_TABLES = f"""
+PRAGMA journal_mode = OFF;
+PRAGMA synchronous = OFF;
+PRAGMA user_version = {_VERSION};
+CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE groups (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
+CREATE TABLE files (
+    number INTEGER PRIMARY KEY, file TEXT NOT NULL, fingerprint TEXT NOT NULL, group_number INTEGER NOT NULL,
+    num_items INTEGER NOT NULL, stem TEXT NOT NULL, source TEXT NOT NULL, source_stamp TEXT NOT NULL
+);
+CREATE TEMP TABLE given (
+    file TEXT PRIMARY KEY, fingerprint TEXT, "group" TEXT, num_items INTEGER, stem TEXT, source TEXT,
+    source_stamp TEXT
+) WITHOUT ROWID;
+"""
+# Numbers follow from names alone: the same files give the same index, whoever was done first.
+_FILL = """
+INSERT INTO groups (number, name) SELECT row_number() OVER (ORDER BY "group") - 1, "group"
+    FROM (SELECT DISTINCT "group" FROM given);
+INSERT INTO files SELECT row_number() OVER (ORDER BY file) - 1, file, fingerprint, groups.number, num_items,
+    stem, source, source_stamp FROM given JOIN groups ON groups.name = "group" ORDER BY file;
+CREATE UNIQUE INDEX files_by_file ON files (file);
+CREATE INDEX files_by_stem ON files (stem);
+"""
+_SELECT = (
+    "SELECT file, fingerprint, groups.name, num_items, stem, source, source_stamp"
+    " FROM files JOIN groups ON groups.number = group_number"
+)
+_ORDER = "ORDER BY files.number"
+
+
+def index_name(kind: str) -> str:
+    """The name of the index of one kind of cache."""
+    return f"{_PREFIX}{kind}{_SUFFIX}"
+
+
+def write_index(
+    folder: CacheFolder, kind: str, identity: Mapping[str, str], rows: Iterable[IndexRow]
+) -> None:
+    """List the files of one kind, in place of the list that was there; whole or not at all.
+
+    The order of rows does not matter. Raises FileError where two rows name one file, or the disk refuses.
+    """
+    name = index_name(kind)
+    with (
+        folder.building(name) as path,
+        _refused(folder.place(name), "cannot be written"),
+        closing(sqlite3.connect(path)) as database,
+    ):
+        database.executescript(_TABLES)
+        database.executemany("INSERT INTO identity VALUES (?, ?)", sorted(identity.items()))
+        _insert(database, rows, folder)
+        database.executescript(_FILL)
+        database.commit()
+
+
+def read_index(folder: CacheFolder, kind: str) -> "CacheIndex":
+    """Open the list of the files of one kind; close it after use.
+
+    Raises FileError with the command to run where there is none, or it is damaged.
+    """
+    place = folder.place(index_name(kind))
+    if not locations.exists(place):
+        raise FileError(f"{folder.location}: there is no finished cache of {kind}. {_ADVICE} first.")
+    with ExitStack() as opened:
+        path = opened.enter_context(locations.local_copy(place))
+        index = CacheIndex(folder, kind, path, opened.close)
+        opened.pop_all()
+    return index
+
+
+def list_kinds(folder: CacheFolder) -> list[str]:
+    """The kinds of caches that a folder has a list of."""
+    if not locations.exists(folder.location):
+        return []
+    names = map(locations.name_of, locations.list_files(folder.location))
+    return sorted(
+        name[len(_PREFIX) : -len(_SUFFIX)]
+        for name in names
+        if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+    )
+
+
+class CacheIndex:
+    """The files of one kind in a folder, numbered from 0 in the order of their names.
+
+    Rows stay on disk until they are asked for; any thread may ask. A context manager.
+    """
+
+    def __init__(self, folder: CacheFolder, kind: str, path: Path, close: Callable[[], None]) -> None:
+        self.folder = folder
+        self.kind = kind
+        self.place = folder.place(index_name(kind))
+        self._path = path
+        self._close = close
+        self._lock = Lock()
+        with _refused(self.place, "is damaged"):
+            self._database = _open(path)
+            version = self._ask("PRAGMA user_version")[0][0]
+            if version != _VERSION:
+                raise FileError(f"{self.place}: is an index of version {version}. {_ADVICE} again.")
+            self.identity = dict(self._ask("SELECT name, value FROM identity"))
+            self.groups = tuple(name for (name,) in self._ask("SELECT name FROM groups ORDER BY number"))
+            counts = self._ask("SELECT count(*), coalesce(sum(num_items), 0) FROM files")
+        self.num_files, self.num_items = (int(count) for count in counts[0])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._database.close()
+        self._close()
+
+    def row(self, number: int) -> IndexRow:
+        """One file. Raises LookupError for a number that none has."""
+        with _refused(self.place, "is damaged"):
+            (found,) = self._ask(f"{_SELECT} WHERE files.number = ?", (number,)) or [None]
+        if found is None:
+            raise LookupError(f"{self.place} has no file of number {number}")
+        return _row(found)
+
+    def rows(self) -> Iterator[IndexRow]:
+        """All files, a few in memory at a time."""
+        for start in range(0, self.num_files, _ROWS_AT_ONCE):
+            span = (start, start + _ROWS_AT_ONCE)
+            with _refused(self.place, "is damaged"):
+                found = self._ask(f"{_SELECT} WHERE files.number >= ? AND files.number < ? {_ORDER}", span)
+            yield from map(_row, found)
+
+    def counts(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """The number of each file's group in `groups`, and how many training items it holds."""
+        numbers = self._column("SELECT group_number FROM files ORDER BY number")
+        return numbers, self._column("SELECT num_items FROM files ORDER BY number")
+
+    def match_stems(self, other: "CacheIndex") -> NDArray[np.int32]:
+        """For each file here the number of the file of the same stem there, or -1."""
+        with _refused(other.place, "is damaged"):
+            self._ask("ATTACH ? AS other", (_uri(other._path),))
+            try:
+                return self._column(
+                    "SELECT coalesce((SELECT min(number) FROM other.files WHERE stem = main.files.stem), -1)"
+                    " FROM main.files ORDER BY number"
+                )
+            finally:
+                self._ask("DETACH other")
+
+    def _ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
+        with self._lock:
+            return self._database.execute(question, values).fetchall()
+
+    def _column(self, question: str) -> NDArray[np.int32]:
+        with _refused(self.place, "is damaged"), self._lock:
+            values = (value for (value,) in self._database.execute(question))
+            return np.fromiter(values, np.int32, count=self.num_files)
+
+
+def source_state(row: IndexRow) -> SourceState:
+    """Whether the source is as it was when the file was made, as far as its stamp tells."""
+    if not row.source_stamp:
+        return "same"
+    if not locations.exists(row.source):
+        return "gone"
+    return "same" if locations.stamp(row.source) == row.source_stamp else "changed"
+
+
+def stale_rows(index: CacheIndex, *, remote: bool = False) -> Iterator[IndexRow]:
+    """Files whose source has changed since they were made.
+
+    Sources at URLs, which take long to ask, are only looked at where `remote`. A source that is gone counts as unchanged: caches may be moved to machines without the media.
+    """
+    for row in index.rows():
+        if (remote or not locations.is_url(row.source)) and source_state(row) == "changed":
+            yield row
+
+
+def _insert(database: sqlite3.Connection, rows: Iterable[IndexRow], folder: CacheFolder) -> None:
+    command = f"INSERT INTO given VALUES ({', '.join('?' * len(_COLUMNS))})"
+    values = attrgetter(*_COLUMNS)
+    for row in rows:
+        try:
+            database.execute(command, values(row))
+        except sqlite3.IntegrityError as error:
+            query = "SELECT source FROM given WHERE file = ?"
+            ((other,),) = database.execute(query, (row.file,)).fetchall()
+            raise FileError(
+                f"{folder.place(row.file)}: is the cache of both {other} and {row.source}."
+                " Rename one of them, or give their data sets different cache directories."
+            ) from error
+
+
+def _row(values: Sequence[Any]) -> IndexRow:
+    return IndexRow(**dict(zip(_COLUMNS, values, strict=True)))
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    return sqlite3.connect(_uri(path), uri=True, check_same_thread=False)
+
+
+def _uri(path: Path) -> str:
+    # The file is only ever replaced, never changed: no locks, which network file systems lack.
+    return f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+
+
+@contextmanager
+def _refused(place: str, what: str) -> Generator[None, None, None]:
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise FileError(f"{place}: the index {what} ({error}). {_ADVICE} again.") from error
