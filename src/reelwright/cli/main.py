@@ -37,6 +37,11 @@ COMMANDS = {
         "resume RUN",
         "go on with a run that was stopped",
     ),
+    "cache": Command(
+        "reelwright.cli.cache",
+        "cache latents|text|... FAMILY --dataset data.toml",
+        "encode data sets for training",
+    ),
     "lora": Command(
         "reelwright.cli.lora",
         "lora inspect|convert|merge FILE ...",

@@ -53,9 +53,9 @@ def atomic_path(path: Path) -> Generator[Path, None, None]:
             temporary.unlink()
 
 
-def remove_leftovers(folder: Path) -> None:
+def remove_leftovers(folder: Path, *, inner: bool = True) -> None:
     """Remove what a killed process left half-built, in inner folders too; only where no other one writes."""
-    for path in list(folder.rglob("*")):
+    for path in list(folder.rglob("*") if inner else folder.glob(".*")):
         if _LEFTOVER.fullmatch(path.name):
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

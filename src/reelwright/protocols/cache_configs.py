@@ -24,6 +24,9 @@ class CacheConfig:
 
     force: bool = False
     """Encode everything again, also what is there and fits."""
+    import_from: Path | None = None
+    """A folder of cache files that another program made: what fits the data sets is taken over, as made from
+    these very clips, captions and encoders; the rest is encoded. It may be the cache folder itself."""
     prune: bool = False
     """At the end remove files of this kind from the cache folders that belong to no item."""
     batch_size: Annotated[int, Ge(0)] = 0

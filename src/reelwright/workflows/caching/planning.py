@@ -1,0 +1,210 @@
+"""What there is to encode: each clip or caption with its files and a fingerprint of all they follow from."""
+
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from typing import Protocol
+
+from reelwright.core.errors import FileError, UserError
+from reelwright.core.events import Event, StageStarted, StepDone
+from reelwright.core.locations import exists, stamp
+from reelwright.data.cache_folder import CacheFolder
+from reelwright.data.cache_index import IndexRow
+from reelwright.data.cache_store import content_key
+from reelwright.data.clips import cut_clips
+from reelwright.data.media_facts import MediaLedger
+from reelwright.data.sources import list_sources
+from reelwright.protocols.cache_configs import CacheConfig
+from reelwright.protocols.caching import LatentCache, TextCache
+from reelwright.protocols.clips import Clip, Source
+from reelwright.protocols.datasets import DatasetConfig
+from reelwright.workflows.caching.datasets import absolute, folder_of
+from reelwright.workflows.caching.orders import Item, Kind, Order
+
+_GEOMETRY = "cover, center crop, lanczos"
+"""How frames are brought to size; another way is another fingerprint."""
+_READERS = 4
+"""Media that are looked at side by side: hashing waits for the disk."""
+_AHEAD = 4 * _READERS
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """An item and the rows of the index that its files will have."""
+
+    item: Item
+    rows: tuple[IndexRow, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Survey:
+    """What a data set comes to."""
+
+    dataset: DatasetConfig
+    folder: CacheFolder
+    planned: list[Planned] = field(default_factory=list[Planned])
+    failures: list[str] = field(default_factory=list[str])
+    """What cannot be used, and why."""
+
+
+class Planner(Protocol):
+    """Items of one source."""
+
+    def __call__(self, source: Source, dataset: DatasetConfig, /) -> Iterator[Planned]: ...
+
+
+def survey(
+    dataset: DatasetConfig, planner: Planner, *, num_workers: int = 0
+) -> Generator[Event, None, Survey]:
+    """Look at every source of a data set. What is wrong with one is kept as a failure; the rest goes on."""
+    found = Survey(dataset=dataset, folder=CacheFolder(absolute(folder_of(dataset))))
+    yield StageStarted("look at the data")
+
+    def plan(source: Source) -> list[Planned]:
+        return list(planner(source, dataset))
+
+    for number, (source, planned) in enumerate(
+        _in_order(list_sources(dataset), plan, num_workers or _READERS), start=1
+    ):
+        try:
+            found.planned.extend(planned.result())
+        except UserError as error:
+            said = str(error)
+            found.failures.append(said if source.media in said else f"{source.media}: {said}")
+        yield StepDone("look at the data", number, 0, 0.0)
+    return found
+
+
+def latent_planner(cache: LatentCache, ledger: MediaLedger) -> Planner:
+    """Plans the clips of a source."""
+
+    def plan(source: Source, dataset: DatasetConfig) -> Iterator[Planned]:
+        source = replace(source, media=absolute(source.media), controls=tuple(map(absolute, source.controls)))
+        rule, facts = cache.rule(dataset), cache.facts(dataset)
+        controls = [ledger.facts(replace(source, media=each, kind="image")) for each in source.controls]
+        for clip in cut_clips(source, ledger.facts(source), dataset, rule):
+            fingerprint = content_key(
+                **_clip_facts(clip), controls=[each.content for each in controls], family=facts
+            )
+            item = Item(
+                name=f"{source.media} from frame {clip.start}" if clip.start else source.media,
+                folder=absolute(folder_of(dataset)),
+                entries=tuple(cache.entries(clip, dataset)),
+                fingerprint=fingerprint,
+                clip=clip,
+                dataset=dataset,
+            )
+            yield _planned(item, source, source.media)
+
+    return plan
+
+
+def text_planner(cache: TextCache) -> Planner:
+    """Plans the caption of a source."""
+
+    def plan(source: Source, dataset: DatasetConfig) -> Iterator[Planned]:
+        if source.caption is None:
+            raise FileError(f"{source.media}: has no caption. Write one to {source.caption_origin}.")
+        item = Item(
+            name=source.caption_origin,
+            folder=absolute(folder_of(dataset)),
+            entries=(cache.entry(source),),
+            fingerprint=content_key(caption=source.caption, family=cache.facts()),
+            caption=source.caption,
+            dataset=dataset,
+        )
+        # A caption within a list of many is as old as the list.
+        written = source.caption_origin if exists(source.caption_origin) else dataset.origin
+        yield _planned(item, source, absolute(written))
+
+    return plan
+
+
+def make_orders(
+    items: Iterable[Item], *, family: str, kind: Kind, config: CacheConfig, size: int
+) -> list[Order]:
+    """The items in orders of at most `size`, each of clips of one size and length."""
+    groups: dict[object, list[Item]] = {}
+    for item in items:
+        groups.setdefault((item.folder, *_shape(item)), []).append(item)
+    orders: list[Order] = []
+    for members in groups.values():
+        batch_size = _batch_size(kind, config, members[0].dataset)
+        per_order = max(size // batch_size, 1) * batch_size
+        for start in range(0, len(members), per_order):
+            orders.append(
+                Order(
+                    number=len(orders),
+                    family=family,
+                    kind=kind,
+                    config=config,
+                    batch_size=batch_size,
+                    items=tuple(members[start : start + per_order]),
+                )
+            )
+    return orders
+
+
+def is_present(item: Item, folder: CacheFolder) -> bool:
+    """Whether every file of the item is there and follows from what it would be made of now."""
+    return all(folder.fingerprint(entry.name) == item.fingerprint for entry in item.entries)
+
+
+def _batch_size(kind: Kind, config: CacheConfig, dataset: DatasetConfig) -> int:
+    if kind == "text":  # captions of any length go together
+        return config.batch_size or dataset.batch_size
+    return min(config.batch_size or dataset.batch_size, dataset.batch_size)
+
+
+def _shape(item: Item) -> tuple[object, ...]:
+    return () if item.clip is None else (item.clip.size, item.clip.num_frames, len(item.clip.source.controls))
+
+
+def _clip_facts(clip: Clip) -> dict[str, object]:
+    return {
+        "content": clip.facts.content,
+        "start": clip.start,
+        "num_frames": clip.num_frames,
+        "size": list(clip.size),
+        "fps": clip.fps,
+        "source_fps": clip.source_fps,
+        "trim_seconds": clip.trim_seconds,
+        "geometry": _GEOMETRY,
+    }
+
+
+def _planned(item: Item, source: Source, made_from: str) -> Planned:
+    mark = stamp(made_from)
+    rows = (
+        IndexRow(
+            file=entry.name,
+            fingerprint=item.fingerprint,
+            group=entry.group,
+            num_items=entry.num_items,
+            stem=source.stem,
+            source=made_from,
+            source_stamp=mark,
+        )
+        for entry in item.entries
+    )
+    return Planned(item=item, rows=tuple(rows))
+
+
+def _in_order(
+    sources: Iterable[Source], work: Callable[[Source], list[Planned]], num_workers: int
+) -> Iterator[tuple[Source, "Future[list[Planned]]"]]:
+    """Each source with what `work` made of it, in order, some of them worked on ahead."""
+    remaining = iter(sources)
+    pool = ThreadPoolExecutor(num_workers)
+    try:
+        waiting: deque[tuple[Source, Future[list[Planned]]]] = deque()
+        waiting.extend((source, pool.submit(work, source)) for source in islice(remaining, _AHEAD))
+        while waiting:
+            source, planned = waiting.popleft()
+            for upcoming in islice(remaining, 1):
+                waiting.append((upcoming, pool.submit(work, upcoming)))
+            yield source, planned
+    finally:
+        pool.shutdown(cancel_futures=True)
