@@ -68,19 +68,19 @@ def locate(config: FramePackGenerate) -> FramePackModel:
     CheckpointError, which says which file or tensor is wrong and what to do.
     """
     choose_device(config.execution.device)  # raises for a device that is not there
-    parts = Parts(config)
     if config.from_latent is not None:
-        return _locate_autoencoder(config, parts)
+        return _locate_autoencoder(config, Parts(config, wanted=("vae",)))
+    parts = Parts(config)
     if config.save_merged_model is not None:
         return _locate_transformer(config, parts)
     transformer = _transformer_config(parts.transformer)
     _check_parts_are_meant(parts, transformer)
-    autoencoder = _autoencoder_config(parts.autoencoder)
+    autoencoder = describe_autoencoder(parts.autoencoder)
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
     clip = ClipText(parts.text_encoder_2, parts.tokenizer_2)
     siglip = SiglipImage(parts.image_encoder)
     _check_transformer(parts, transformer)
-    _check_autoencoder(parts, autoencoder)
+    check_autoencoder(parts, autoencoder)
     for encoder in (llama, clip, siglip):
         encoder.check()
     _check_widths(parts, transformer, autoencoder, {"llama": llama, "clip": clip, "siglip": siglip})
@@ -97,10 +97,14 @@ def locate(config: FramePackGenerate) -> FramePackModel:
         siglip=siglip,
         direction=direction,
         trained=trained,
-        resolution=_resolution(parts),
+        resolution=told_resolution(own_folder(parts.transformer)),
         adapters=adapters,
         released_dtype=parts.variant.dtype if parts.variant else "bfloat16",
-        fingerprints={**_fingerprints(parts), **adapters.fingerprints},
+        fingerprints={
+            "transformer": fingerprint_part(parts.transformer),
+            **fingerprint_parts(parts),
+            **adapters.fingerprints,
+        },
         notices=(*_weight_notices(config, parts), *said, *adapters.notices),
     )
 
@@ -120,22 +124,52 @@ def load_transformer(model: FramePackModel, device: torch.device, dtype: torch.d
     return transformer
 
 
-def load_autoencoder(model: FramePackModel, device: torch.device, dtype: torch.dtype) -> FramePackAutoencoder:
+def load_autoencoder(
+    path: Path, config: AutoencoderConfig, device: torch.device, dtype: torch.dtype
+) -> FramePackAutoencoder:
     with torch.device("meta"):
-        autoencoder = FramePackAutoencoder(model.autoencoder)
-    load_network(autoencoder, model.autoencoder_path, AUTOENCODER_LAYOUTS, device=device, dtype=dtype)
+        autoencoder = FramePackAutoencoder(config)
+    load_network(autoencoder, path, AUTOENCODER_LAYOUTS, device=device, dtype=dtype)
     return autoencoder
 
 
+def describe_autoencoder(path: Path) -> AutoencoderConfig:
+    """The sizes of the autoencoder at `path`. Raises CheckpointError."""
+    described = settings_beside(path)
+    # A single file is the released network.
+    return AutoencoderConfig() if described is None else read_settings(AutoencoderConfig, described)
+
+
+def check_autoencoder(parts: Parts, config: AutoencoderConfig) -> None:
+    """Raise CheckpointError if the tensors of the file are not those of such a network."""
+    with torch.device("meta"):
+        network = FramePackAutoencoder(config)
+    check_network(network, parts.autoencoder, AUTOENCODER_LAYOUTS)
+
+
+def fingerprint_parts(parts: Parts) -> dict[str, str]:
+    """Of each wanted part but the transformer: its weights and the settings beside them."""
+    return {
+        name: (fingerprint_folder if name.startswith("tokenizer") else fingerprint_part)(parts.part(name))
+        for name in parts.wanted
+    }
+
+
+def told_resolution(folder: Path | None) -> int:
+    """Pixels of a side of the square that a model was trained for, as its folder says."""
+    told = own_facts(folder).get("resolution", "") if folder else ""
+    return int(told) if told.isdecimal() else TRAINED_RESOLUTION
+
+
 def _locate_autoencoder(config: FramePackGenerate, parts: Parts) -> FramePackModel:
-    autoencoder = _autoencoder_config(parts.autoencoder)
-    _check_autoencoder(parts, autoencoder)
+    autoencoder = describe_autoencoder(parts.autoencoder)
+    check_autoencoder(parts, autoencoder)
     return replace(
         _nothing_located(config, parts),
         autoencoder_path=parts.autoencoder,
         autoencoder=autoencoder,
         direction=direction_of_latents(config, parts),
-        fingerprints={"vae": fingerprint_part(parts.autoencoder)},
+        fingerprints=fingerprint_parts(parts),
         notices=() if config.vae is not None else _weight_notices(config, parts),
     )
 
@@ -185,16 +219,10 @@ def _transformer_config(path: Path) -> TransformerConfig:
         return TransformerConfig(**describe_transformer(source.shapes(), str(path)))
 
 
-def _autoencoder_config(path: Path) -> AutoencoderConfig:
-    described = settings_beside(path)
-    # A single file is the released network.
-    return AutoencoderConfig() if described is None else read_settings(AutoencoderConfig, described)
-
-
 def _check_parts_are_meant(parts: Parts, transformer: TransformerConfig) -> None:
     """Raise ConfigError if parts of the embedded model would stand in for those of a model nobody named."""
     variant = parts.variant
-    if parts.config.dit is None or variant is None or not variant.embedded:
+    if parts.dit is None or variant is None or not variant.embedded:
         return
     if transformer == _transformer_config(parts.root / "transformer"):
         return
@@ -210,12 +238,6 @@ def _check_transformer(parts: Parts, config: TransformerConfig) -> None:
     with torch.device("meta"):
         network = FramePackTransformer(config)
     check_network(network, parts.transformer, TRANSFORMER_LAYOUTS)
-
-
-def _check_autoencoder(parts: Parts, config: AutoencoderConfig) -> None:
-    with torch.device("meta"):
-        network = FramePackAutoencoder(config)
-    check_network(network, parts.autoencoder, AUTOENCODER_LAYOUTS)
 
 
 def _check_widths(
@@ -236,25 +258,6 @@ def _check_widths(
                 f"{path}: gives {given} features; {parts.transformer} reads {read}."
                 f" Give this model's own part with {flag}."
             )
-
-
-def _resolution(parts: Parts) -> int:
-    folder = own_folder(parts.transformer)
-    told = own_facts(folder).get("resolution", "") if folder else ""
-    return int(told) if told.isdecimal() else TRAINED_RESOLUTION
-
-
-def _fingerprints(parts: Parts) -> dict[str, str]:
-    """Of each part: its weights and the settings beside them."""
-    return {
-        "transformer": fingerprint_part(parts.transformer),
-        "vae": fingerprint_part(parts.autoencoder),
-        "text_encoder": fingerprint_part(parts.text_encoder),
-        "text_encoder_2": fingerprint_part(parts.text_encoder_2),
-        "image_encoder": fingerprint_part(parts.image_encoder),
-        "tokenizer": fingerprint_folder(parts.tokenizer),
-        "tokenizer_2": fingerprint_folder(parts.tokenizer_2),
-    }
 
 
 def _weight_notices(config: FramePackGenerate, parts: Parts) -> tuple[str, ...]:

@@ -9,11 +9,14 @@ from annotated_types import Ge, Le
 
 from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
+from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
 from reelwright.protocols.variant import Variant
 
 Direction = Literal["backward", "forward"]
 """In which order sections are made: the last first (FramePack), or the first first (FramePack-F1)."""
+TrainingMode = Literal["base", "f1", "one_frame"]
+CacheForm = Literal["compatible", "compact"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,7 +205,60 @@ class FramePackGenerate(GenerateConfig):
     """Switches between behaviors of released programs."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FramePackCacheLatents(CacheLatentsConfig):
+    """Clips, section by section, or pictures with the pictures they are made from, to latents."""
+
+    image_encoder: Path | None = None
+    """A single file or folder with the SigLIP image encoder instead of the model's own."""
+    mode: TrainingMode = "base"
+    """What is trained: base (FramePack), f1 (FramePack-F1), or one_frame (single pictures)."""
+    form: CacheForm = "compatible"
+    """compatible: a file for each section, as musubi-tuner writes them. compact: a file for each clip, of a
+    third of the size, for base and F1 alike; sections are put together when they are trained on."""
+    one_frame_no_2x: bool = False
+    """In one_frame mode, leave out the zeros at half resolution."""
+    one_frame_no_4x: bool = False
+    """In one_frame mode, leave out the zeros at quarter resolution."""
+    stream_frames: Annotated[int, Ge(0)] = 0
+    """Frames of a clip that the autoencoder takes at a time. 0 takes up to 145 frames whole and longer clips
+    in even parts. In parts is an approximation, for the autoencoder's norms see one part: latents differ."""
+    cudnn: bool = True
+    """Let a GPU convolve with cuDNN; without it some AMD cards are faster or right."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackCacheText(CacheTextConfig):
+    """Captions to the features of LLaMA and CLIP."""
+
+    text_encoder_2: Path | None = None
+    """A single file or folder with CLIP instead of the model's own; `text_encoder` is LLaMA."""
+    tokenizer_2: Path | None = None
+    """A folder with CLIP's tokenizer instead of the model's own; `tokenizer` is LLaMA's."""
+    system_prompt: str = ""
+    """What the text encoder is told to look for in a caption; empty takes the released words."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackDatasetKeys:
+    """What a data set may say for this family alone (specs: FramePack 5.1)."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    fp_latent_window_size: Annotated[int, Ge(1), Le(100)] = 9
+    """Latent frames of a section: 4 x 9 frames of video. The released models know 9."""
+    fp_1f_clean_indices: tuple[Annotated[int, Ge(0)], ...] | None = None
+    """Times of the control pictures, one for each; without it, 0."""
+    fp_1f_target_index: Annotated[int, Ge(0)] | None = None
+    """Time of the picture that is trained on; must be given in one_frame mode. 9 is right after a section."""
+    fp_1f_no_post: bool = False
+    """Leave out the latent of zeros after the section."""
+
+
 GENERATE = FramePackGenerate
+CACHE_LATENTS = FramePackCacheLatents
+CACHE_TEXT = FramePackCacheText
+DATASET_KEYS = FramePackDatasetKeys
 
 _REAL_GUIDANCE = PromptOption(
     sets="guidance_scale",

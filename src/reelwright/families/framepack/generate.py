@@ -91,7 +91,9 @@ class FramePackSession:
 
     @cached_property
     def space(self) -> LatentSpace:
-        autoencoder = load_autoencoder(self.model, self.device, self.encoding_dtype)
+        autoencoder = load_autoencoder(
+            self.model.autoencoder_path, self.model.autoencoder, self.device, self.encoding_dtype
+        )
         return open_space(autoencoder, self._execution)
 
     @cached_property

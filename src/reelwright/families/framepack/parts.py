@@ -13,6 +13,8 @@ from reelwright.families.framepack.config import (
     ENCODER_REPOSITORIES,
     IMAGE_ENCODER_REPOSITORIES,
     VARIANTS,
+    FramePackCacheLatents,
+    FramePackCacheText,
     FramePackGenerate,
 )
 from reelwright.protocols.model_folder import find_root, find_variant
@@ -22,6 +24,10 @@ _MODEL_PATTERNS = ("*.json", "*.safetensors")
 _ENCODER_FOLDERS = ("vae", "text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2")
 _IMAGE_ENCODER_FOLDERS = ("image_encoder",)
 """Folders of parts, which are also the fields of the configuration."""
+_WITHOUT_TRANSFORMER = (
+    *("vae", "text_encoder", "text_encoder_2", "image_encoder"),
+    *("tokenizer", "tokenizer_2"),
+)
 _ENCODERS = {"tokenizer": "text_encoder", "tokenizer_2": "text_encoder_2"}
 
 
@@ -32,7 +38,9 @@ class Parts:
     A path that a user gives for one part may be that of a whole model, whose folder for the part is meant.
     """
 
-    config: FramePackGenerate
+    config: FramePackGenerate | FramePackCacheLatents | FramePackCacheText
+    wanted: tuple[str, ...] = _WITHOUT_TRANSFORMER
+    """Which parts the work needs beside the transformer; no others are fetched."""
 
     @cached_property
     def variant(self) -> Variant | None:
@@ -41,42 +49,56 @@ class Parts:
     @cached_property
     def root(self) -> Path:
         """The folder of the model: one in the diffusers layout, or the transformer's alone."""
-        return find_root(self.config.model, self.variant, _MODEL_PATTERNS, offline=self.config.offline)
+        patterns = _MODEL_PATTERNS
+        if not isinstance(self.config, FramePackGenerate):
+            patterns = ("*.json", *(f"{folder}/*" for folder in self.wanted))
+        return find_root(self.config.model, self.variant, patterns, offline=self.config.offline)
+
+    @property
+    def is_released(self) -> bool:
+        """Whether the model is one whose own repository holds nothing but the transformer."""
+        return self.variant is not None and bool(self.variant.repositories)
+
+    @property
+    def dit(self) -> Path | None:
+        """The transformer that was given instead of the model's own."""
+        return self.config.dit if isinstance(self.config, FramePackGenerate) else None
 
     @property
     def transformer(self) -> Path:
-        return part_of(self.config.dit or self.root, "transformer")
+        return part_of(self.dit or self.root, "transformer")
 
     @property
     def autoencoder(self) -> Path:
-        return self._part("vae")
+        return self.part("vae")
 
     @property
     def text_encoder(self) -> Path:
-        return self._part("text_encoder")
+        return self.part("text_encoder")
 
     @property
     def text_encoder_2(self) -> Path:
-        return self._part("text_encoder_2")
+        return self.part("text_encoder_2")
 
     @property
     def tokenizer(self) -> Path:
-        return self._part("tokenizer")
+        return self.part("tokenizer")
 
     @property
     def tokenizer_2(self) -> Path:
-        return self._part("tokenizer_2")
+        return self.part("tokenizer_2")
 
     @property
     def image_encoder(self) -> Path:
-        return self._part("image_encoder")
+        return self.part("image_encoder")
 
     def taken_from_root(self) -> list[str]:
         """The flags of the parts, besides the transformer, that are those of the model in `root`."""
         folders = (*_ENCODER_FOLDERS, *_IMAGE_ENCODER_FOLDERS)
-        return [_flag(folder) for folder in folders if self._part(folder).is_relative_to(self.root)]
+        return [_flag(folder) for folder in folders if self.part(folder).is_relative_to(self.root)]
 
-    def _part(self, folder: str) -> Path:
+    def part(self, folder: str) -> Path:
+        """The part whose folder in a whole model has that name."""
         here = self._named(folder) or self._of_model(folder)
         if here is not None:
             return here
@@ -84,22 +106,21 @@ class Parts:
 
     def _named(self, folder: str) -> Path | None:
         """What was given for a part; a tokenizer may lie beside the encoder that was given."""
-        given: Path | None = getattr(self.config, folder)
+        given: Path | None = getattr(self.config, folder, None)
         if given is not None:
             return part_of(given, folder)
-        encoder: Path | None = getattr(self.config, _ENCODERS.get(folder, folder))
+        encoder: Path | None = getattr(self.config, _ENCODERS.get(folder, folder), None)
         around = (encoder, *encoder.absolute().parents[:2]) if encoder is not None else ()
         return next((parent / folder for parent in around if (parent / folder).is_dir()), None)
 
     def _of_model(self, folder: str) -> Path | None:
-        # A transformer that was given alone says nothing of a model that nobody named.
-        if self.config.dit is not None and self.variant is not None and self.variant.repositories:
+        if self.is_released:
             return None
         return self.root / folder if (self.root / folder).is_dir() else None
 
     @cached_property
     def _encoder_root(self) -> Path:
-        folders = ("vae",) if self.config.from_latent is not None else _ENCODER_FOLDERS
+        folders = [folder for folder in _ENCODER_FOLDERS if folder in self.wanted]
         return self._released(ENCODER_REPOSITORIES, folders)
 
     @cached_property
