@@ -17,13 +17,14 @@ from reelwright.families.framepack.clips import (
     picture_of,
 )
 from reelwright.families.framepack.config import Direction, FramePackGenerate
+from reelwright.families.framepack.controls import read_mask
 from reelwright.families.framepack.one_frame import OneFrameOptions, parse_one_frame
 from reelwright.families.framepack.plans import decide_sections, end_image_of, section_plans
 from reelwright.families.framepack.request_checks import check_one_frame, check_options, check_sections
 from reelwright.families.framepack.sections import FRAMES_PER_SECOND, count_frames
 from reelwright.families.framepack.sizes import choose_size
 from reelwright.families.framepack.story import SectionPlan, check_images
-from reelwright.media.image_ops import fit_image, fit_mask, open_image, open_mask
+from reelwright.media.image_ops import fit_image, open_image
 from reelwright.protocols.family import named_files
 from reelwright.protocols.review import Review
 
@@ -183,10 +184,5 @@ class _Reader:
         return picture_of(clip, "last" if is_continued else "first")
 
     def _read_mask(self, image: Path, mask: Path | None) -> Image.Image | None:
-        """Cropped like its image, then as large as latents."""
         config = self._config
-        opened = open_mask(image if mask is None else mask, alpha_only=mask is None)
-        if opened is None:
-            return None
-        fitted = fit_image(opened, config.width, config.height, config.image_fit)
-        return fit_mask(fitted, config.width // STRIDE, config.height // STRIDE)
+        return read_mask(image, mask, (config.width, config.height), config.image_fit)

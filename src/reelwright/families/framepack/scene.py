@@ -3,11 +3,11 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from PIL import Image
 from torch import Tensor
 
+from reelwright.families.framepack.controls import masked
 from reelwright.families.framepack.latent_space import LatentSpace
 from reelwright.families.framepack.requests import FramePackRequest, KnownClip
 from reelwright.families.framepack.sections import SectionLayout, Slots, Source, Timeline
@@ -138,8 +138,7 @@ class _Encoder:
         return self._known[id(image)]
 
     def control(self, image: Image.Image, mask: Image.Image | None) -> Tensor:
-        latents = self.image(image)
-        return latents if mask is None else latents * torch.from_numpy(np.asarray(mask, np.float32) / 255)
+        return masked(self.image(image), mask)
 
     def clip(self, clip: KnownClip) -> Tensor:
         return clip.latents_BCTHW if clip.latents_BCTHW is not None else self._encode(clip.read_pixels())
