@@ -3,9 +3,10 @@
 import json
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
+from io import SEEK_END
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import IO, Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -23,6 +24,7 @@ FINGERPRINT = "reelwright_fingerprint"
 CONTENT = "reelwright_content_sha256"
 """The metadata of what the tensors hold, by `content_digest`."""
 SUFFIX = ".safetensors"
+_FOREIGN = "content-"
 _MAX_HEADER_BYTES = 100_000_000  # the library's own limit; a length beyond it is no length
 
 
@@ -56,11 +58,11 @@ class CacheFolder:
     def building(self, name: str) -> Generator[Path, None, None]:
         """A local path that becomes the file of that name when the block succeeds."""
         place = self.place(name)
-        if not locations.is_url(place):
-            with atomic_path(Path(place)) as path:
+        if (local := locations.local_path(place)) is not None:
+            with atomic_path(local) as path:
                 yield path
             return
-        with TemporaryDirectory() as folder:
+        with TemporaryDirectory(prefix="reelwright-") as folder:
             path = Path(folder) / name
             yield path
             locations.publish(path, place)
@@ -70,12 +72,9 @@ class CacheFolder:
 
         Only its header is read: the values may be damaged all the same.
         """
-        place = self.place(name)
         try:
-            if not locations.is_url(place):
-                return _header_fingerprint(Path(place))
-            with locations.local_copy(place) as path:
-                return _header_fingerprint(path)
+            with locations.open_file(self.place(name)) as file:
+                return _header_fingerprint(file)
         except (FileError, OSError):
             return None
 
@@ -103,6 +102,11 @@ class CacheFolder:
         locations.remove(self.place(name))
 
 
+def fingerprint_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> str:
+    """What a file that was read says it was made of; for one of another program, what it holds."""
+    return metadata.get(FINGERPRINT) or f"{_FOREIGN}{metadata.get(CONTENT) or content_digest(tensors)}"
+
+
 _REMAKE = "Run the cache command again, which makes it anew."
 
 
@@ -120,13 +124,11 @@ def numeric_flaw(tensors: Mapping[str, Tensor]) -> str:
     return ""
 
 
-def _header_fingerprint(path: Path) -> str | None:
+def _header_fingerprint(file: BinaryIO) -> str | None:
     """The fingerprint in a header that fits the file's size. Raises OSError."""
-    with path.open("rb") as file:
-        header = _read_header(file)
-        size = file.seek(0, 2)
+    length, fields = _read_header(file)
+    size = file.seek(0, SEEK_END)
     try:
-        length, fields = header
         metadata = fields.pop("__metadata__", {})
         end = max((field["data_offsets"][1] for field in fields.values()), default=0)
         found = metadata.get(FINGERPRINT)
@@ -135,7 +137,7 @@ def _header_fingerprint(path: Path) -> str | None:
     return found if isinstance(found, str) and size == 8 + length + end else None
 
 
-def _read_header(file: IO[bytes]) -> tuple[int, Any]:
+def _read_header(file: BinaryIO) -> tuple[int, Any]:
     """The header's length and fields; no fields where it is no header."""
     length = int.from_bytes(file.read(8), "little")
     if length > _MAX_HEADER_BYTES:

@@ -1,9 +1,11 @@
 """What belongs to a cache: one file in its folder that lists the others, readable without loading it."""
 
+import hashlib
 import sqlite3
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from operator import attrgetter
 from pathlib import Path
 from threading import Lock
@@ -20,6 +22,7 @@ _VERSION = 1
 _PREFIX, _SUFFIX = ".reelwright-", ".sqlite"
 _ADVICE = "Run `reelwright cache latents` and `reelwright cache text` with this data set"
 _ROWS_AT_ONCE = 1000
+_SOURCES_REMEMBERED = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -49,6 +52,7 @@ PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
 PRAGMA user_version = {_VERSION};
 CREATE TABLE identity (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE digest (value TEXT NOT NULL);
 CREATE TABLE groups (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE files (
     number INTEGER PRIMARY KEY, file TEXT NOT NULL, fingerprint TEXT NOT NULL, group_number INTEGER NOT NULL,
@@ -97,6 +101,7 @@ def write_index(
         database.executemany("INSERT INTO identity VALUES (?, ?)", sorted(identity.items()))
         _insert(database, rows, folder)
         database.executescript(_FILL)
+        database.execute("INSERT INTO digest VALUES (?)", (_digest(database),))
         database.commit()
 
 
@@ -147,6 +152,8 @@ class CacheIndex:
                 raise FileError(f"{self.place}: is an index of version {version}. {_ADVICE} again.")
             self.identity = dict(self._ask("SELECT name, value FROM identity"))
             self.groups = tuple(name for (name,) in self._ask("SELECT name FROM groups ORDER BY number"))
+            self.order = str(self._ask("SELECT value FROM digest")[0][0])
+            """Tells lists apart whose files, groups or numbers of items differ."""
             counts = self._ask("SELECT count(*), coalesce(sum(num_items), 0) FROM files")
         self.num_files, self.num_items = (int(count) for count in counts[0])
 
@@ -203,23 +210,35 @@ class CacheIndex:
             return np.fromiter(values, np.int32, count=self.num_files)
 
 
-def source_state(row: IndexRow) -> SourceState:
-    """Whether the source is as it was when the file was made, as far as its stamp tells."""
-    if not row.source_stamp:
-        return "same"
-    if not locations.exists(row.source):
-        return "gone"
-    return "same" if locations.stamp(row.source) == row.source_stamp else "changed"
-
-
 def stale_rows(index: CacheIndex, *, remote: bool = False) -> Iterator[IndexRow]:
     """Files whose source has changed since they were made.
 
-    Sources at URLs, which take long to ask, are only looked at where `remote`. A source that is gone counts as unchanged: caches may be moved to machines without the media.
+    Sources at URLs, which take long to ask, are looked at only where `remote`. A source that is gone counts
+    as unchanged: caches may be moved to machines without the media.
     """
-    for row in index.rows():
-        if (remote or not locations.is_url(row.source)) and source_state(row) == "changed":
+    for row, state in source_states(index, remote=remote):
+        if state == "changed":
             yield row
+
+
+def source_states(index: CacheIndex, *, remote: bool = False) -> Iterator[tuple[IndexRow, SourceState]]:
+    """All files, and whether their sources are as they were; a source of many files is looked at once."""
+    find = lru_cache(maxsize=_SOURCES_REMEMBERED)(_stamp)
+    for row in index.rows():
+        if not row.source_stamp or (not remote and locations.is_url(row.source)):
+            yield row, "same"
+        else:
+            yield row, _state(row, find(row.source))
+
+
+def _state(row: IndexRow, found: str | None) -> SourceState:
+    if found is None:
+        return "gone"
+    return "same" if found == row.source_stamp else "changed"
+
+
+def _stamp(source: str) -> str | None:
+    return locations.stamp(source) if locations.exists(source) else None
 
 
 def _insert(database: sqlite3.Connection, rows: Iterable[IndexRow], folder: CacheFolder) -> None:
@@ -235,6 +254,14 @@ def _insert(database: sqlite3.Connection, rows: Iterable[IndexRow], folder: Cach
                 f"{folder.place(row.file)}: is the cache of both {other} and {row.source}."
                 " Rename one of them, or give their data sets different cache directories."
             ) from error
+
+
+def _digest(database: sqlite3.Connection) -> str:
+    digest = hashlib.sha256()
+    question = "SELECT file, groups.name, num_items FROM files JOIN groups ON groups.number = group_number"
+    for found in database.execute(f"{question} {_ORDER}"):
+        digest.update(repr(found).encode())
+    return digest.hexdigest()
 
 
 def _row(values: Sequence[Any]) -> IndexRow:
