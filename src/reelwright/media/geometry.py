@@ -4,6 +4,7 @@ A size is (width, height); a box is (left, top, right, bottom) with right and bo
 """
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 Size = tuple[int, int]
@@ -17,6 +18,11 @@ def nearest_multiple(value: float, step: int, minimum: int = 0) -> int:
     """
     lowest = max(-(-minimum // step), 1) * step
     return max(int((value + step / 2) // step) * step, lowest)
+
+
+def floor_multiple(value: float, step: int) -> int:
+    """The largest multiple of `step` that is not above `value`, but at least `step` itself."""
+    return max(int(value // step) * step, step)
 
 
 def cover_crop_box(source: Size, target: Size) -> tuple[Size, Box]:
@@ -51,6 +57,13 @@ def size_of_area(source: Size, area: int, step: int) -> Size:
     widths = range(max(middle - 2 * step, step), min(middle + 2 * step, widest) + 1, step)
     sizes = [(width, area // width // step * step) for width in widths]
     return min(sizes, key=lambda size: abs(size[0] / size[1] - shape))
+
+
+def nearest_listed_size(source: Size, sizes: Iterable[Size]) -> Size:
+    """The size in which a picture loses least: least |height * W - width * H|; of two as near, the later."""
+    width, height = source
+    # The released choice lets a later entry win a tie (specs: FramePack 3.4).
+    return min(reversed(list(sizes)), key=lambda size: abs(height * size[0] - width * size[1]))
 
 
 @dataclass(frozen=True, kw_only=True)

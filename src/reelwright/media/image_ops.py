@@ -25,8 +25,8 @@ Fit = Literal["crop", "stretch", "pad"]
 
 # Others that Pillow knows start outside programs or hold no picture of fixed size.
 _FORMATS = ("PNG", "JPEG", "WEBP", "AVIF", "GIF", "BMP", "TIFF", "JPEG2000", "PPM", "ICO")
-# What Pillow raises for damaged files, by format.
-_DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error)
+DECODE_ERRORS = (OSError, SyntaxError, ValueError, TypeError, KeyError, IndexError, EOFError, struct.error)
+"""What Pillow raises for damaged files, by format."""
 _SIXTEEN_BIT_WHITE = 65535
 _EXIF_ORIENTATION = 0x0112
 
@@ -47,7 +47,7 @@ def open_image(path: Path, *, keep_hidden: bool = False) -> OpenedImage:
     the last is found before any pixel is decoded.
     """
     notices: list[str] = []
-    with _decoded(path) as decoded:
+    with decoded_picture(path) as decoded:
         # The second picture in a phone's JPEG is a preview or a depth map, not a next frame.
         if getattr(decoded, "is_animated", False) and decoded.format != "MPO":
             notices.append("has several frames; the first is used.")
@@ -62,7 +62,7 @@ def open_mask(path: Path, *, alpha_only: bool = False) -> Image.Image | None:
 
     Raises FileError as open_image.
     """
-    with _decoded(path) as decoded:
+    with decoded_picture(path) as decoded:
         image = _in_eight_bits(path, _upright(decoded, []), [])
         if alpha_only:
             return image.convert("RGBA").getchannel("A") if image.has_transparency_data else None
@@ -88,6 +88,12 @@ def fit_image(image: Image.Image, width: int, height: int, fit: Fit = "crop") ->
     canvas = Image.new(image.mode, target)
     canvas.paste(image.resize(size, Image.Resampling.LANCZOS), box)
     return canvas
+
+
+def over_white(image: Image.Image) -> Image.Image:
+    """The picture in mode RGB, with what is transparent laid over white."""
+    layer = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer).convert("RGB")
 
 
 def to_pixels(image: Image.Image) -> Tensor:
@@ -130,15 +136,15 @@ def png_bytes(image: Image.Image, metadata: Mapping[str, str]) -> bytes:
 
 def read_png_metadata(path: Path) -> dict[str, str]:
     """The texts stored in a PNG file, by key. Raises FileError as `open_image`, and if it is no PNG."""
-    with _decoded(path) as image:
+    with decoded_picture(path) as image:
         if not isinstance(image, PngImageFile):
             raise FileError(f"{path}: is {image.format}, not PNG. Name a PNG file.")
         return {key: str(text) for key, text in image.text.items()}
 
 
 @contextmanager
-def _decoded(path: Path) -> Generator[Image.Image]:
-    """The picture with its pixels decoded and its file still open; what fails meanwhile is a FileError."""
+def decoded_picture(path: Path) -> Generator[Image.Image]:
+    """The picture as stored, decoded and its file still open; what fails meanwhile is a FileError."""
     check_has_content(path)
     try:
         with warnings.catch_warnings():
@@ -155,7 +161,7 @@ def _decoded(path: Path) -> Generator[Image.Image]:
     except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
         reason = str(error).partition(",")[0]
         raise FileError(f"{path}: {reason}. Scale the picture down first.") from error
-    except _DECODE_ERRORS as error:
+    except DECODE_ERRORS as error:
         raise FileError(f"{path}: is damaged or cut short ({error}). Export or download it again.") from error
 
 
@@ -189,4 +195,4 @@ def _opaque(image: Image.Image, notices: list[str]) -> Image.Image:
     if np.asarray(layer)[..., 3].min() == 255:
         return layer
     notices.append("transparent parts were laid over white.")
-    return Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+    return over_white(layer)

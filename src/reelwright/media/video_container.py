@@ -72,7 +72,7 @@ def frame_spans(path: Path, container: InputContainer, stream: VideoStream) -> l
     return spans
 
 
-def decoded_frames(path: Path, container: InputContainer, stream: VideoStream) -> Iterator[VideoFrame]:
+def decoded_frames(path: Path, container: InputContainer, stream: VideoStream) -> Generator[VideoFrame]:
     """The frames in order of presentation. Raises FileError if there are none, and where they break off."""
     num_frames = 0
     try:

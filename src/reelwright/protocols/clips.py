@@ -25,7 +25,10 @@ class Source:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class MediaFacts:
-    """What a picture or clip is, upright and with square pixels. A picture has one frame and no duration."""
+    """What a picture or clip is, upright and with square pixels.
+
+    A picture has one frame; it and a folder of pictures have no times: `fps` and `duration` are 0.
+    """
 
     size: Size
     num_frames: int

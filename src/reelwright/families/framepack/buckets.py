@@ -1,6 +1,6 @@
 """The sizes that the released models were trained on, about 640 x 640 pixels (specs: FramePack 3.4)."""
 
-from reelwright.media.geometry import Size
+from reelwright.media.geometry import Size, nearest_listed_size
 
 TRAINED_RESOLUTION = 640
 
@@ -19,10 +19,4 @@ TRAINED_SIZES: tuple[Size, ...] = (*_WIDE, *((height, width) for width, height i
 
 def nearest_trained_size(source: Size) -> Size:
     """The trained size in which a picture loses least; of two as near, the taller."""
-    width, height = source
-
-    def distance(size: Size) -> int:
-        return abs(height * size[0] - width * size[1])
-
-    # The released choice lets a later entry win a tie.
-    return min(reversed(TRAINED_SIZES), key=distance)
+    return nearest_listed_size(source, TRAINED_SIZES)
