@@ -1,12 +1,11 @@
 """What there is to encode: each clip or caption with its files and a fingerprint of all they follow from."""
 
-from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Protocol
 
+from reelwright.core.ahead import run_ahead
 from reelwright.core.errors import FileError, UserError
 from reelwright.core.events import Event, StageStarted, StepDone
 from reelwright.core.locations import exists, stamp
@@ -55,9 +54,7 @@ class Planner(Protocol):
     def __call__(self, source: Source, dataset: DatasetConfig, /) -> Iterator[Planned]: ...
 
 
-def survey(
-    dataset: DatasetConfig, planner: Planner, *, num_workers: int = 0
-) -> Generator[Event, None, Survey]:
+def survey(dataset: DatasetConfig, planner: Planner) -> Generator[Event, None, Survey]:
     """Look at every source of a data set. What is wrong with one is kept as a failure; the rest goes on."""
     found = Survey(dataset=dataset, folder=CacheFolder(absolute(folder_of(dataset))))
     yield StageStarted("look at the data")
@@ -65,15 +62,15 @@ def survey(
     def plan(source: Source) -> list[Planned]:
         return list(planner(source, dataset))
 
-    for number, (source, planned) in enumerate(
-        _in_order(list_sources(dataset), plan, num_workers or _READERS), start=1
-    ):
-        try:
-            found.planned.extend(planned.result())
-        except UserError as error:
-            said = str(error)
-            found.failures.append(said if source.media in said else f"{source.media}: {said}")
-        yield StepDone("look at the data", number, 0, 0.0)
+    looked_at = run_ahead(plan, list_sources(dataset), num_workers=_READERS, num_ahead=_AHEAD)
+    with closing(looked_at):
+        for number, (source, planned) in enumerate(looked_at, start=1):
+            try:
+                found.planned.extend(planned.result())
+            except UserError as error:
+                said = str(error)
+                found.failures.append(said if source.media in said else f"{source.media}: {said}")
+            yield StepDone("look at the data", number, 0, 0.0)
     return found
 
 
@@ -190,21 +187,3 @@ def _planned(item: Item, source: Source, made_from: str) -> Planned:
         for entry in item.entries
     )
     return Planned(item=item, rows=tuple(rows))
-
-
-def _in_order(
-    sources: Iterable[Source], work: Callable[[Source], list[Planned]], num_workers: int
-) -> Iterator[tuple[Source, "Future[list[Planned]]"]]:
-    """Each source with what `work` made of it, in order, some of them worked on ahead."""
-    remaining = iter(sources)
-    pool = ThreadPoolExecutor(num_workers)
-    try:
-        waiting: deque[tuple[Source, Future[list[Planned]]]] = deque()
-        waiting.extend((source, pool.submit(work, source)) for source in islice(remaining, _AHEAD))
-        while waiting:
-            source, planned = waiting.popleft()
-            for upcoming in islice(remaining, 1):
-                waiting.append((upcoming, pool.submit(work, upcoming)))
-            yield source, planned
-    finally:
-        pool.shutdown(cancel_futures=True)
