@@ -34,6 +34,20 @@ class NumericsError(UserError):
     """The numbers went wrong: a NaN or an infinity where a picture should be."""
 
 
+_OUT_OF_MEMORY = "OutOfMemoryError"
+_CPU_ALLOCATION_FAILED = "DefaultCPUAllocator"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory ran out; torch's own errors are known by name, since it must not be imported here."""
+    names = {kind.__name__ for kind in type(error).__mro__}
+    return (
+        isinstance(error, MemoryError | MemoryLimitError)
+        or _OUT_OF_MEMORY in names
+        or _CPU_ALLOCATION_FAILED in str(error)
+    )
+
+
 def nearest(word: str, choices: Iterable[str]) -> str | None:
     """The choice that looks most like `word`, or None; case, dashes and underscores do not count."""
     by_plain_form = {_plain_form(choice): choice for choice in choices}

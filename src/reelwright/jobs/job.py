@@ -6,13 +6,11 @@ import pkgutil
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing, suppress
 
-from reelwright.core.errors import ConfigError, MemoryLimitError, UserError, suggestion
+from reelwright.core.errors import ConfigError, MemoryLimitError, UserError, is_out_of_memory, suggestion
 from reelwright.core.events import Event, EventSink, Failed, Stopped
 from reelwright.jobs.interrupt import Interrupted, StopSignals
 
 _logger = logging.getLogger(__name__)
-_OUT_OF_MEMORY = "OutOfMemoryError"
-_CPU_ALLOCATION_FAILED = "DefaultCPUAllocator"
 
 
 def run_workflow(name: str, arguments: Mapping[str, object], sinks: Sequence[EventSink]) -> int:
@@ -68,19 +66,13 @@ def _failure(error: UserError) -> Failed:
 
 def _unexpected(error: Exception) -> tuple[Failed, int]:
     notes: list[str] = getattr(error, "__notes__", [])
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         advice = ["Choose a smaller height, width or num_frames, or --execution.tiling.", *notes]
         message = f"There is not enough memory: {_first_line(error)} {' '.join(advice)}"
         return Failed(MemoryLimitError.__name__, message), MemoryLimitError.exit_code
     advice = notes or ["Run it again with --debug to see the traceback."]
     message = f"{type(error).__name__}: {_first_line(error)} {' '.join(advice)}"
     return Failed(type(error).__name__, message), 1
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether memory ran out; torch's own errors are known by name, since jobs must not import it."""
-    names = {kind.__name__ for kind in type(error).__mro__}
-    return isinstance(error, MemoryError) or _OUT_OF_MEMORY in names or _CPU_ALLOCATION_FAILED in str(error)
 
 
 def _first_line(error: Exception) -> str:
