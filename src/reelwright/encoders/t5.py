@@ -78,6 +78,10 @@ class T5Text:
         """Exactly `max_tokens` tokens, padded at the end; and the text that was cut off, if any."""
         return self._tokenizer.tokenize_padded(prompt, max_tokens)
 
+    def count_tokens(self, prompt: str) -> int:
+        """How many tokens a prompt has before it is cut or padded, with the one that ends it."""
+        return len(self._tokenizer.tokenize(prompt)[0])
+
     def encode(
         self, prompts: Sequence[str], max_tokens: int, *, device: torch.device | str, dtype: torch.dtype
     ) -> Tensor:

@@ -1,8 +1,9 @@
 """Encode and decode in overlapping tiles, all in step, so that a stream over time stays a stream."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -26,13 +27,18 @@ class Tiling:
 
 
 def run_in_tiles(
-    run: RunStream, chunks: Sequence[Tensor], tiling: Tiling | None, *, input_cell: int, output_cell: int
+    run: RunStream, chunks: Iterable[Tensor], tiling: Tiling | None, *, input_cell: int, output_cell: int
 ) -> Iterator[Tensor]:
     """As `run_tiled`, but plainly where there is no tiling or the frames fit into one tile."""
-    height, width = chunks[0].shape[3:]
-    if tiling is None or (height <= tiling.height * input_cell and width <= tiling.width * input_cell):
+    if tiling is None:
         return run(chunks)
-    return run_tiled(run, chunks, tiling, input_cell=input_cell, output_cell=output_cell)
+    stream = iter(chunks)
+    first = next(stream)
+    height, width = first.shape[3:]
+    stream = chain([first], stream)
+    if height <= tiling.height * input_cell and width <= tiling.width * input_cell:
+        return run(stream)
+    return run_tiled(run, stream, tiling, input_cell=input_cell, output_cell=output_cell)
 
 
 def run_tiled(

@@ -1,6 +1,7 @@
 """Frames in chunks, as a decoder hands them out: uint8 tensors chunk_FHWC of red, green and blue."""
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
 import numpy as np
 import torch
@@ -26,3 +27,16 @@ def each_frame(chunks: Iterable[Tensor]) -> Iterator[Pixels]:
             raise ValueError(f"chunk: frames are {list(chunk_FHWC.shape[1:])}, those before are {list(size)}")
         for frame_HWC in chunk_FHWC:
             yield frame_HWC.contiguous().cpu().numpy()
+
+
+def cut_frames(chunks: Iterable[Tensor], lengths: Iterable[int]) -> Iterator[Tensor]:
+    """The frames of `chunks` as chunks of the lengths given, in memory of their own.
+
+    Raises ValueError if there are too few frames.
+    """
+    frames = (frame_HWC for chunk_FHWC in chunks for frame_HWC in chunk_FHWC)
+    for length in lengths:
+        taken = list(islice(frames, length))
+        if len(taken) < length:
+            raise ValueError(f"chunk: {length} frames are wanted, {len(taken)} are left")
+        yield torch.stack(taken)

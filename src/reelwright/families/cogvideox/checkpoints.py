@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 
@@ -44,7 +44,7 @@ _HUB_PATTERNS = (
 )
 
 
-_FOLDER_ADVICE = (
+FOLDER_ADVICE = (
     "A model folder in the diffusers layout has transformer, vae, text_encoder, tokenizer and scheduler"
     " folders; fetch it again, or name single files with --dit, --vae and --text-encoder."
 )
@@ -57,6 +57,16 @@ class Layout(Enum):
     IMAGE = "image"
     CONTROL = "control"
     INPAINT = "inpaint"
+
+
+class AutoencoderFiles(Protocol):
+    """Where an autoencoder is, and its sizes."""
+
+    @property
+    def autoencoder_path(self) -> Path: ...
+
+    @property
+    def autoencoder(self) -> AutoencoderConfig: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,12 +89,7 @@ class CogVideoXModel:
 
     @property
     def fps(self) -> float:
-        return 16.0 if self.transformer.is_second_generation else 8.0
-
-    @property
-    def frame_step(self) -> int:
-        """Legal lengths are one frame more than a multiple of this (specs: CogVideoX 5.5)."""
-        return 16 if self.transformer.is_second_generation else 8
+        return self.transformer.fps
 
     @property
     def longest(self) -> int:
@@ -102,9 +107,11 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
     _check_folder(root, config)
     transformer_path = config.dit or root / "transformer"
     autoencoder_path = config.vae or root / "vae"
-    transformer = _transformer_config(transformer_path, config)
+    transformer = read_transformer_config(transformer_path)
+    if config.compatibility.norm_eps == "sat":
+        transformer = replace(transformer, norm_eps=1e-6)
     scheduler, sampler = _scheduler(root, transformer if config.dit else None)
-    autoencoder = _autoencoder_config(autoencoder_path, transformer)
+    autoencoder = read_autoencoder_config(autoencoder_path, transformer)
     text = T5Text(config.text_encoder or root / "text_encoder", config.tokenizer or root / "tokenizer")
     _check_parts(transformer_path, transformer, autoencoder_path, autoencoder, text)
     adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(transformer_path)))
@@ -118,11 +125,35 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
         default_sampler=sampler,
         text=text,
         layout=_layout(transformer, config),
-        released_dtype=variant.dtype if variant else _guess_dtype(transformer),
+        released_dtype=variant.dtype if variant else guess_dtype(transformer),
         fingerprints=_fingerprints(root, config) | adapters.fingerprints,
         adapters=adapters,
         notices=(*weight_notices(config.model, root), *adapters.notices),
     )
+
+
+def read_transformer_config(path: Path) -> TransformerConfig:
+    """The sizes of a denoiser, from the config.json of its folder or the shapes of a single file."""
+    described = path / "config.json"
+    if described.is_file():
+        return read_settings(TransformerConfig, described, FOLDER_ADVICE)
+    with open_tensors(path) as source:
+        facts = describe_transformer(source.shapes(), str(path))
+    return TransformerConfig(**facts, **_clip_size(facts))
+
+
+def read_autoencoder_config(path: Path, transformer: TransformerConfig) -> AutoencoderConfig:
+    """The sizes of the autoencoder that belongs to a denoiser."""
+    described = path / "config.json"
+    if described.is_file():
+        return read_settings(AutoencoderConfig, described, FOLDER_ADVICE)
+    # A single file is the released network; only the scale of its latents depends on the denoiser.
+    return AutoencoderConfig(scaling_factor=1.15258426 if _is_small(transformer) else 0.7)
+
+
+def guess_dtype(transformer: TransformerConfig) -> Literal["bfloat16", "float16"]:
+    """The number format that a denoiser of these sizes was released in."""
+    return "float16" if _is_small(transformer) else "bfloat16"
 
 
 def load_transformer(model: CogVideoXModel, device: torch.device, dtype: torch.dtype) -> CogVideoXTransformer:
@@ -132,7 +163,9 @@ def load_transformer(model: CogVideoXModel, device: torch.device, dtype: torch.d
     return transformer
 
 
-def load_autoencoder(model: CogVideoXModel, device: torch.device, dtype: torch.dtype) -> CogVideoXAutoencoder:
+def load_autoencoder(
+    model: AutoencoderFiles, device: torch.device, dtype: torch.dtype
+) -> CogVideoXAutoencoder:
     with torch.device("meta"):
         autoencoder = CogVideoXAutoencoder(model.autoencoder)
     load_network(autoencoder, model.autoencoder_path, AUTOENCODER_LAYOUTS, device=device, dtype=dtype)
@@ -150,7 +183,7 @@ def _check_folder(root: Path, config: CogVideoXGenerate) -> None:
     }
     missing = [part for part, path in alone.items() if path is None and not (root / part).exists()]
     if missing:
-        raise CheckpointError(f"{root}: {', '.join(missing)}: missing. {_FOLDER_ADVICE}")
+        raise CheckpointError(f"{root}: {', '.join(missing)}: missing. {FOLDER_ADVICE}")
 
 
 def _fingerprints(root: Path, config: CogVideoXGenerate) -> dict[str, str]:
@@ -167,17 +200,6 @@ def _fingerprints(root: Path, config: CogVideoXGenerate) -> dict[str, str]:
     return prints
 
 
-def _transformer_config(path: Path, config: CogVideoXGenerate) -> TransformerConfig:
-    described = path / "config.json"
-    if described.is_file():
-        transformer = read_settings(TransformerConfig, described, _FOLDER_ADVICE)
-    else:
-        with open_tensors(path) as source:
-            facts = describe_transformer(source.shapes(), str(path))
-        transformer = TransformerConfig(**facts, **_clip_size(facts))
-    return replace(transformer, norm_eps=1e-6) if config.compatibility.norm_eps == "sat" else transformer
-
-
 def _clip_size(facts: Mapping[str, Any]) -> dict[str, Any]:
     """The clip that a single file was made for, which its tensors do not tell: that of its generation."""
     second = "1.5-5b-i2v" if facts["ofs_embed_dim"] else "1.5-5b"
@@ -191,10 +213,6 @@ def _is_small(transformer: TransformerConfig) -> bool:
     return transformer.num_attention_heads == TRANSFORMERS["2b"].num_attention_heads
 
 
-def _guess_dtype(transformer: TransformerConfig) -> Literal["bfloat16", "float16"]:
-    return "float16" if _is_small(transformer) else "bfloat16"
-
-
 def _scheduler(
     root: Path, single_file: TransformerConfig | None
 ) -> tuple[SchedulerConfig, Literal["ddim", "dpm"]]:
@@ -203,16 +221,8 @@ def _scheduler(
         small = _is_small(single_file)
         return SchedulerConfig(snr_shift_scale=3.0 if small else 1.0), "ddim" if small else "dpm"
     path = root / "scheduler" / "scheduler_config.json"
-    class_name = str(read_json(path, _FOLDER_ADVICE).get("_class_name", ""))
-    return read_settings(SchedulerConfig, path, _FOLDER_ADVICE), "dpm" if "DPM" in class_name else "ddim"
-
-
-def _autoencoder_config(path: Path, transformer: TransformerConfig) -> AutoencoderConfig:
-    described = path / "config.json"
-    if described.is_file():
-        return read_settings(AutoencoderConfig, described, _FOLDER_ADVICE)
-    # A single file is the released network; only the scale of its latents depends on the denoiser.
-    return AutoencoderConfig(scaling_factor=1.15258426 if _is_small(transformer) else 0.7)
+    class_name = str(read_json(path, FOLDER_ADVICE).get("_class_name", ""))
+    return read_settings(SchedulerConfig, path, FOLDER_ADVICE), "dpm" if "DPM" in class_name else "ddim"
 
 
 def _check_parts(

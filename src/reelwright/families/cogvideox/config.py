@@ -9,6 +9,7 @@ from annotated_types import Ge
 
 from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
+from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig, SamplerName
 from reelwright.protocols.variant import Variant
 
@@ -69,6 +70,23 @@ class TransformerConfig(ReleasedSettings):
     def is_second_generation(self) -> bool:
         """CogVideoX 1.5: two latent frames in a token, 16 frames per second, first latent dropped."""
         return self.patch_size_t is not None
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of the clips that it was trained on."""
+        return 16.0 if self.is_second_generation else 8.0
+
+    @property
+    def frame_step(self) -> int:
+        """Legal lengths are one frame more than a multiple of this (specs: CogVideoX 5.5)."""
+        return 16 if self.is_second_generation else 8
+
+    def native_size(self, spatial_stride: int) -> tuple[int, int]:
+        """Height and width in pixels that it was trained on."""
+        if self.sample_height == self.sample_width == 300:
+            # Converted files of 1.5 give the size of a table, not of clips.
+            return 768, 1360
+        return self.sample_height * spatial_stride, self.sample_width * spatial_stride
 
     @property
     def condition_channels(self) -> int:
@@ -231,7 +249,40 @@ class CogVideoXGenerate(GenerateConfig):
     """Switches between behaviors of released programs."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXCacheLatents(CacheLatentsConfig):
+    """Encode clips, and their first frames for models that start from an image."""
+
+    dit: Path | None = None
+    """A single file with the transformer instead of the model's own: it tells the frame rate."""
+    first_frame: Literal["auto", "both", "latents", "pixels", "none"] = "auto"
+    """What is kept of the first frame beside the clip: its pixels, to which training adds noise before it
+    encodes them, its latents for training without noise, or both; auto is both for models of images."""
+    vae_chunk: Literal["released", "whole"] = "released"
+    """Frames that the VAE's norms see at once: 8, or the whole clip (SAT), which takes far more memory."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXCacheText(CacheTextConfig):
+    """Encode captions with T5."""
+
+    dit: Path | None = None
+    """A single file with the transformer instead of the model's own: it tells how long prompts are."""
+    text_tokens: Annotated[int, Ge(0)] = 0
+    """Length of captions in tokens; 0 takes the model's (226; SAT uses 224 for 1.5)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXDatasetKeys:
+    """This family knows no keys of its own in a data set."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+
 GENERATE = CogVideoXGenerate
+CACHE_LATENTS = CogVideoXCacheLatents
+CACHE_TEXT = CogVideoXCacheText
+DATASET_KEYS = CogVideoXDatasetKeys
 
 PROMPT_OPTIONS = prompt_options(
     CogVideoXGenerate,

@@ -1,5 +1,6 @@
 """All that the program knows of CogVideoX."""
 
+from reelwright.families.cogvideox.caching import CACHING
 from reelwright.families.cogvideox.checkpoints import locate
 from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.lora_layouts import released_targets
@@ -12,5 +13,6 @@ FAMILY = Family(
     resolve=resolve,
     start=CogVideoXSession,
     adapter_targets=released_targets,
+    caching=CACHING,
     inputs=lambda config: named_files(config, ("image", "end_image", "video", "control_video")),
 )

@@ -1,6 +1,6 @@
 """The autoencoder as generation sees it: pixels to latents and back, in chunks of frames and in tiles."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -13,6 +13,10 @@ from reelwright.media.image_ops import to_uint8
 from reelwright.nn.causal_conv3d import chunk_lengths
 from reelwright.nn.posterior import Posterior
 
+CHUNK_IS_FIXED = (
+    "execution.vae_chunk: the norms of this autoencoder see a fixed number of frames; another number would"
+    " change the picture. Use --execution.tiling to save memory."
+)
 _PIXEL_CHUNK, _LATENT_CHUNK = 8, 2
 """Frames that the released autoencoder takes at a time; its norms depend on it."""
 
@@ -40,15 +44,22 @@ class LatentSpace:
     def scale(self) -> float:
         return self.autoencoder.config.scaling_factor
 
-    @torch.no_grad()
+    def chunk_lengths(self, num_frames: int) -> list[int]:
+        """How the frames of a clip are cut for `encode_stream`."""
+        return chunk_lengths(num_frames, 0 if self.whole_clip else _PIXEL_CHUNK)
+
     def encode(self, pixels_BCFHW: Tensor) -> Posterior:
         """The posterior of a clip of 4k+1 frames in [-1, 1], not scaled."""
+        chunks = pixels_BCFHW.split(self.chunk_lengths(pixels_BCFHW.shape[2]), dim=2)
+        return Posterior(torch.cat(list(self.encode_stream(chunks)), dim=2))
+
+    @torch.no_grad()
+    def encode_stream(self, chunks_BCFHW: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield mean and log-variance, on the channel axis, of one chunk after the other."""
         weight = next(self.autoencoder.parameters())
-        pixels = pixels_BCFHW.to(weight.device, weight.dtype)
-        chunks = pixels.split(chunk_lengths(pixels.shape[2], 0 if self.whole_clip else _PIXEL_CHUNK), dim=2)
+        pixels = (chunk.to(weight.device, weight.dtype) for chunk in chunks_BCFHW)
         run, stride = self.autoencoder.encode_stream, self.autoencoder.spatial_stride
-        moments = run_in_tiles(run, chunks, self.tiling, input_cell=stride, output_cell=1)
-        return Posterior(torch.cat(list(moments), dim=2))
+        yield from run_in_tiles(run, pixels, self.tiling, input_cell=stride, output_cell=1)
 
     @torch.no_grad()
     def decode(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel, Layout
 from reelwright.families.cogvideox.config import CogVideoXGenerate
+from reelwright.families.cogvideox.latent_space import CHUNK_IS_FIXED
 from reelwright.media.geometry import FrameRule, nearest_multiple
 from reelwright.media.image_ops import fit_image, open_image, to_pixels
 from reelwright.media.video_reader import probe_video, stream_video
@@ -95,10 +96,7 @@ def _check_inputs(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> N
             "end_image: the released image models know a first frame only; expect little of it."
         )
     if config.execution.vae_chunk:
-        review.refuse(
-            "execution.vae_chunk: the norms of this autoencoder see a fixed number of frames; another number"
-            " would change the picture. Use --execution.tiling to save memory."
-        )
+        review.refuse(CHUNK_IS_FIXED)
     if config.video is None and config.strength != CogVideoXGenerate().strength:
         review.refuse("strength: says how far to leave a clip; give one with --video.")
     if layout is not Layout.IMAGE and config.image_latent_scale != "auto":
@@ -134,13 +132,9 @@ def _choose_size(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> No
 def _native_size(config: CogVideoXGenerate, model: CogVideoXModel) -> tuple[int, int]:
     """Height and width in pixels that suit the model, and the image where the model takes any aspect."""
     stride = model.autoencoder.spatial_stride
-    height, width = model.transformer.sample_height * stride, model.transformer.sample_width * stride
-    if height == width == 300 * stride:
-        # Converted files of 1.5 give the size of a table, not of clips.
-        height, width = 768, 1360
     if model.transformer.is_second_generation and model.layout is Layout.IMAGE and config.image is not None:
         return _size_of_image(config.image, stride * model.transformer.patch_size)
-    return height, width
+    return model.transformer.native_size(stride)
 
 
 def _size_of_image(path: Path, step: int) -> tuple[int, int]:
@@ -154,7 +148,7 @@ def _size_of_image(path: Path, step: int) -> tuple[int, int]:
 def _choose_length(review: Review[CogVideoXGenerate], model: CogVideoXModel) -> None:
     config, transformer = review.config, model.transformer
     rule = FrameRule(
-        step=model.frame_step,
+        step=model.transformer.frame_step,
         maximum=transformer.sample_frames if transformer.use_learned_positional_embeddings else None,
     )
     fps = config.fps or model.fps

@@ -1,0 +1,244 @@
+"""Clips to files of latents, in memory that does not grow with their length."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from math import prod
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from reelwright.core.errors import ConfigError, NumericsError
+from reelwright.data.cache_store import content_key
+from reelwright.execution.devices import choose_device, choose_dtype
+from reelwright.families.cogvideox.cache_layout import (
+    FIRST_FRAME_PIXELS,
+    LatentFileName,
+    TensorKind,
+    clip_metadata,
+    stored,
+    tensor_key,
+)
+from reelwright.families.cogvideox.cache_parts import LatentParts, find_latent_parts
+from reelwright.families.cogvideox.checkpoints import load_autoencoder
+from reelwright.families.cogvideox.config import CogVideoXCacheLatents
+from reelwright.families.cogvideox.latent_space import CHUNK_IS_FIXED, LatentSpace, released_tiling
+from reelwright.media.frame_chunks import cut_frames
+from reelwright.media.geometry import FrameRule, Size
+from reelwright.nn.posterior import Posterior
+from reelwright.protocols.caching import CacheEntry, CacheFile, ClipFrames
+from reelwright.protocols.clips import Clip, ClipRule
+from reelwright.protocols.datasets import DatasetConfig
+
+_HEADER_BYTES = 1024
+"""About what names and metadata take of a file."""
+
+
+def locate_latents(config: CogVideoXCacheLatents) -> "CogVideoXLatentCache":
+    """Find the autoencoder. Raises UserError."""
+    if config.execution.vae_chunk:
+        raise ConfigError(CHUNK_IS_FIXED)
+    return CogVideoXLatentCache(config=config, parts=find_latent_parts(config))
+
+
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXLatentCache:
+    """How clips become files of latents: one file for each clip."""
+
+    config: CogVideoXCacheLatents
+    parts: LatentParts
+    kind: str = "cogvideox-latents"
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        return {"vae": self.parts.fingerprint}
+
+    @property
+    def notices(self) -> Sequence[str]:
+        return self.parts.notices
+
+    @property
+    def first_frame(self) -> Literal["both", "latents", "pixels", "none"]:
+        """What is kept of the first frame."""
+        if self.config.first_frame != "auto":
+            return self.config.first_frame
+        return "both" if self.parts.transformer.condition_channels else "none"
+
+    def rule(self, dataset: DatasetConfig) -> ClipRule:
+        """Clips of 8k+1 frames at 8 per second, of 16k+1 at 16 for 1.5; pictures (specs: CogVideoX 5.5)."""
+        refused = ("control_directory", "multiple_target", "no_resize_control", "control_resolution")
+        if named := [key for key in refused if getattr(dataset, key)]:
+            raise ConfigError(
+                f"{dataset.origin}: {', '.join(named)}: this family trains on clips and captions alone."
+                " Leave it out."
+            )
+        transformer = self.parts.transformer
+        return ClipRule(
+            fps=transformer.fps,
+            frame_step=transformer.frame_step,
+            size_step=self._size_step,
+            default_size=self._native_size,
+            trained_sizes=(self._native_size,),
+            kinds=("image", "video"),
+        )
+
+    def entries(self, clip: Clip, _: DatasetConfig) -> Sequence[CacheEntry]:
+        """One file. Raises ConfigError for a clip that the denoiser could not read."""
+        if clip.source.controls:
+            raise ConfigError(f"{clip.source.media}: has control pictures, which this family does not read.")
+        self.check_clip(clip.source.media, clip.size, clip.num_frames)
+        return [self.entry(LatentFileName.of(clip))]
+
+    def entry(self, name: LatentFileName) -> CacheEntry:
+        width, height = name.size
+        channels, length, *cells = self.latent_shape(name)
+        values = channels * prod(cells) * (2 if self.config.posterior == "moments" else 1)
+        num_frames = length + (self.first_frame in ("both", "latents"))
+        num_bytes = num_frames * values * self.parts.stored_dtype.itemsize + _HEADER_BYTES
+        if self.first_frame in ("both", "pixels"):
+            num_bytes += 3 * width * height
+        group = f"{width}x{height}x{name.num_frames}-{self.config.posterior}-{self.first_frame}"
+        return CacheEntry(name=str(name), group=group, num_bytes=num_bytes)
+
+    def latent_shape(self, name: LatentFileName) -> tuple[int, int, int, int]:
+        """[C, T, H, W] of a clip."""
+        autoencoder = self.parts.autoencoder
+        length = (name.num_frames - 1) // autoencoder.temporal_compression_ratio + 1
+        width, height = (side // autoencoder.spatial_stride for side in name.size)
+        return autoencoder.latent_channels, length, height, width
+
+    def check_clip(self, origin: str, size: Size, num_frames: int) -> None:
+        """Raise ConfigError for a size or length that the denoiser has no place for."""
+        transformer, step = self.parts.transformer, self._size_step
+        has_table = transformer.use_learned_positional_embeddings
+        longest = transformer.sample_frames if has_table else None
+        problem = FrameRule(step=transformer.frame_step, maximum=longest).problem(num_frames)
+        if problem:
+            raise ConfigError(f"{origin}: frames: {problem}")
+        shown = f"{size[0]} x {size[1]}"
+        if any(side % step for side in size):
+            raise ConfigError(f"{origin}: size: {shown} is no multiple of {step}. Change the resolution.")
+        if has_table and size != self._native_size:
+            raise ConfigError(
+                f"{origin}: size: this model's table of positions is for {self._native_size[0]} x"
+                f" {self._native_size[1]}, not {shown}. Leave out resolution and enable_bucket."
+            )
+
+    def facts(self, _: DatasetConfig) -> Mapping[str, object]:
+        """The seed counts only where something is drawn, tiles only where they are used."""
+        config, execution = self.config, self.config.execution
+        return {
+            "posterior": config.posterior,
+            "seed": config.seed if config.posterior == "sample" else None,
+            "first_frame": self.first_frame,
+            "vae_chunk": config.vae_chunk,
+            "tile": execution.tile_size if execution.tiling else None,
+            "scale": self.parts.autoencoder.scaling_factor,
+            "stored_dtype": str(self.parts.stored_dtype),
+        }
+
+    def is_own(self, name: str) -> bool:
+        return LatentFileName.parse(name) is not None
+
+    def open(self) -> "CogVideoXLatentEncoder":
+        return CogVideoXLatentEncoder(self)
+
+    @property
+    def _native_size(self) -> Size:
+        height, width = self.parts.transformer.native_size(self.parts.autoencoder.spatial_stride)
+        return width, height
+
+    @property
+    def _size_step(self) -> int:
+        return self.parts.autoencoder.spatial_stride * self.parts.transformer.patch_size
+
+
+class CogVideoXLatentEncoder:
+    """The autoencoder, loaded."""
+
+    def __init__(self, cache: CogVideoXLatentCache) -> None:
+        self._cache = cache
+        parts, execution = cache.parts, cache.config.execution
+        self._device = choose_device(execution.device)
+        dtype = choose_dtype(execution.dtype, self._device, parts.released_dtype)
+        self.space = LatentSpace(
+            autoencoder=load_autoencoder(parts, self._device, dtype),
+            tiling=released_tiling(parts.autoencoder, execution.tile_size) if execution.tiling else None,
+            whole_clip=cache.config.vae_chunk == "whole",
+        )
+
+    def encode(self, batch: Sequence[ClipFrames]) -> Sequence[Sequence[CacheFile]]:
+        """One file for each clip; pixels are held a chunk of frames at a time."""
+        lengths = self.space.chunk_lengths(batch[0].clip.num_frames)
+        chunks = _stack_chunks(batch, lengths)
+        start = next(chunks)
+        first_BFHWC = start[:, :1].clone()
+        clips = self._moments(chain([start], chunks))
+        del start
+        images: list[Tensor | None] = [None] * len(batch)
+        if self._cache.first_frame in ("both", "latents"):
+            images = list(self._moments([first_BFHWC]))
+        return [
+            [self._file(item.clip, clips[index], images[index], first_BFHWC[index, 0])]
+            for index, item in enumerate(batch)
+        ]
+
+    def _moments(self, chunks_BFHWC: Iterable[Tensor]) -> Tensor:
+        """float32 [B, 2C, T, H, W] in CPU memory."""
+        pixels = (_to_pixels(chunk, self._device) for chunk in chunks_BFHWC)
+        return torch.cat([moments.float().cpu() for moments in self.space.encode_stream(pixels)], dim=2)
+
+    def _file(
+        self, clip: Clip, moments: Tensor, image_moments: Tensor | None, first_HWC: Tensor
+    ) -> CacheFile:
+        cache = self._cache
+        generator = _generator(cache.config.seed, clip)
+        tensors = self._answer(clip, "latents", "moments", moments, generator)
+        if image_moments is not None:
+            tensors |= self._answer(clip, "image_latents", "image_moments", image_moments, generator)
+        if cache.first_frame in ("both", "pixels"):
+            tensors[FIRST_FRAME_PIXELS] = first_HWC.permute(2, 0, 1).contiguous()
+        name = LatentFileName.of(clip)
+        return CacheFile(name=str(name), tensors=tensors, metadata=clip_metadata(name, clip.fps))
+
+    def _answer(
+        self,
+        clip: Clip,
+        latents_kind: TensorKind,
+        moments_kind: TensorKind,
+        moments: Tensor,
+        generator: torch.Generator,
+    ) -> dict[str, Tensor]:
+        """What is kept of a posterior, under its name. Raises NumericsError for a NaN or an infinity."""
+        if not torch.isfinite(moments).all():
+            raise NumericsError(
+                f"{clip.source.media}: its latents hold NaN or infinity. Try --execution.dtype float32."
+            )
+        kind, values = moments_kind, moments
+        if self._cache.config.posterior != "moments":
+            posterior = Posterior(moments[None])
+            is_drawn = self._cache.config.posterior == "sample"
+            kind = latents_kind
+            values = (posterior.sample(generator) if is_drawn else posterior.mean)[0] * self.space.scale
+        values = stored(values, self._cache.parts.stored_dtype)
+        return {tensor_key(kind, values): values}
+
+
+def _stack_chunks(batch: Sequence[ClipFrames], lengths: Sequence[int]) -> Iterator[Tensor]:
+    """uint8 [B, F, H, W, 3] of equal clips, in chunks of the lengths given."""
+    streams = [cut_frames(item.chunks, lengths) for item in batch]
+    return map(torch.stack, zip(*streams, strict=True))
+
+
+def _to_pixels(chunk_BFHWC: Tensor, device: torch.device) -> Tensor:
+    """float32 [B, 3, F, H, W] in [-1, 1], by the arithmetic of the released pipelines."""
+    chunk_BCFHW = chunk_BFHWC.permute(0, 4, 1, 2, 3).contiguous().to(device)
+    return chunk_BCFHW.float().div_(255.0).mul_(2.0).sub_(1.0)
+
+
+def _generator(seed: int, clip: Clip) -> torch.Generator:
+    """Draws of a clip: whatever is encoded beside it, and wherever its file lies, they are the same."""
+    place = {"start": clip.start, "num_frames": clip.num_frames, "size": list(clip.size), "fps": clip.fps}
+    key = content_key(seed=seed, content=clip.facts.content, **place)
+    return torch.Generator("cpu").manual_seed(int(key[:15], 16))
