@@ -4,6 +4,7 @@ import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -20,7 +21,7 @@ from reelwright.protocols.datasets import DatasetConfig
 from reelwright.workflows.caching.adoption import adopt
 from reelwright.workflows.caching.datasets import absolute, caching_of, folder_of, open_datasets, open_ledger
 from reelwright.workflows.caching.executors import run_orders
-from reelwright.workflows.caching.identity import check_owner, identity_of
+from reelwright.workflows.caching.identity import check_owner, latents_identity, text_identity
 from reelwright.workflows.caching.orders import Item, ItemFailed, Kind
 from reelwright.workflows.caching.planning import (
     Planner,
@@ -63,17 +64,21 @@ class _Work:
 
     cache: LatentCache | TextCache
     planner: Planner
-    facts: Callable[[DatasetConfig], object]
+    identity: Callable[[DatasetConfig], dict[str, str]]
 
 
 def _work_of(kind: Kind, config: CacheConfig, caching: Caching, datasets: Sequence[DatasetConfig]) -> _Work:
     if kind == "text":
         texts = caching.locate_texts(config)
-        return _Work(cache=texts, planner=text_planner(texts), facts=lambda _: texts.facts())
+        return _Work(cache=texts, planner=text_planner(texts), identity=partial(text_identity, texts))
     latents = caching.locate_latents(config)
     for dataset in datasets:
         latents.rule(dataset)  # raises for keys that the family cannot follow
-    return _Work(cache=latents, planner=latent_planner(latents, open_ledger()), facts=latents.facts)
+    return _Work(
+        cache=latents,
+        planner=latent_planner(latents, open_ledger()),
+        identity=partial(latents_identity, latents),
+    )
 
 
 @dataclass(kw_only=True)
@@ -149,7 +154,7 @@ class _Making:
         """List what is there, whoever made it; remove what a killed run left, and strangers where asked."""
         whole = [planned for planned in found.planned if is_present(planned.item, found.folder)]
         cache = self.work.cache
-        identity = identity_of(cache, self.work.facts(found.dataset), found.dataset)
+        identity = self.work.identity(found.dataset)
         write_index(found.folder, cache.kind, identity, (row for each in whole for row in each.rows))
         if not is_url(found.folder.location):
             remove_leftovers(Path(found.folder.location), inner=False)

@@ -1,22 +1,34 @@
 """What an index says of the cache it lists: whose it is and what it was made with."""
 
 import json
+from collections.abc import Iterator
 
+from reelwright.core.config import to_mapping
 from reelwright.core.errors import ConfigError, FileError
 from reelwright.core.locations import exists, join
 from reelwright.data.cache_folder import CacheFolder
-from reelwright.data.cache_index import index_name, read_index
+from reelwright.data.cache_index import CacheIndex, index_name, read_index
 from reelwright.protocols.caching import LatentCache, TextCache
 from reelwright.protocols.datasets import DatasetConfig
 from reelwright.workflows.caching.datasets import absolute
 
-ORIGIN, FACTS = "origin", "facts"
+_ORIGIN = "origin"
+_WITHOUT_EFFECT = (
+    *("batch_size", "num_repeats", "caption_extension", "cache_directory", "family_keys"),
+    *("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file", "folder"),
+)
+"""Keys of a data set that change no clip; its sources are looked at one by one."""
 
 
-def identity_of(cache: LatentCache | TextCache, facts: object, dataset: DatasetConfig) -> dict[str, str]:
-    """Of the cache of a data set; `facts` are those of the cache for it."""
-    models = {f"model {part}": name for part, name in cache.fingerprints.items()}
-    return {ORIGIN: absolute(dataset.origin), FACTS: json.dumps(facts, sort_keys=True), **models}
+def latents_identity(cache: LatentCache, dataset: DatasetConfig) -> dict[str, str]:
+    """Of the latents of a data set, as name and words; two that are equal hold the same clips."""
+    keys = {key: text for key, text in to_mapping(dataset).items() if key not in _WITHOUT_EFFECT}
+    return _identity(cache, dataset, {"data set": keys, **cache.facts(dataset)})
+
+
+def text_identity(cache: TextCache, dataset: DatasetConfig) -> dict[str, str]:
+    """Of the features of a data set's captions."""
+    return _identity(cache, dataset, cache.facts())
 
 
 def check_owner(folder: str, kind: str, dataset: DatasetConfig) -> None:
@@ -24,7 +36,8 @@ def check_owner(folder: str, kind: str, dataset: DatasetConfig) -> None:
     if not exists(join(folder, index_name(kind))):
         return
     try:
-        origin = read_index(CacheFolder(folder), kind).identity[ORIGIN]
+        with read_index(CacheFolder(folder), kind) as index:
+            origin = index.identity[_ORIGIN]
     except (FileError, KeyError):
         return  # a damaged index is written anew
     if origin != absolute(dataset.origin) and exists(origin):
@@ -32,3 +45,26 @@ def check_owner(folder: str, kind: str, dataset: DatasetConfig) -> None:
             f"{folder}: holds the cache of {origin}, and {absolute(dataset.origin)} would be mixed with it."
             " Give each data set its own cache_directory."
         )
+
+
+def check_identity(index: CacheIndex, expected: dict[str, str]) -> None:
+    """Raise ConfigError if the cache was made with anything else than what would make it now."""
+    differing = list(_differences(index.identity, expected))
+    if differing:
+        raise ConfigError(
+            f"{index.place}: was made with other settings: {'; '.join(differing)}."
+            " Run the cache command again, which makes anew what is affected."
+        )
+
+
+def _identity(cache: LatentCache | TextCache, dataset: DatasetConfig, facts: object) -> dict[str, str]:
+    models = {f"model {part}": name for part, name in cache.fingerprints.items()}
+    return {_ORIGIN: absolute(dataset.origin), "facts": json.dumps(facts, sort_keys=True), **models}
+
+
+def _differences(found: dict[str, str], expected: dict[str, str]) -> Iterator[str]:
+    for name in sorted(expected.keys() | found.keys()):
+        was, now = found.get(name, "nothing"), expected.get(name, "nothing")
+        if was == now or name == _ORIGIN:
+            continue
+        yield f"{name} was {was}, is {now}"
