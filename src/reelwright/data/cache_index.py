@@ -22,6 +22,7 @@ _VERSION = 1
 _PREFIX, _SUFFIX = ".reelwright-", ".sqlite"
 _ADVICE = "Run `reelwright cache latents` and `reelwright cache text` with this data set"
 _ROWS_AT_ONCE = 1000
+_ODD_VALUES = (LookupError, OverflowError, TypeError, ValueError)
 _SOURCES_REMEMBERED = 256
 
 
@@ -186,7 +187,13 @@ class CacheIndex:
     def counts(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The number of each file's group in `groups`, and how many training items it holds."""
         numbers = self._column("SELECT group_number FROM files ORDER BY number")
-        return numbers, self._column("SELECT num_items FROM files ORDER BY number")
+        num_items = self._column("SELECT num_items FROM files ORDER BY number")
+        with _refused(self.place, "is damaged"):
+            if self.num_files and not (0 <= numbers.min() <= numbers.max() < len(self.groups)):
+                raise ValueError("a group that is not listed")
+            if self.num_files and num_items.min() < 0:
+                raise ValueError("a negative number of items")
+        return numbers, num_items
 
     def match_stems(self, other: "CacheIndex") -> NDArray[np.int32]:
         """For each file here the number of the file of the same stem there, or -1."""
@@ -281,5 +288,5 @@ def _uri(path: Path) -> str:
 def _refused(place: str, what: str) -> Generator[None, None, None]:
     try:
         yield
-    except sqlite3.Error as error:
+    except (sqlite3.Error, *_ODD_VALUES) as error:
         raise FileError(f"{place}: the index {what} ({error}). {_ADVICE} again.") from error
