@@ -3,19 +3,16 @@
 from collections.abc import Iterator
 from itertools import product
 
-_COLORS = ("red", "green", "blue", "yellow", "orange", "purple", "white", "black", "gray", "pink", "cyan")
-_SHAPES = ("ball", "square", "triangle", "star", "ring", "cross", "fox", "car", "boat", "bird", "house")
+from reelwright.data.synthetic.vocabulary import COLORS, MOTIONS, PLACES, SHAPES
+
+# Embedded tokenizers depend on every word and on their order: what the vocabulary gains at its end stays out.
+_COLORS = tuple(COLORS)[:11]
+_SHAPES = SHAPES[:11]
 _MOTIONS = (
-    "moves left",
-    "moves right",
-    "rises",
-    "falls",
-    "bounces",
-    "spins",
-    "grows",
+    *(MOTIONS[name][0] for name in ("left", "right", "up", "down", "bounce", "spin", "grow")),
     "rolls over the floor",
 )
-_PLACES = ("on grass", "on a dark floor", "in the snow", "in a blue sky", "on sand", "at night")
+_PLACES = tuple(words for words, *_ in PLACES.values())[:6]
 
 
 def simple_captions() -> Iterator[str]:
