@@ -60,13 +60,16 @@ class FramePackAutoencoder(nn.Module):
         """Decode T latent frames to 4T-3 frames of pixels; `chunk` as in `encode`."""
         return self._decode_chunk(latents_BCTHW, Stream(piece=chunk))
 
-    def encode_stream(self, pixels_BCFHW: Iterable[Tensor], *, first_frame: bool = True) -> Iterator[Tensor]:
+    def encode_stream(
+        self, pixels_BCFHW: Iterable[Tensor], *, first_frame: bool = True, piece: int = 0
+    ) -> Iterator[Tensor]:
         """Yield mean and log-variance, on the channel axis, of each chunk of frames.
 
         Convolutions see across the cuts, but norms see one chunk, and attention a limited past: that bounds
         memory for clips of any length, and approximates what `encode` gives. A clip in one chunk is exact.
+        piece: frames that a layer takes at a time, as `chunk` of `encode`.
         """
-        stream = Stream(first_frame=first_frame, continues=True)
+        stream = Stream(first_frame=first_frame, continues=True, piece=piece)
         for chunk in pixels_BCFHW:
             yield self._encode_chunk(chunk, stream)
             stream.first_frame = False

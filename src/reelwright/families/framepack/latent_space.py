@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -53,6 +54,24 @@ class LatentSpace:
         stride = self.autoencoder.spatial_stride
         (moments,) = run_in_tiles(self._encode_each, clips, self.tiling, input_cell=stride, output_cell=1)
         return Posterior(moments)
+
+    @torch.no_grad()
+    def encode_stream(self, chunks_BCFHW: Iterable[Tensor]) -> Iterator[Tensor]:
+        """Yield mean and log-variance, on the channel axis, of each chunk of a clip of 4k+1 frames.
+
+        A clip in one chunk is encoded as `encode` does. Of several chunks, the first has 4k+1 frames, others
+        4k: one is in memory at a time, and the result is near to that of the clip as a whole.
+        """
+        weight = next(self.autoencoder.parameters())
+        pixels = (chunk.to(weight.device, weight.dtype) for chunk in chunks_BCFHW)
+        stride = self.autoencoder.spatial_stride
+        yield from run_in_tiles(
+            partial(self.autoencoder.encode_stream, piece=self.chunk),
+            pixels,
+            self.tiling,
+            input_cell=stride,
+            output_cell=1,
+        )
 
     def decode(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:
         """Yield the frames, uint8 chunk_FHWC, of one clip of scaled latents, all decoded at once."""
