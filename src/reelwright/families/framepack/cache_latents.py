@@ -126,7 +126,6 @@ class FramePackLatentCache:
             "no_4x": config.one_frame_no_4x,
         }
         return {
-            "parts": dict(self.fingerprints),
             "form": config.form,
             "mode": None if is_compact else config.mode,
             "window": keys.fp_latent_window_size,

@@ -83,7 +83,10 @@ def latent_planner(cache: LatentCache, ledger: MediaLedger) -> Planner:
         controls = [ledger.facts(replace(source, media=each, kind="image")) for each in source.controls]
         for clip in cut_clips(source, ledger.facts(source), dataset, rule):
             fingerprint = content_key(
-                **_clip_facts(clip), controls=[each.content for each in controls], family=facts
+                **_clip_facts(clip),
+                controls=[each.content for each in controls],
+                family=facts,
+                model=dict(cache.fingerprints),
             )
             item = Item(
                 name=f"{source.media} from frame {clip.start}" if clip.start else source.media,
@@ -108,7 +111,9 @@ def text_planner(cache: TextCache) -> Planner:
             name=source.caption_origin,
             folder=absolute(folder_of(dataset)),
             entries=(cache.entry(source),),
-            fingerprint=content_key(caption=source.caption, family=cache.facts()),
+            fingerprint=content_key(
+                caption=source.caption, family=cache.facts(), model=dict(cache.fingerprints)
+            ),
             caption=source.caption,
             dataset=dataset,
         )
