@@ -14,7 +14,7 @@ from torch import Tensor
 from reelwright.checkpoint.safetensors_format import open_safetensors
 from reelwright.checkpoint.safetensors_io import save_safetensors
 from reelwright.core import locations
-from reelwright.core.errors import FileError, NumericsError
+from reelwright.core.errors import CheckpointError, FileError, NumericsError
 from reelwright.core.paths import atomic_path
 from reelwright.data.cache_store import content_digest
 from reelwright.protocols.caching import CacheFile
@@ -84,11 +84,18 @@ class CacheFolder:
         Files of other programs carry no digest; of those a changed value cannot be told.
         """
         place = self.place(name)
-        with locations.local_copy(place) as path, open_safetensors(path) as source:
-            tensors = {key: source.read(key) for key in source.names()}
-            metadata = dict(source.metadata)
+        try:
+            with locations.local_copy(place) as path, open_safetensors(path) as source:
+                tensors = {key: source.read(key) for key in source.names()}
+                metadata = dict(source.metadata)
+        except CheckpointError as error:
+            raise FileError(f"{place}: is cut short or damaged. {_REMAKE}") from error
+        except FileError as error:
+            if locations.exists(place):
+                raise
+            raise FileError(f"{place}: there is no such file. {_REMAKE}") from error
         if CONTENT in metadata and metadata[CONTENT] != content_digest(tensors):
-            raise FileError(f"{place}: the file is damaged, its content is not what was written. {_REMAKE}")
+            raise FileError(f"{place}: is damaged, its content is not what was written. {_REMAKE}")
         return tensors, metadata
 
     def names(self) -> list[str]:
