@@ -90,15 +90,24 @@ def read_recipe(path: Path, schema: type[T], identity: Mapping[str, str] | None 
 def read_toml(path: Path) -> dict[str, object]:
     """The content of a TOML file; a byte order mark is accepted. Raises ConfigError."""
     try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
+        content = path.read_bytes()
     except FileNotFoundError as error:
         raise ConfigError(f"{path}: there is no such recipe. {_neighbors(path)}") from error
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read ({error.strerror}). Name a TOML file.") from error
+    return parse_toml(content, str(path))
+
+
+def parse_toml(content: bytes, origin: str) -> dict[str, object]:
+    """What TOML in UTF-8 says; a byte order mark is accepted. Raises ConfigError that names `origin`."""
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: is not text in UTF-8. Name a TOML file, or save it as UTF-8.") from error
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: is not valid TOML: {error}. Text and paths need quotes.") from error
+        raise ConfigError(
+            f"{origin}: is not text in UTF-8. Name a TOML file, or save it as UTF-8."
+        ) from error
+    except (ValueError, RecursionError) as error:
+        raise ConfigError(f"{origin}: is not valid TOML: {error}. Text and paths need quotes.") from error
 
 
 def to_mapping(config: object, *, only_changed: bool = False) -> dict[str, Any]:

@@ -106,7 +106,7 @@ def read_text(location: str) -> str:
 
 
 def read_lines(location: str) -> Iterator[tuple[int, str]]:
-    """The lines of a file as UTF-8, with their numbers from 1 and without line ends, as they are asked for."""
+    """The lines of a file as UTF-8, with their numbers from 1, without line ends, as they are asked for."""
     with open_file(location) as file:
         number = 0
         try:

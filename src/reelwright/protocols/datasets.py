@@ -1,4 +1,4 @@
-"""What a file of data sets may say, whatever the family (specs: FramePack 5.1)."""
+"""What a file of data sets may say, whatever the family."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,8 @@ from annotated_types import Ge, Gt
 
 FrameExtraction = Literal["head", "chunk", "slide", "uniform", "full", "longest"]
 Buckets = Literal["grid", "trained", "area"]
+SOURCE_KEYS = ("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file", "folder")
+"""Where the items of a data set come from: each names one of them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,8 +21,8 @@ class GeneralKeys:
 
     resolution: tuple[Annotated[int, Ge(16)], Annotated[int, Ge(16)]] | None = None
     """Width and height in pixels, or one number for a square; without it, the model's own size."""
-    caption_extension: str | None = None
-    """Of the caption beside each picture or clip, as .txt."""
+    caption_extension: str = ".txt"
+    """Of the caption beside each picture or clip, in directories and pairs; the dot may be left out."""
     batch_size: Annotated[int, Ge(1)] = 1
     """Items that are trained on, and encoded, together."""
     num_repeats: Annotated[int, Ge(1)] = 1
@@ -82,11 +84,7 @@ class DatasetConfig(GeneralKeys):
     @property
     def origin(self) -> str:
         """The folder or file that its items come from."""
-        named = (
-            *(self.image_directory, self.image_jsonl_file, self.video_directory),
-            *(self.video_jsonl_file, self.folder),
-        )
-        return next((each for each in named if each is not None), "")
+        return next((named for key in SOURCE_KEYS if (named := getattr(self, key)) is not None), "")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,32 @@
+"""a.mp4 and a.txt, b.png and b.txt, anywhere in a folder."""
+
+from collections.abc import Iterator
+from pathlib import PurePosixPath
+
+from reelwright.core.errors import FileError
+from reelwright.core.locations import list_files
+from reelwright.data.sources.beside import source_beside
+from reelwright.data.sources.gathering import gathered
+from reelwright.data.sources.media_names import Kind, kind_of
+from reelwright.protocols.clips import Source
+
+
+def pair_sources(folder: str, extension: str) -> Iterator[Source]:
+    """Every picture and clip in a folder and those within, sorted; hidden folders are left out."""
+    listed = list_files(folder, recursive=True)
+    media: list[tuple[str, Kind]] = [
+        (file, kind)
+        for file in listed
+        if (kind := kind_of(file)) is not None and not _is_hidden(file.removeprefix(folder))
+    ]
+    if not media:
+        raise FileError(
+            f"{folder}: holds no data that can be told: neither clips or pictures, nor prompts.txt with"
+            " videos.txt, nor metadata.csv or .jsonl, nor tar files. Check the path."
+        )
+    files = frozenset(listed)
+    yield from gathered(media, lambda found: source_beside(*found, files, extension))
+
+
+def _is_hidden(inner: str) -> bool:
+    return any(part.startswith(".") for part in PurePosixPath(inner).parts)
