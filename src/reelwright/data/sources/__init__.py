@@ -16,10 +16,11 @@ def list_sources(dataset: DatasetConfig) -> Iterator[Source]:
     Raises FileError for what the data set's files name wrongly, each problem with its file and line, and for
     two items of one stem, which would have the same cache files.
     """
-    return each_stem_once(lambda: _sources(dataset), dataset.origin)
+    return each_stem_once(lambda: all_sources(dataset), dataset.origin)
 
 
-def _sources(dataset: DatasetConfig) -> Iterator[Source]:
+def all_sources(dataset: DatasetConfig) -> Iterator[Source]:
+    """As `list_sources`, for who looks for two items of one stem: they are listed too."""
     if dataset.image_directory is not None:
         return directory_sources(dataset.image_directory, "image", dataset)
     if dataset.video_directory is not None:
