@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from reelwright import families
-from reelwright.cli import generate, lora, replay, resume
+from reelwright.cli import dataset, generate, lora, replay, resume
 from reelwright.cli.main import COMMANDS
 from reelwright.cli.reference import reference_pages
 from reelwright.core.config import read_recipe
@@ -193,6 +193,7 @@ def test_the_commands_that_need_weights_are_well_formed(monkeypatch: pytest.Monk
     parsers = {
         "generate": generate.parse,
         "lora": lora.parse,
+        "dataset": dataset.parse,
         "replay": replay.parse,
         "resume": resume.parse,
     }

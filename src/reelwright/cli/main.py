@@ -47,6 +47,11 @@ COMMANDS = {
         "lora inspect|convert|merge FILE ...",
         "look into LoRA files, write them in another layout, make one of several",
     ),
+    "dataset": Command(
+        "reelwright.cli.dataset",
+        "dataset ACTION ...",
+        "make data sets of synthetic clips, look at what will be trained on",
+    ),
 }
 
 

@@ -13,7 +13,7 @@ from typing import Any, get_args, get_type_hints
 import tyro
 
 from reelwright import families
-from reelwright.cli import lora
+from reelwright.cli import dataset, lora
 from reelwright.cli.generate import GenerateLine
 from reelwright.cli.replay import ReplayLine
 from reelwright.cli.resume import ResumeLine
@@ -25,6 +25,7 @@ _COMMANDS: Mapping[str, type] = {
     "replay": ReplayLine,
     "resume": ResumeLine,
     **{f"lora {action}": schema for action, schema in lora.LINES.items()},
+    **{f"dataset {action}": schema for action, schema in dataset.LINES.items()},
 }
 """Those that are the same for all families."""
 
@@ -58,10 +59,11 @@ def _generate_page(family: str) -> str:
 
 
 def _other_commands_page() -> str:
-    text = ["# reelwright replay, resume, lora", "", _ORIGIN]
+    text = ["# reelwright replay, resume, lora, dataset", "", _ORIGIN]
     for command, schema in _COMMANDS.items():
         about = inspect.getdoc(schema) or ""
         text += ["", f"## reelwright {command}", "", about, "", *_HEAD, *_rows_of_schema(schema)]
+        text += _rows_of_groups(schema)
     return "\n".join(text) + "\n"
 
 
@@ -84,6 +86,13 @@ def _rows_of_schema(schema: type) -> Iterator[str]:
             value = field.default
             name = _word(get_args(hints[field.name])) or _flag(field.name, value)
             yield _row(name, "" if value in (MISSING, ()) else value, docs[field.name])
+
+
+def _rows_of_groups(schema: type) -> Iterator[str]:
+    """Of the flags in the groups of a command line that have defaults."""
+    for field in fields(schema):
+        if field.default_factory is not MISSING:
+            yield from _rows(field.default_factory())
 
 
 def _word(hint: Sequence[Any]) -> str:

@@ -1,0 +1,91 @@
+"""`reelwright dataset synth|preview ...`: make data sets and look at them."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from reelwright import families
+from reelwright.cli.command_line import ORIGIN, read_command_line
+from reelwright.cli.output import OutputFlags, open_sinks
+from reelwright.core.config import validate
+from reelwright.core.errors import ConfigError, suggestion
+from reelwright.data.synthetic.config import SynthConfig
+from reelwright.jobs.job import run_workflow
+
+
+@dataclass(frozen=True, kw_only=True)
+class SynthLine:
+    """Draw clips by rule, with captions and the truth about every frame."""
+
+    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")] = Path("synthetic")
+    """The folder to write; what is there of the same recipe is kept."""
+    config: Annotated[SynthConfig, tyro.conf.arg(name="")] = field(default_factory=SynthConfig)
+
+
+LINES: Mapping[str, type] = {"synth": SynthLine}
+"""For the reference pages."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """One word after `reelwright dataset`."""
+
+    usage: str
+    line: Callable[[str], Any]
+    """Family, or nothing -> the line where nothing is said; its fields are the arguments of the workflow."""
+    workflow: str
+    needs_family: bool = False
+    """Whether a family's name comes first, which the workflow takes too."""
+
+
+VERBS: Mapping[str, Verb] = {
+    "synth": Verb(usage="synth OUT [--flags]", line=lambda _: SynthLine(), workflow="synth"),
+}
+
+
+def run(arguments: Sequence[str], output: OutputFlags) -> int:
+    """Run the command line after `reelwright dataset` and return the exit code."""
+    if not arguments or arguments[0] in ("--help", "-h"):
+        sys.stdout.write(_help())
+        return 0 if arguments else ConfigError.exit_code
+    workflow, job = parse(arguments)
+    with open_sinks(output) as sinks:
+        return run_workflow(workflow, job, sinks)
+
+
+def parse(arguments: Sequence[str]) -> tuple[str, dict[str, object]]:
+    """The workflow and what it is told. Raises ConfigError."""
+    word, *words = arguments
+    if word not in VERBS:
+        raise ConfigError(f"dataset: {word!r} is no action. {suggestion(word, VERBS)}")
+    verb, given, command = VERBS[word], dict[str, object](), f"dataset {word}"
+    family = ""
+    if verb.needs_family:
+        if not words or words[0].startswith("-"):
+            raise ConfigError(f"{ORIGIN}: the family comes after {word}: {', '.join(families.names())}.")
+        family, *words = words
+        given, command = {"family": family}, f"{command} {family}"
+    default = verb.line(family)
+    line = read_command_line(
+        type(default), words, command=command, about=str(type(default).__doc__), default=default
+    )
+    return verb.workflow, given | vars(_validated(line))
+
+
+def _validated(line: Any) -> Any:  # noqa: ANN401 - any line
+    """Every group of settings in a line, its values checked."""
+    groups = {name: validate(value, ORIGIN) for name, value in vars(line).items() if is_dataclass(value)}
+    return replace(line, **groups)
+
+
+def _help() -> str:
+    width = max(len(verb.usage) for verb in VERBS.values())
+    lines = "".join(
+        f"  {verb.usage:<{width}}  {verb.line(families.names()[0] if verb.needs_family else '').__doc__}\n"
+        for verb in VERBS.values()
+    )
+    return f"usage: reelwright dataset ACTION ...\n\n{lines}\nEach action has --help.\n"
