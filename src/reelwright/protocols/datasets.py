@@ -22,7 +22,8 @@ class GeneralKeys:
     resolution: tuple[Annotated[int, Ge(16)], Annotated[int, Ge(16)]] | None = None
     """Width and height in pixels, or one number for a square; without it, the model's own size."""
     caption_extension: str = ".txt"
-    """Of the caption beside each picture or clip, in directories and pairs; the dot may be left out."""
+    """Of the caption beside each picture or clip, in directories and pairs; the dot may be left out. Captions
+    are text in UTF-8; white space around them is dropped."""
     batch_size: Annotated[int, Ge(1)] = 1
     """Items that are trained on, and encoded, together."""
     num_repeats: Annotated[int, Ge(1)] = 1
@@ -30,7 +31,7 @@ class GeneralKeys:
     enable_bucket: bool = False
     """Keep each item near its own shape, in a size of the same area; otherwise all get `resolution`."""
     bucket_no_upscale: bool = False
-    """Never enlarge: what is smaller keeps its own size, cut to a legal one. Needs enable_bucket."""
+    """Never enlarge: what is smaller keeps its own size, cut to a legal one. Needs enable_bucket = true."""
     bucket_kind: Buckets = "grid"
     """Which sizes there are: grid (steps of 16 pixels, as musubi-tuner), trained (the model's own list),
     area (the legal size of the area that is nearest in shape)."""
@@ -45,20 +46,26 @@ class DatasetConfig(GeneralKeys):
     """One `[[datasets]]` entry, with what `[general]` and the command line say filled in."""
 
     cache_directory: str | None = None
-    """Where its cache goes; without it, beside the media. A path or URL."""
+    """Where its cache goes, a path or URL; without it, beside the media. JSONL files need it. A relative path
+    starts at the working directory, or at the file of data sets where the data was found beside that."""
     image_directory: str | None = None
-    """Pictures with captions beside them."""
+    """Pictures with captions beside them: png, jpg, jpeg, webp, bmp, avif, jxl, gif, in any case. Here as in
+    all paths: from the working directory, or, if it is not there, beside the file of data sets; or a URL."""
     image_jsonl_file: str | None = None
-    """A line of JSON for each picture: image_path, caption, control_path."""
+    """A line of JSON for each picture: image_path, caption, control_path or control_path_0, control_path_1, ...
+    Relative paths start at the working directory, or beside the JSONL file."""
     video_directory: str | None = None
-    """Clips with captions beside them."""
+    """Clips with captions beside them: mp4, webm, avi, mkv, mov, flv, wmv, m4v, mpg, mpeg, in any case."""
     video_jsonl_file: str | None = None
-    """A line of JSON for each clip: video_path, caption, control_path."""
+    """A line of JSON for each clip: video_path (a file, or a folder of pictures), caption, control_path."""
     folder: str | None = None
-    """Data as other programs lay it out, told by its files: prompts.txt with videos.txt or images.txt,
-    metadata.csv or metadata.jsonl, pairs such as a.mp4 and a.txt, tar shards."""
+    """Data as other programs lay it out, told by its files: prompts.txt with videos.txt or images.txt (with
+    both, the images are what the clips start from); metadata.csv, .jsonl or .json with columns file_name (or
+    video, path) and caption (or text, prompt); tar shards (or one .tar) of members such as 0.mp4 and 0.txt or
+    0.json; else pairs such as a.mp4 and a.txt, in inner folders too."""
     control_directory: str | None = None
-    """Control pictures by the names of the pictures, `stem` or `stem_0`, `stem_1`, ...; or control clips."""
+    """With directories: control pictures by the names of the pictures, `stem` or `stem_0`, `stem_1`, ...; or
+    for each clip a clip, picture or folder of its name."""
     multiple_target: bool = False
     """Several target pictures to an item; no family here trains on them, so true is refused."""
     no_resize_control: bool = False
@@ -66,10 +73,11 @@ class DatasetConfig(GeneralKeys):
     control_resolution: tuple[Annotated[int, Ge(16)], Annotated[int, Ge(16)]] | None = None
     """Another size for control pictures; refused where the family stacks them with the target."""
     target_frames: tuple[Annotated[int, Ge(1)], ...] = ()
-    """Lengths of the clips that are cut, in frames; without it the whole clip (frame_extraction full)."""
+    """Lengths of the clips that are cut, in frames, as a list or one number; without it the whole clip
+    (frame_extraction full)."""
     frame_extraction: FrameExtraction | None = None
     """How clips are cut: head, chunk, slide, uniform, full, or longest (the longest of target_frames that
-    fits). Without it head, or full where there are no target_frames."""
+    fits). All but full need target_frames. Without it head, or full where there are no target_frames."""
     frame_stride: Annotated[int, Ge(1)] = 1
     """Frames from one start to the next, for slide."""
     frame_sample: Annotated[int, Ge(1)] = 1
@@ -77,7 +85,7 @@ class DatasetConfig(GeneralKeys):
     max_frames: Annotated[int, Ge(1)] = 129
     """The longest clip, for full."""
     source_fps: Annotated[float, Gt(0.0)] | None = None
-    """The rate that the clips were made at, where their files tell a wrong one."""
+    """The rate that the clips were made at, where their files tell a wrong one; 30 or 30.0."""
     family_keys: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What the entry says for single families, by family: an instance of the keys that each knows."""
 
