@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from reelwright.core.errors import ConfigError, FileError
-from reelwright.core.locations import is_folder
 from reelwright.data.buckets import choose_size
 from reelwright.data.extraction import (
     Stretch,
@@ -44,7 +43,7 @@ def cut_clips(source: Source, facts: MediaFacts, dataset: DatasetConfig, rule: C
     if source.kind == "image":
         return [Clip(source=source, facts=facts, start=0, num_frames=1, size=size, fps=0.0)]
     _check_lengths(dataset, rule)
-    num_frames = resampled_length(source, facts, dataset, rule)
+    num_frames = resampled_length(facts, dataset, rule)
     stretches = _stretches(num_frames, dataset, rule)
     if not stretches:
         raise _too_short(source, num_frames, dataset, rule)
@@ -56,16 +55,16 @@ def cut_clips(source: Source, facts: MediaFacts, dataset: DatasetConfig, rule: C
             num_frames=length,
             size=size,
             fps=dataset.target_fps or rule.fps,
-            source_fps=_frame_rate_given(source, dataset, rule),
+            source_fps=_frame_rate_given(facts, dataset, rule),
             trim_seconds=dataset.trim_seconds,
         )
         for start, length in stretches
     ]
 
 
-def resampled_length(source: Source, facts: MediaFacts, dataset: DatasetConfig, rule: ClipRule) -> int:
+def resampled_length(facts: MediaFacts, dataset: DatasetConfig, rule: ClipRule) -> int:
     """How many frames a clip has at the rate it is trained at, after trimming; 0 if nothing is left."""
-    given = _frame_rate_given(source, dataset, rule)
+    given = _frame_rate_given(facts, dataset, rule)
     seconds = facts.num_frames / given if given else facts.duration
     left = seconds - 2 * dataset.trim_seconds
     return num_resampled_frames(left, dataset.target_fps or rule.fps) if left > 0 else 0
@@ -112,11 +111,12 @@ def _video_chunks(path: Path, clip: Clip) -> Iterator[Tensor]:
         )
 
 
-def _frame_rate_given(source: Source, dataset: DatasetConfig, rule: ClipRule) -> float | None:
+def _frame_rate_given(facts: MediaFacts, dataset: DatasetConfig, rule: ClipRule) -> float | None:
     """The rate that frames follow each other at, where the file's own times do not count."""
     if dataset.source_fps is not None:
         return dataset.source_fps
-    return (dataset.target_fps or rule.fps) if is_folder(source.media) else None
+    # A folder of pictures has no times of its own.
+    return None if facts.duration else dataset.target_fps or rule.fps
 
 
 def _check_lengths(dataset: DatasetConfig, rule: ClipRule) -> None:

@@ -74,7 +74,7 @@ def _picture_pixels(path: Path, expected: Size, size: Size) -> Pixels:
             f"{path}: is {picture.width} x {picture.height}, the first picture of the folder is"
             f" {expected[0]} x {expected[1]}. All pictures of a clip must have one size."
         )
-    return np.asarray(fit_image(picture, *size, "stretch"))
+    return np.array(fit_image(picture, *size, "stretch"))
 
 
 def _animation_frames(path: Path) -> Generator[ShownFrame]:
@@ -102,4 +102,4 @@ def _damage_told(path: Path) -> Generator[None]:
 
 
 def _resized(picture: Image.Image, size: Size) -> Pixels:
-    return np.asarray(fit_image(picture, *size, "stretch"))
+    return np.array(fit_image(picture, *size, "stretch"))

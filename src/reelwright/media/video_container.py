@@ -1,5 +1,6 @@
 """A clip's file opened with suspicion: only real clips, only whole ones."""
 
+import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from fractions import Fraction
@@ -24,6 +25,10 @@ _CONTAINERS = (
 )
 _OPEN_OPTIONS = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
 _FALLBACK_RATE = Fraction(25)
+# GIF ends the blocks of its last picture with a zero, and itself with a semicolon.
+_END_MARKS = {"gif": b"\0;", "apng": b"IEND"}
+# What other programs append is seldom longer.
+_TAIL_BYTES = 64
 
 Span = tuple[float, float]
 """When a frame appears and when it vanishes, in seconds."""
@@ -105,7 +110,7 @@ def _packets(container: InputContainer, stream: VideoStream) -> "Iterator[Packet
         if packet.stream_index == stream.index and packet.size:
             yield cast("Packet[VideoStream]", packet)
     else:
-        is_whole = not _ends_early(container, stream, reached)
+        is_whole = not _ends_early(container, stream, reached) and _has_end_mark(container)
     yield None
     if not is_whole:
         raise _DamageError
@@ -123,6 +128,16 @@ def _ends_early(container: InputContainer, stream: VideoStream, reached: float) 
     """Whether all streams stop clearly before the end that the header names; headers round."""
     declared = (container.duration or 0) / av.time_base
     return declared - reached > 2 * frame_interval(stream) + 0.02 * declared
+
+
+def _has_end_mark(container: InputContainer) -> bool:
+    """Whether an animated picture, which states no length, ends as its format demands."""
+    mark = _END_MARKS.get(container.format.name)
+    if mark is None:
+        return True
+    with Path(container.name.removeprefix("file:")).open("rb") as file:
+        file.seek(max(file.seek(0, os.SEEK_END) - _TAIL_BYTES, 0))
+        return mark in file.read()
 
 
 def _damaged(path: Path, num_frames: int) -> FileError:
