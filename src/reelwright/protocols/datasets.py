@@ -52,8 +52,8 @@ class DatasetConfig(GeneralKeys):
     """Pictures with captions beside them: png, jpg, jpeg, webp, bmp, avif, jxl, gif, in any case. Here as in
     all paths: from the working directory, or, if it is not there, beside the file of data sets; or a URL."""
     image_jsonl_file: str | None = None
-    """A line of JSON for each picture: image_path, caption, control_path or control_path_0, control_path_1, ...
-    Relative paths start at the working directory, or beside the JSONL file."""
+    """A line of JSON for each picture: image_path, caption, control_path or control_path_0, control_path_1
+    and so on. Relative paths start at the working directory, or beside the JSONL file."""
     video_directory: str | None = None
     """Clips with captions beside them: mp4, webm, avi, mkv, mov, flv, wmv, m4v, mpg, mpeg, in any case."""
     video_jsonl_file: str | None = None
