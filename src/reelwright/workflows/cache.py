@@ -132,17 +132,18 @@ class _Making:
         size = _ALONE if self._is_alone else _SHARED
         orders = make_orders(items, family=self.family, kind=self.kind, config=self.config, size=size)
         stage, done, before = f"encode {self.kind}", 0, time.perf_counter()
-        yield StageStarted(stage, len(items))
+        total = len(items) if num_ranks() == 1 else 0  # of several ranks each takes a share
+        yield StageStarted(stage, total)
         with closing(run_orders(orders, self.config)) as outcomes:
             for number, outcome in enumerate(outcomes, start=1):
                 if isinstance(outcome, ItemFailed):
                     self.failures.append(f"{outcome.item.name}: {outcome.message}")
-                    yield ClipFailed(number, len(items), self.failures[-1])
+                    yield ClipFailed(number, total, self.failures[-1])
                 else:
                     done += 1
                     self.peak_memory = max(self.peak_memory, outcome.peak_memory)
                 now = time.perf_counter()
-                yield StepDone(stage, number, len(items), now - before, self.peak_memory)
+                yield StepDone(stage, number, total, now - before, self.peak_memory)
                 before = now
         return done
 
