@@ -123,6 +123,11 @@ class LlamaText:
         )
         return ids, dropped.removesuffix(_END)
 
+    def count_tokens(self, prompt: str, system_prompt: str = "") -> int:
+        """How many tokens a prompt has before it is cut, with the one that ends it."""
+        ids, _ = self._tokenizer.tokenize(_before(system_prompt) + prompt + _END)
+        return len(ids) - self.crop_start(system_prompt)
+
     def encode(
         self,
         prompts: Sequence[str],

@@ -23,6 +23,7 @@ from reelwright.families.framepack.cache_items import (
     section_item,
 )
 from reelwright.families.framepack.cache_layout import (
+    STORED,
     clip_metadata,
     clip_name,
     named_tensors,
@@ -44,8 +45,6 @@ from reelwright.nn.posterior import Posterior
 from reelwright.protocols.caching import CacheFile, ClipFrames
 from reelwright.protocols.clips import Clip
 
-STORED = torch.float16
-"""The number format of latents and features in files, as the other program has it."""
 WHOLE_FRAMES = 145
 """Clips of at most so many frames, four sections, are encoded whole unless something else is asked for."""
 

@@ -75,7 +75,7 @@ def section_item(find_frame: FindFrame, layout: SectionLayout) -> dict[str, Tens
     present = [(name, slots) for name, slots in groups if slots is not None]
     for name, slots in present:
         item[f"latents_clean{name}"] = torch.stack([look(source) for source in slots.sources], dim=1)
-    return {**item, **_indices(layout)}
+    return {**item, **layout_indices(layout)}
 
 
 def positions_of(layout: SectionLayout) -> list[int]:
@@ -122,7 +122,7 @@ def picture_item(target: Tensor, controls: Sequence[Tensor], layout: SectionLayo
     return {
         "latents": target.unsqueeze(1),
         "latents_clean": torch.stack(seen, dim=1),
-        **_indices(layout),
+        **layout_indices(layout),
     }
 
 
@@ -138,7 +138,8 @@ def with_zeros(item: dict[str, Tensor]) -> dict[str, Tensor]:
     return {**item, **zeros}
 
 
-def _indices(layout: SectionLayout) -> dict[str, Tensor]:
+def layout_indices(layout: SectionLayout) -> dict[str, Tensor]:
+    """Where the target and all it sees lie in time, by the names that the trainer knows."""
     groups: dict[str, Slots | None] = {
         "clean_latent_indices": layout.clean_1x,
         INDICES_2X: layout.clean_2x,
@@ -153,9 +154,9 @@ def video_group(size: Size, window: int) -> str:
     return f"{size[0]}x{size[1]} window {window}"
 
 
-def picture_group(size: Size, layout: SectionLayout, window: int) -> str:
+def picture_group(size: Size, layout: SectionLayout) -> str:
     """Pictures that see equally many latents can be stacked."""
     far = "".join(
         f" {name}" for name, slots in (("2x", layout.clean_2x), ("4x", layout.clean_4x)) if slots is not None
     )
-    return f"{size[0]}x{size[1]} window {window} one frame of {len(layout.clean_1x.indices)}{far}"
+    return f"{size[0]}x{size[1]} one frame of {len(layout.clean_1x.indices)}{far}"

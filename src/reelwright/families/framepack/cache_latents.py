@@ -11,6 +11,7 @@ from reelwright.families.framepack.buckets import TRAINED_RESOLUTION, TRAINED_SI
 from reelwright.families.framepack.cache_encoding import FramePackLatentEncoder
 from reelwright.families.framepack.cache_items import dataset_keys, picture_group, picture_layout, video_group
 from reelwright.families.framepack.cache_layout import (
+    STORED,
     clip_name,
     is_compact_name,
     is_compatible_name,
@@ -41,7 +42,6 @@ from reelwright.protocols.model_folder import weight_notices
 
 _NOT_FOR_PICTURES = ("multiple_target", "no_resize_control", "control_resolution")
 _NUM_PATCHES = 729
-_STORED_BYTES = 2
 _HEADER_BYTES = 1500
 """About what names and metadata take of a file."""
 
@@ -92,7 +92,7 @@ class FramePackLatentCache:
         if clip.source.kind == "image":
             layout = picture_layout(self.config, keys, len(clip.source.controls))
             num_latents = 1 + len(layout.clean_1x.indices)
-            group = picture_group(clip.size, layout, keys.fp_latent_window_size)
+            group = picture_group(clip.size, layout)
             return [self._entry(picture_name(clip), group, num_latents, clip.size)]
         window = keys.fp_latent_window_size
         num_sections = count_sections_of_clip(clip.num_frames, window)
@@ -161,7 +161,7 @@ class FramePackLatentCache:
         cells = size[0] * size[1] // self.autoencoder.spatial_stride**2
         values = num_latents * cells * self.autoencoder.latent_channels + _NUM_PATCHES * self.siglip.width
         return CacheEntry(
-            name=name, group=group, num_items=num_items, num_bytes=values * _STORED_BYTES + _HEADER_BYTES
+            name=name, group=group, num_items=num_items, num_bytes=values * STORED.itemsize + _HEADER_BYTES
         )
 
 

@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from reelwright.families.framepack.config import TrainingMode
@@ -18,6 +19,8 @@ from reelwright.protocols.clips import Clip
 
 ARCHITECTURE = "framepack"
 FORMAT_VERSION = "1.0.1"
+STORED = torch.float16
+"""The number format of latents and features, as the other program has it."""
 _MODE, _WINDOW = "reelwright_mode", "reelwright_window"
 """Metadata that the other program has not."""
 

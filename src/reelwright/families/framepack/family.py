@@ -1,5 +1,6 @@
 """All that the program knows of FramePack."""
 
+from reelwright.families.framepack.caching import CACHING
 from reelwright.families.framepack.checkpoints import locate
 from reelwright.families.framepack.generate import FramePackSession
 from reelwright.families.framepack.lora_layouts import released_targets
@@ -14,5 +15,6 @@ FAMILY = Family(
     start=FramePackSession,
     inputs=input_files,
     adapter_targets=released_targets,
+    caching=CACHING,
     redo=redo,
 )
