@@ -22,8 +22,8 @@ _VERSION = 1
 _PREFIX, _SUFFIX = ".reelwright-", ".sqlite"
 _ADVICE = "Run `reelwright cache latents` and `reelwright cache text` with this data set"
 _ROWS_AT_ONCE = 1000
+_SOURCES_REMEMBERED = 1000
 _ODD_VALUES = (LookupError, OverflowError, TypeError, ValueError)
-_SOURCES_REMEMBERED = 256
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -46,7 +46,7 @@ class IndexRow:
     """What `locations.stamp` gave for the source; "" where that tells nothing of this file."""
 
 
-SourceState = Literal["same", "changed", "gone"]
+SourceState = Literal["changed", "gone"]
 _COLUMNS = tuple(field.name for field in fields(IndexRow))
 _TABLES = f"""
 PRAGMA journal_mode = OFF;
@@ -178,11 +178,7 @@ class CacheIndex:
 
     def rows(self) -> Iterator[IndexRow]:
         """All files, a few in memory at a time."""
-        for start in range(0, self.num_files, _ROWS_AT_ONCE):
-            span = (start, start + _ROWS_AT_ONCE)
-            with _refused(self.place, "is damaged"):
-                found = self._ask(f"{_SELECT} WHERE files.number >= ? AND files.number < ? {_ORDER}", span)
-            yield from map(_row, found)
+        yield from map(_row, self._some_at_a_time(f"{_SELECT} {_ORDER}"))
 
     def counts(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The number of each file's group in `groups`, and how many training items it holds."""
@@ -194,6 +190,11 @@ class CacheIndex:
             if self.num_files and num_items.min() < 0:
                 raise ValueError("a negative number of items")
         return numbers, num_items
+
+    def sources(self) -> Iterator[tuple[int, str, str]]:
+        """Number, source and its stamp of the files whose sources can be told to have changed."""
+        question = "SELECT number, source, source_stamp FROM files WHERE source_stamp != '' ORDER BY number"
+        yield from self._some_at_a_time(question)
 
     def match_stems(self, other: "CacheIndex") -> NDArray[np.int32]:
         """For each file here the number of the file of the same stem there, or -1."""
@@ -211,6 +212,16 @@ class CacheIndex:
         with self._lock:
             return self._database.execute(question, values).fetchall()
 
+    def _some_at_a_time(self, question: str) -> Iterator[Any]:
+        with _refused(self.place, "is damaged"), self._lock:
+            found = self._database.execute(question)
+        while True:
+            with _refused(self.place, "is damaged"), self._lock:
+                rows = found.fetchmany(_ROWS_AT_ONCE)
+            if not rows:
+                return
+            yield from rows
+
     def _column(self, question: str) -> NDArray[np.int32]:
         with _refused(self.place, "is damaged"), self._lock:
             values = (value for (value,) in self._database.execute(question))
@@ -223,29 +234,30 @@ def stale_rows(index: CacheIndex, *, remote: bool = False) -> Iterator[IndexRow]
     Sources at URLs, which take long to ask, are looked at only where `remote`. A source that is gone counts
     as unchanged: caches may be moved to machines without the media.
     """
-    for row, state in source_states(index, remote=remote):
+    for row, state in altered_rows(index, remote=remote):
         if state == "changed":
             yield row
 
 
-def source_states(index: CacheIndex, *, remote: bool = False) -> Iterator[tuple[IndexRow, SourceState]]:
-    """All files, and whether their sources are as they were; a source of many files is looked at once."""
-    find = lru_cache(maxsize=_SOURCES_REMEMBERED)(_stamp)
-    for row in index.rows():
-        if not row.source_stamp or (not remote and locations.is_url(row.source)):
-            yield row, "same"
-        else:
-            yield row, _state(row, find(row.source))
+def altered_rows(index: CacheIndex, *, remote: bool = False) -> Iterator[tuple[IndexRow, SourceState]]:
+    """Files whose source has changed since they were made, or is gone."""
+    # The files of one clip follow each other, and many captions come from one list.
+    state_of = lru_cache(maxsize=_SOURCES_REMEMBERED)(_state)
+    for number, source, mark in index.sources():
+        if remote or not locations.is_url(source):
+            state = state_of(source, mark)
+            if state is not None:
+                yield index.row(number), state
 
 
-def _state(row: IndexRow, found: str | None) -> SourceState:
-    if found is None:
+def _state(source: str, mark: str) -> SourceState | None:
+    try:
+        found = locations.stamp(source)
+    except FileError:
+        if locations.exists(source):
+            raise
         return "gone"
-    return "same" if found == row.source_stamp else "changed"
-
-
-def _stamp(source: str) -> str | None:
-    return locations.stamp(source) if locations.exists(source) else None
+    return None if found == mark else "changed"
 
 
 def _insert(database: sqlite3.Connection, rows: Iterable[IndexRow], folder: CacheFolder) -> None:
