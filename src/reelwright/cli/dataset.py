@@ -15,6 +15,7 @@ from reelwright.core.config import validate
 from reelwright.core.errors import ConfigError, suggestion
 from reelwright.data.synthetic.config import SynthConfig
 from reelwright.jobs.job import run_workflow
+from reelwright.protocols.lint_config import LintConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,14 @@ class SynthLine:
     config: Annotated[SynthConfig, tyro.conf.arg(name="")] = field(default_factory=SynthConfig)
 
 
-LINES: Mapping[str, type] = {"synth": SynthLine}
+@dataclass(frozen=True, kw_only=True)
+class LintLine:
+    """Tell what is wrong with clips and captions and what their caches take; --fix writes a mended copy."""
+
+    config: Annotated[LintConfig, tyro.conf.arg(name="")] = field(default_factory=LintConfig)
+
+
+LINES: Mapping[str, type] = {"synth": SynthLine, "lint": LintLine}
 """For the reference pages."""
 
 
@@ -44,6 +52,12 @@ class Verb:
 
 VERBS: Mapping[str, Verb] = {
     "synth": Verb(usage="synth OUT [--flags]", line=lambda _: SynthLine(), workflow="synth"),
+    "lint": Verb(
+        usage="lint FAMILY --dataset data.toml [--flags]",
+        line=lambda _: LintLine(),
+        workflow="lint",
+        needs_family=True,
+    ),
 }
 
 

@@ -6,7 +6,8 @@ from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from reelwright.core.events import Event, EventSink, Facts, Failed, Finished, Stopped, to_json
+from reelwright.cli.findings import FindingsTable, write_findings
+from reelwright.core.events import ConsoleText, Event, EventSink, Facts, Failed, Finished, Stopped, to_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,12 +35,13 @@ def split_output_flags(arguments: Sequence[str]) -> tuple[OutputFlags, list[str]
 def open_sinks(flags: OutputFlags) -> Generator[list[EventSink], None, None]:
     """Where the events of a workflow go; a progress display lives as long as the block."""
     if flags.json or flags.quiet:
-        yield failure_sinks(flags) if flags.json else [show_failure, write_results]
+        yield failure_sinks(flags) if flags.json else [show_failure, write_findings, write_results]
         return
     from reelwright.cli.progress import open_display  # noqa: PLC0415 - rich is slow to import
 
+    findings = FindingsTable() if sys.stdout.isatty() else write_findings
     with open_display() as display:
-        yield [display, show_failure, write_results]
+        yield [display, show_failure, findings, write_results]
 
 
 def failure_sinks(flags: OutputFlags) -> list[EventSink]:
@@ -65,6 +67,9 @@ def write_results(event: Event, /) -> None:
             tables = (facts,)
         case Finished(files=files):
             tables = files
+        case ConsoleText(text=text):
+            sys.stdout.write(text)
+            return
         case _:
             return
     sys.stdout.write("".join(f"{name}: {text}\n" for table in tables for name, text in table.items()))

@@ -58,6 +58,23 @@ class Facts:
 
 
 @dataclass(frozen=True, slots=True)
+class ItemFinding:
+    """Something is wrong with an item of a data set, or worth knowing. `severity`: error, warning, note."""
+
+    item: str
+    kind: str
+    message: str
+    severity: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConsoleText:
+    """Lines that a terminal shows as they are, with colors in ANSI codes."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
 class PromptAwaited:
     """All is made that was asked for; prompt `number` (from 1) may come."""
 
@@ -113,6 +130,8 @@ Event = (
     | Notice
     | FileSaved
     | Facts
+    | ConsoleText
+    | ItemFinding
     | PromptAwaited
     | ClipFinished
     | ClipFailed

@@ -1,0 +1,99 @@
+"""Check data sets: what is wrong with each item, what they come to, and a mended copy."""
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+
+from reelwright import families
+from reelwright.core.config import validate
+from reelwright.core.errors import ConfigError, FileError, UserError
+from reelwright.core.events import Event, Facts, Finished, Notice, StageStarted
+from reelwright.core.paths import cache_folder
+from reelwright.data.lint.look_memory import LookMemory
+from reelwright.data.lint.roll import Roll
+from reelwright.protocols.caching import TextCache
+from reelwright.protocols.datasets import DatasetFile
+from reelwright.protocols.lint_config import LintConfig
+from reelwright.workflows.caching.datasets import caching_of, open_datasets, open_ledger
+from reelwright.workflows.linting.measuring import seconds_per_caption, seconds_per_pixel
+from reelwright.workflows.linting.report import describe
+from reelwright.workflows.linting.survey import Eyes, Survey
+
+
+def run(family: str, config: LintConfig) -> Iterator[Event]:
+    """Tell of every item what is wrong with it, then the totals; with `fix`, write a mended copy.
+
+    Files that were watched before and did not change are not watched again. Raises FileError at the end if
+    there are items that cannot be trained on.
+    """
+    config = validate(config, "dataset lint")
+    started = time.perf_counter()
+    if config.fix and config.out is None:
+        raise ConfigError("out: is missing. --fix writes a mended copy: --out DIR")
+    datasets = open_datasets(config.dataset)
+    linting = _Linting(family, config, datasets)
+    with ExitStack() as held:
+        roll = held.enter_context(Roll())
+        memory = LookMemory(cache_folder() / "looks.sqlite")
+        held.callback(memory.close)
+        ledger = open_ledger()
+        held.callback(ledger.close)
+        yield from linting.run(Eyes(ledger=ledger, memory=memory), roll)
+        yield Finished((), time.perf_counter() - started)
+    linting.raise_errors()
+
+
+class _Linting:
+    """One run."""
+
+    def __init__(self, family: str, config: LintConfig, datasets: DatasetFile) -> None:
+        self._family, self._config, self._datasets = family, config, datasets.datasets
+        schema = families.configs(family).CACHE_LATENTS
+        self._latents = caching_of(family).locate_latents(
+            schema(dataset=config.dataset, model=config.model, offline=config.offline)
+        )
+        for dataset in self._datasets:
+            self._latents.rule(dataset)  # raises for keys that the family cannot follow
+        self._num_bad_items = 0
+
+    def run(self, eyes: Eyes, roll: Roll) -> Iterator[Event]:
+        texts, notices = self._find_texts()
+        yield from map(Notice, [*self._latents.notices, *notices])
+        survey = Survey(eyes=eyes, latents=self._latents, texts=texts, num_workers=self._config.num_workers)
+        yield from survey.run(self._datasets, roll)
+        seconds: float | None = None
+        if self._config.measure:
+            yield StageStarted("measure the encoders")
+            seconds = self._measure(survey, texts)
+        counts = {
+            f"{severity}s": str(survey.severities[severity]) for severity in ("error", "warning", "note")
+        }
+        yield Facts({**describe(survey.totals, seconds), **counts})
+        self._num_bad_items = survey.num_bad_items
+
+    def raise_errors(self) -> None:
+        """Raises FileError if items cannot be trained on."""
+        if self._num_bad_items:
+            raise FileError(
+                f"{self._config.dataset}: {self._num_bad_items} items cannot be trained on as they are."
+                " Mend them, or write a data set without them: --fix --out DIR"
+            )
+
+    def _find_texts(self) -> tuple[TextCache | None, list[str]]:
+        """The text encoder with its tokenizer; or None, and why."""
+        config = self._config
+        schema = families.configs(self._family).CACHE_TEXT
+        try:
+            found = caching_of(self._family).locate_texts(
+                schema(dataset=config.dataset, model=config.model, offline=config.offline)
+            )
+        except UserError as error:
+            return None, [f"the length of captions is not checked, for want of the tokenizer: {error}"]
+        return found, list(found.notices)
+
+    def _measure(self, survey: Survey, texts: TextCache | None) -> float:
+        """Seconds that all caches will take."""
+        dataset = self._datasets[0]
+        pixel = seconds_per_pixel(self._latents, dataset, self._latents.rule(dataset))
+        caption = 0.0 if texts is None else seconds_per_caption(texts)
+        return survey.totals.frame_pixels * pixel + survey.totals.num_captions * caption
