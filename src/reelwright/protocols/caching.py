@@ -173,5 +173,8 @@ class Caching:
     """From the family's configuration of `cache text`. Raises UserError."""
     reader: Callable[[Any, DatasetConfig], ItemReader]
     """From the configuration of `cache latents` and a data set: what its files are read as."""
+    kinds: Mapping[str, Callable[[str], bool]]
+    """Each kind of cache that there is, and whether it may have written a file of some name: known without a
+    checkpoint. Kinds and answers are those of LatentCache and TextCache."""
     foreign: Callable[[Path, Any], Sequence[ForeignEntry]]
     """The files of other programs in a folder. Raises FileError for what is none."""

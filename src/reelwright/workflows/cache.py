@@ -7,8 +7,6 @@ from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
 from reelwright.core.config import validate
 from reelwright.core.errors import FileError, UserError
 from reelwright.core.events import ClipFailed, Event, Facts, Finished, Notice, StageStarted, StepDone
@@ -21,6 +19,7 @@ from reelwright.protocols.datasets import DatasetConfig
 from reelwright.workflows.caching.adoption import adopt
 from reelwright.workflows.caching.datasets import absolute, caching_of, folder_of, open_datasets, open_ledger
 from reelwright.workflows.caching.executors import run_orders
+from reelwright.workflows.caching.holding import hold_folder
 from reelwright.workflows.caching.identity import check_owner, latents_identity, text_identity
 from reelwright.workflows.caching.orders import Item, ItemFailed, Kind
 from reelwright.workflows.caching.planning import (
@@ -185,14 +184,5 @@ def _held(dataset: DatasetConfig, kind: str) -> Generator[None]:
         return
     check_writable(Path(folder))
     Path(folder).mkdir(parents=True, exist_ok=True)
-    lock = FileLock(Path(folder) / f".reelwright-{kind}.lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        raise FileError(
-            f"{folder}: another run is encoding to this folder. Wait for it or stop it."
-        ) from None
-    try:
+    with hold_folder(folder, kind):
         yield
-    finally:
-        lock.release()
