@@ -9,7 +9,7 @@ from reelwright.protocols.clips import Source
 def each_stem_once(list_again: Callable[[], Iterator[Source]], origin: str) -> Iterator[Source]:
     """The sources that `list_again` lists, each stem once. Raises FileError with both paths, or for none.
 
-    What is remembered of a million items is a number each; which two are equal is looked up again.
+    What is remembered of each item is a number; which two are equal is looked up again.
     """
     seen: set[int] = set()
     for source in list_again():
