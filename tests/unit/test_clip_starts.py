@@ -1,9 +1,12 @@
 """Reading from the middle of a file gives the very pixels of reading it from its beginning."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
 
+from reelwright.core.errors import FileError
 from reelwright.media import container_frames as reader
 from reelwright.media.video_reader import stream_video
 
@@ -124,3 +127,15 @@ def test_a_jump_decodes_only_from_the_nearest_keyframe(tmp_path, monkeypatch):
 def test_a_start_before_the_clip_is_refused(tmp_path):
     with pytest.raises(ValueError, match="start_seconds"):
         next(iter(stream_video(write(tmp_path, "avi", fps=20), start_seconds=-1.0)))
+
+
+@pytest.mark.parametrize("name", ["b-frames-mp4", "b-frames-mkv"])
+def test_damage_behind_the_start_is_told_by_time(tmp_path, name):
+    clip = write(tmp_path, name, fps=20)
+    content = clip.read_bytes()
+    clip.write_bytes(content[: int(len(content) * 0.8)])
+    found = []
+    with pytest.raises(FileError, match=r"cut short \d\.\d\d s after its first frame") as caught:
+        found += stream_video(clip, start_seconds=1.5)
+    told = float(re.search(r"short (\S+) s", str(caught.value)).group(1))
+    assert 1.5 < told < 2.5

@@ -1,4 +1,4 @@
-"""Which size each picture or clip is trained at (specs: FramePack 3.4, 5.3)."""
+"""Which size each picture or clip is trained at; the grid is that of musubi-tuner."""
 
 import math
 from functools import lru_cache

@@ -1,4 +1,4 @@
-"""Which stretches of a clip of n frames are cut out of it (specs: FramePack 5.2): pure integers."""
+"""Which stretches of a clip of n frames are cut out of it, as musubi-tuner cuts: pure integers."""
 
 from collections.abc import Iterable, Sequence
 

@@ -38,7 +38,7 @@ def container_frames(path: Path, start: float = 0.0) -> Generator[ShownFrame]:
             timeline = _Timeline(container, stream)
             sought = _sought(path, container, stream, timeline, start)
             if sought is not None:
-                yield from map(timeline.place, sought)
+                yield from _placed(path, timeline, sought)
                 return
     with opened_video(path) as (container, stream):
         yield from map(_Timeline(container, stream).place, decoded_frames(path, container, stream))
@@ -61,7 +61,7 @@ class _Timeline:
         # AVI stores only the order of decoding; the decoder carries that over to the order of showing.
         self._by_decoding = container.format.name == "avi"
         self._size: Size | None = None
-        self._end = 0.0
+        self.end = 0.0
         self._converter = VideoReformatter()
 
     def place(self, frame: VideoFrame) -> ShownFrame:
@@ -71,9 +71,9 @@ class _Timeline:
         moment = None if stamp is None else stamp * self.tick
         if self.origin is None and moment is not None:
             self.origin = moment
-        start = self._end if moment is None or self.origin is None else max(moment - self.origin, 0.0)
-        self._end = start + (frame.duration * self.tick or self._interval)
-        return ShownFrame(start=start, end=self._end, size=self._size, pixels=partial(self._pixels, frame))
+        start = self.end if moment is None or self.origin is None else max(moment - self.origin, 0.0)
+        self.end = start + (frame.duration * self.tick or self._interval)
+        return ShownFrame(start=start, end=self.end, size=self._size, pixels=partial(self._pixels, frame))
 
     def _pixels(self, frame: VideoFrame, size: Size) -> Pixels:
         return upright_pixels(frame, size, self._converter)
@@ -100,6 +100,17 @@ def _sought(
         if keyframe is not None and keyframe.pts is not None and keyframe.pts * timeline.tick <= moment:
             return chain([keyframe], frames)
     return None
+
+
+def _placed(path: Path, timeline: _Timeline, sought: Iterator[VideoFrame]) -> Iterator[ShownFrame]:
+    """The frames with their times. Where they break off is told by time: none was counted before the jump."""
+    try:
+        yield from map(timeline.place, sought)
+    except FileError as error:
+        raise FileError(
+            f"{path}: is damaged or cut short {timeline.end:.2f} s after its first frame."
+            " Download or export it again, or read fewer frames."
+        ) from error
 
 
 def _is_entry(frame: VideoFrame) -> bool:

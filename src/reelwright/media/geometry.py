@@ -62,7 +62,7 @@ def size_of_area(source: Size, area: int, step: int) -> Size:
 def nearest_listed_size(source: Size, sizes: Iterable[Size]) -> Size:
     """The size in which a picture loses least: least |height * W - width * H|; of two as near, the later."""
     width, height = source
-    # The released choice lets a later entry win a tie (specs: FramePack 3.4).
+    # The released choice lets a later entry win a tie.
     return min(reversed(list(sizes)), key=lambda size: abs(height * size[0] - width * size[1]))
 
 

@@ -16,6 +16,7 @@ from reelwright.core.provenance import METADATA_KEY, Provenance
 from reelwright.families.framepack.checkpoints import FramePackModel
 from reelwright.families.framepack.config import FramePackGenerate
 from reelwright.families.framepack.sections import FRAMES_PER_SECOND, TEMPORAL_STRIDE, frames_of_latents
+from reelwright.media.geometry import neighbor_num_frames
 from reelwright.media.image_ops import Fit, fit_image, to_pixels
 from reelwright.media.video_reader import probe_video, stream_video
 
@@ -40,7 +41,7 @@ class KnownClip:
         """The frames at 30 per second, [1, 3, 4k+1, H, W] in [-1, 1]; those beyond 4k+1 are left out."""
         frames = stream_video(self.path, fps=FRAMES_PER_SECOND, max_frames=self.max_frames)
         pictures = [to_pixels(self.fitted(frame)) for frame in frames]
-        count = (len(pictures) - 1) // TEMPORAL_STRIDE * TEMPORAL_STRIDE + 1
+        count = neighbor_num_frames(len(pictures), TEMPORAL_STRIDE)[0]
         return torch.stack(pictures[:count], dim=1).unsqueeze(0)
 
     def fitted(self, frame_HWC: Tensor) -> Image.Image:
