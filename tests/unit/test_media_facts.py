@@ -161,6 +161,14 @@ def test_what_cannot_be_read_is_a_file_error_that_names_it(tmp_path, name, kind)
         MediaLedger(tmp_path / "ledger.sqlite").facts(source(tmp_path / name, kind))
 
 
+def test_a_short_relative_path_is_named_as_it_is(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a").write_text("hello")
+    item = Source(media="./a", kind="video", stem="a", caption="", caption_origin="")
+    with pytest.raises(FileError, match=r"^a: cannot be opened as a video; it is damaged"):
+        MediaLedger(tmp_path / "ledger.sqlite").facts(item)
+
+
 def test_threads_share_a_ledger(tmp_path):
     pictures = [write_picture(tmp_path / f"{number}.png", size=(16 + number, 16)) for number in range(24)]
     ledger = MediaLedger(tmp_path / "ledger.sqlite")

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reelwright.core.errors import FileError
-from reelwright.core.locations import local_copy
+from reelwright.core.locations import local_copy, local_path
 
 
 @contextmanager
@@ -15,4 +15,6 @@ def local_media(location: str) -> Generator[Path]:
         try:
             yield path
         except FileError as error:
+            if local_path(location) is not None:
+                raise
             raise FileError(str(error).replace(str(path), location)) from error
