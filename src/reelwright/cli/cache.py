@@ -14,7 +14,7 @@ from reelwright.cli.output import OutputFlags, open_sinks
 from reelwright.core.config import read_recipe, validate
 from reelwright.core.errors import ConfigError, suggestion
 from reelwright.jobs.job import run_workflow
-from reelwright.protocols.cache_configs import CacheConfig
+from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class CacheLine:
 
     recipe: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[recipe.toml]")] = None
     """A file with values for any of the flags."""
-    config: Annotated[CacheConfig, tyro.conf.arg(name="")]
+    config: Annotated[CacheTask, tyro.conf.arg(name="")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +50,24 @@ VERBS = {
         schema=lambda family: families.configs(family).CACHE_TEXT,
         workflow="cache",
         arguments={"kind": "text"},
+    ),
+    "verify": Verb(
+        summary="read every file and tell what is damaged, foreign, stale or missing",
+        schema=lambda _: CacheVerifyConfig,
+        workflow="cache_upkeep",
+        arguments={"action": "verify"},
+    ),
+    "prune": Verb(
+        summary="remove files that belong to no clip",
+        schema=lambda _: CachePruneConfig,
+        workflow="cache_upkeep",
+        arguments={"action": "prune"},
+    ),
+    "stats": Verb(
+        summary="tell what is there",
+        schema=lambda _: CacheTask,
+        workflow="cache_upkeep",
+        arguments={"action": "stats"},
     ),
 }
 
@@ -85,7 +103,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, str, Any]:
     return verb, family, replace(line, config=validate(line.config, ORIGIN)).config
 
 
-def _read(verb: str, family: str, words: Sequence[str], default: CacheConfig) -> CacheLine:
+def _read(verb: str, family: str, words: Sequence[str], default: CacheTask) -> CacheLine:
     return read_command_line(
         CacheLine,
         words,

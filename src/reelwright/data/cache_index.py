@@ -168,6 +168,15 @@ class CacheIndex:
         self._database.close()
         self._close()
 
+    def check(self) -> None:
+        """Look through all of the index. Raises FileError where it is damaged."""
+        with _refused(self.place, "is damaged"):
+            problems = [text for (text,) in self._ask("PRAGMA integrity_check(1)")]
+            with self._lock:
+                order = _digest(self._database)
+            if problems != ["ok"] or order != self.order:
+                raise ValueError(problems[0] if problems != ["ok"] else "its digest is another one")
+
     def row(self, number: int) -> IndexRow:
         """One file. Raises LookupError for a number that none has."""
         with _refused(self.place, "is damaged"):

@@ -10,13 +10,37 @@ from reelwright.protocols.configs import ExecutionConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheConfig:
-    """What both have in common."""
+class CacheTask:
+    """Tell what is in the caches of data sets: files, items, bytes, groups, and what they were made with."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     dataset: Path | None = None
     """The file of data sets (TOML or JSON), or a folder of clips with captions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheVerifyConfig(CacheTask):
+    """Read every file of the caches of data sets and tell what is damaged, foreign, stale or missing."""
+
+    repair: bool = False
+    """Remove the files that are damaged or foreign, so that the next run makes them anew."""
+    num_workers: Annotated[int, Ge(1)] = 4
+    """Threads that read."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CachePruneConfig(CacheTask):
+    """Remove files of the caches of data sets that belong to no item, or to clips that are gone."""
+
+    dry_run: bool = False
+    """Only tell what would be removed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig(CacheTask):
+    """What both have in common."""
+
     model: str = "tiny"
     """A variant's name, a folder in the diffusers layout, or a hub id such as owner/name."""
     offline: bool = False

@@ -161,7 +161,7 @@ class _Making:
         if self.config.prune and found.failures:
             yield Notice(f"{found.folder.location}: nothing is removed, as some sources were unreadable.")
         elif self.config.prune:
-            yield from prune_folder(found.folder, cache, keep=_names(found))
+            yield from prune_folder(found.folder, cache.is_own, keep=_names(found))
 
 
 def _check_there_is_something(surveys: Sequence[Survey], failures: Sequence[str]) -> None:
