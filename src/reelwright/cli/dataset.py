@@ -1,4 +1,4 @@
-"""`reelwright dataset synth|preview ...`: make data sets and look at them."""
+"""`reelwright dataset synth|lint|preview ...`: make data sets and look at them."""
 
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,7 +15,9 @@ from reelwright.core.config import validate
 from reelwright.core.errors import ConfigError, suggestion
 from reelwright.data.synthetic.config import SynthConfig
 from reelwright.jobs.job import run_workflow
+from reelwright.protocols.cache_configs import CacheLatentsConfig
 from reelwright.protocols.lint_config import LintConfig
+from reelwright.protocols.preview_config import PreviewConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,15 @@ class LintLine:
     config: Annotated[LintConfig, tyro.conf.arg(name="")] = field(default_factory=LintConfig)
 
 
-LINES: Mapping[str, type] = {"synth": SynthLine, "lint": LintLine}
+@dataclass(frozen=True, kw_only=True)
+class PreviewLine:
+    """Draw contact sheets of exactly what will be trained on, or show it in other ways."""
+
+    preview: Annotated[PreviewConfig, tyro.conf.arg(name="")] = field(default_factory=PreviewConfig)
+    config: Annotated[CacheLatentsConfig, tyro.conf.arg(name="")] = field(default_factory=CacheLatentsConfig)
+
+
+LINES: Mapping[str, type] = {"synth": SynthLine, "lint": LintLine, "preview": PreviewLine}
 """For the reference pages."""
 
 
@@ -56,6 +66,12 @@ VERBS: Mapping[str, Verb] = {
         usage="lint FAMILY --dataset data.toml [--flags]",
         line=lambda _: LintLine(),
         workflow="lint",
+        needs_family=True,
+    ),
+    "preview": Verb(
+        usage="preview FAMILY --dataset data.toml [--flags]",
+        line=lambda family: PreviewLine(config=families.configs(family).CACHE_LATENTS()),
+        workflow="preview",
         needs_family=True,
     ),
 }
