@@ -189,6 +189,11 @@ def test_hidden_folders_above_the_data_do_not_count():
     Path(".data/set").mkdir(parents=True)
     Path(".data/set/a.mp4").touch()
     assert captions(".data/set") == {".data/set/a.mp4": None}
+    assert captions("./.data/set/") == {".data/set/a.mp4": None}
+    MemoryFileSystem.store.clear()
+    locations.publish(Path(".data/set/a.mp4"), "memory://.data/set/a.mp4")
+    locations.publish(Path(".data/set/a.mp4"), "memory://.data/set/.old/b.mp4")
+    assert captions("memory://.data/set") == {"memory:///.data/set/a.mp4": None}
 
 
 def test_a_folder_of_nothing_is_refused():

@@ -1,10 +1,10 @@
 """a.mp4 and a.txt, b.png and b.txt, anywhere in a folder."""
 
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import PurePath
 
 from reelwright.core.errors import FileError
-from reelwright.core.locations import list_files
+from reelwright.core.locations import list_files, local_path
 from reelwright.data.sources.beside import source_beside
 from reelwright.data.sources.gathering import gathered
 from reelwright.data.sources.media_names import Kind, kind_of
@@ -17,7 +17,7 @@ def pair_sources(folder: str, extension: str) -> Iterator[Source]:
     media: list[tuple[str, Kind]] = [
         (file, kind)
         for file in listed
-        if (kind := kind_of(file)) is not None and not _is_hidden(file.removeprefix(folder))
+        if (kind := kind_of(file)) is not None and not _is_hidden(file, folder)
     ]
     if not media:
         raise FileError(
@@ -28,5 +28,11 @@ def pair_sources(folder: str, extension: str) -> Iterator[Source]:
     yield from gathered(media, lambda found: source_beside(*found, files, extension))
 
 
-def _is_hidden(inner: str) -> bool:
-    return any(part.startswith(".") for part in PurePosixPath(inner).parts)
+def _is_hidden(file: str, folder: str) -> bool:
+    """Whether a folder on the way down to the file is; those above do not count."""
+    return any(part.startswith(".") for part in _parts(file)[len(_parts(folder)) :])
+
+
+def _parts(location: str) -> tuple[str, ...]:
+    path = local_path(location) or PurePath(location.partition("://")[2].strip("/"))
+    return path.parts
