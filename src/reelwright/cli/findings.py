@@ -1,4 +1,7 @@
-"""What is wrong with the items of a data set, on stdout: a table on a terminal, a line for each elsewhere."""
+"""What is wrong with the items of a data set, on stdout: a table on a terminal, a line for each elsewhere.
+
+Notes are left out: nearly every item may have one. Their number is in the totals, and --json has them all.
+"""
 
 import sys
 
@@ -6,7 +9,7 @@ from reelwright.core.events import Event, Facts, Failed, Finished, ItemFinding, 
 
 _MOST_ROWS = 500
 """Rows that wait until they are drawn; a data set may have more findings than memory."""
-_COLORS = {"error": "red", "warning": "yellow", "note": "dim"}
+_COLORS = {"error": "red", "warning": "yellow"}
 
 
 class FindingsTable:
@@ -17,7 +20,7 @@ class FindingsTable:
 
     def __call__(self, event: Event, /) -> None:
         match event:
-            case ItemFinding():
+            case ItemFinding() if event.severity != "note":
                 self._rows.append(event)
             case Facts() | Finished() | Failed() | Stopped():
                 self._draw()
@@ -43,5 +46,5 @@ class FindingsTable:
 
 def write_findings(event: Event, /) -> None:
     """Each finding as a line for programs and eyes: `warning: clips/a.mp4: bars: ...`."""
-    if isinstance(event, ItemFinding):
+    if isinstance(event, ItemFinding) and event.severity != "note":
         sys.stdout.write(f"{event.severity}: {event.item}: {event.kind}: {event.message}\n")

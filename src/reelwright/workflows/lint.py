@@ -3,11 +3,12 @@
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
 
 from reelwright import families
 from reelwright.core.config import validate
-from reelwright.core.errors import ConfigError, FileError, UserError
-from reelwright.core.events import Event, Facts, Finished, Notice, StageStarted
+from reelwright.core.errors import FileError, UserError
+from reelwright.core.events import Event, Facts, FileSaved, Finished, Notice, StageStarted
 from reelwright.core.paths import cache_folder
 from reelwright.data.lint.look_memory import LookMemory
 from reelwright.data.lint.roll import Roll
@@ -16,7 +17,8 @@ from reelwright.protocols.datasets import DatasetFile
 from reelwright.protocols.lint_config import LintConfig
 from reelwright.workflows.caching.datasets import caching_of, open_datasets, open_ledger
 from reelwright.workflows.linting.measuring import seconds_per_caption, seconds_per_pixel
-from reelwright.workflows.linting.report import describe
+from reelwright.workflows.linting.mending import Mending, check_out
+from reelwright.workflows.linting.report import count_findings, describe
 from reelwright.workflows.linting.survey import Eyes, Survey
 
 
@@ -28,9 +30,9 @@ def run(family: str, config: LintConfig) -> Iterator[Event]:
     """
     config = validate(config, "dataset lint")
     started = time.perf_counter()
-    if config.fix and config.out is None:
-        raise ConfigError("out: is missing. --fix writes a mended copy: --out DIR")
     datasets = open_datasets(config.dataset)
+    if config.fix:
+        check_out(config.out, datasets.datasets)
     linting = _Linting(family, config, datasets)
     with ExitStack() as held:
         roll = held.enter_context(Roll())
@@ -39,7 +41,7 @@ def run(family: str, config: LintConfig) -> Iterator[Event]:
         ledger = open_ledger()
         held.callback(ledger.close)
         yield from linting.run(Eyes(ledger=ledger, memory=memory), roll)
-        yield Finished((), time.perf_counter() - started)
+        yield Finished(linting.files, time.perf_counter() - started)
     linting.raise_errors()
 
 
@@ -55,29 +57,39 @@ class _Linting:
         for dataset in self._datasets:
             self._latents.rule(dataset)  # raises for keys that the family cannot follow
         self._num_bad_items = 0
+        self.files: tuple[dict[str, str], ...] = ()
+        """What was written."""
 
     def run(self, eyes: Eyes, roll: Roll) -> Iterator[Event]:
         texts, notices = self._find_texts()
-        yield from map(Notice, [*self._latents.notices, *notices])
+        yield from map(Notice, dict.fromkeys([*self._latents.notices, *notices]))
         survey = Survey(eyes=eyes, latents=self._latents, texts=texts, num_workers=self._config.num_workers)
         yield from survey.run(self._datasets, roll)
         seconds: float | None = None
         if self._config.measure:
             yield StageStarted("measure the encoders")
             seconds = self._measure(survey, texts)
-        counts = {
-            f"{severity}s": str(survey.severities[severity]) for severity in ("error", "warning", "note")
-        }
-        yield Facts({**describe(survey.totals, seconds), **counts})
+        yield Facts({**describe(survey.totals, seconds), **count_findings(survey.findings)})
         self._num_bad_items = survey.num_bad_items
+        if self._config.fix and self._config.out is not None:
+            yield from self._mend(survey, self._config.out)
 
     def raise_errors(self) -> None:
         """Raises FileError if items cannot be trained on."""
-        if self._num_bad_items:
-            raise FileError(
-                f"{self._config.dataset}: {self._num_bad_items} items cannot be trained on as they are."
-                " Mend them, or write a data set without them: --fix --out DIR"
-            )
+        if not self._num_bad_items:
+            return
+        bad = f"{self._config.dataset}: items that cannot be trained on: {self._num_bad_items}."
+        if self._config.fix:
+            raise FileError(f"{bad} They were left out of {self._config.out}.")
+        raise FileError(f"{bad} Mend them, or write a data set without them: --fix --out DIR")
+
+    def _mend(self, survey: Survey, out: Path) -> Iterator[Event]:
+        mending = Mending(survey=survey, out=out, repeated=survey.repeated)
+        for event in mending.run(self._datasets):
+            if isinstance(event, FileSaved):
+                self.files = ({event.kind: event.path},)
+            yield event
+        self._num_bad_items = mending.num_bad_items
 
     def _find_texts(self) -> tuple[TextCache | None, list[str]]:
         """The text encoder with its tokenizer; or None, and why."""

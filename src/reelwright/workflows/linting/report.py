@@ -1,7 +1,8 @@
 """The totals of a data set in words."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
+from reelwright.data.lint.findings import Severity
 from reelwright.data.lint.totals import Totals
 
 
@@ -16,6 +17,17 @@ def describe(totals: Totals, seconds: float | None) -> dict[str, str]:
         "disk for caches": _bytes(totals.num_bytes),
         "time for caches": "unknown; --measure tells it" if seconds is None else _duration(seconds),
     }
+
+
+def count_findings(findings: Mapping[tuple[str, Severity], int]) -> dict[str, str]:
+    """How many items each kind of finding concerns."""
+    counts = {
+        f"{severity}s, {kind}": str(count)
+        for severity in ("error", "warning", "note")
+        for (kind, found), count in sorted(findings.items())
+        if found == severity
+    }
+    return counts or {"findings": "none"}
 
 
 def _buckets(totals: Totals) -> Iterator[tuple[str, str]]:

@@ -73,7 +73,10 @@ class Survey:
     """None where the tokenizer is not at hand."""
     num_workers: int
     totals: Totals = field(default_factory=Totals)
-    severities: Counter[Severity] = field(default_factory=Counter[Severity])
+    findings: Counter[tuple[str, Severity]] = field(default_factory=Counter[tuple[str, Severity]])
+    """How many there are of each kind."""
+    repeated: dict[str, str] = field(default_factory=dict[str, str])
+    """Media that an earlier one shows already -> which one."""
     num_bad_items: int = 0
 
     def run(self, datasets: Sequence[DatasetConfig], roll: Roll) -> Iterator[Event]:
@@ -88,6 +91,7 @@ class Survey:
             self.num_bad_items += 1
             yield from self.tell(media, [finding])
         for repetition in roll.repetitions():
+            self.repeated[repetition.media] = repetition.original
             yield from self.tell(repetition.media, [repetition.finding()])
 
     def judge_all(self, dataset: DatasetConfig) -> Iterator[Judgment]:
@@ -107,7 +111,7 @@ class Survey:
     def tell(self, item: str, findings: Sequence[Finding]) -> Iterator[Event]:
         """An event for each finding, counted."""
         for finding in findings:
-            self.severities[finding.severity] += 1
+            self.findings[finding.kind, finding.severity] += 1
             yield ItemFinding(item, finding.kind, finding.message, finding.severity)
 
     def _judge(
