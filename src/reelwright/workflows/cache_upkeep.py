@@ -47,10 +47,11 @@ def run(family: str, action: str, config: CacheTask) -> Iterator[Event]:
     changes = action == "prune" or (isinstance(config, CacheVerifyConfig) and config.repair)
     with ExitStack() as opened:
         indexes: list[CacheIndex] = []
-        for folder, kind in [(folder, kind) for folder in folders for kind in _kinds(folder, is_own)]:
-            if changes:
-                opened.enter_context(hold_folder(folder.location, kind))
-            indexes.append(opened.enter_context(read_index(folder, kind)))
+        for folder in folders:
+            for kind in _kinds(folder, is_own):
+                if changes:
+                    opened.enter_context(hold_folder(folder.location, kind))
+                indexes.append(opened.enter_context(read_index(folder, kind)))
         if not indexes:
             raise FileError(
                 f"{', '.join(folder.location for folder in folders)}: there is no cache of this family."
