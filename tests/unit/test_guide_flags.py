@@ -54,7 +54,7 @@ OURS = {"model", "tokenizer1", "tokenizer2"}
 
 def read(*words: str) -> tuple[list[GenerateConfig], list[str]]:
     values, notices = parse(COMMAND, words)
-    return list(configure(COMMAND, values)), notices
+    return [run.config for run in configure(COMMAND, values)], notices
 
 
 def config(*words: str) -> Any:

@@ -3,7 +3,6 @@
 import argparse
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import is_dataclass
 from functools import partial
 from typing import Any, NoReturn, get_type_hints
 
@@ -14,8 +13,8 @@ from reelwright.cli.output import OutputFlags, open_sinks
 from reelwright.core.config import field_docs
 from reelwright.core.errors import ConfigError, suggestion
 from reelwright.core.events import Notice
-from reelwright.protocols.configs import GenerateConfig
-from reelwright.protocols.guide_flags import GuideCommand, GuideFlag
+from reelwright.jobs.job import run_workflow
+from reelwright.protocols.guide_flags import GuideCommand, GuideFlag, GuideRun
 
 _FLAG = re.compile(r"-h|--[A-Za-z][\w-]*(=.*)?", re.DOTALL)
 _EVERYWHERE = "Underscores and dashes are the same. As in every command: --json, --quiet, --debug."
@@ -26,18 +25,27 @@ def generate_video(arguments: Sequence[str] | None = None) -> int:
     return run_guarded(partial(run, "fpack_generate_video"), arguments)
 
 
+def cache_latents(arguments: Sequence[str] | None = None) -> int:
+    """The console script `fpack_cache_latents`."""
+    return run_guarded(partial(run, "fpack_cache_latents"), arguments)
+
+
+def cache_text_encoder_outputs(arguments: Sequence[str] | None = None) -> int:
+    """The console script `fpack_cache_text_encoder_outputs`."""
+    return run_guarded(partial(run, "fpack_cache_text_encoder_outputs"), arguments)
+
+
 def run(name: str, arguments: Sequence[str], output: OutputFlags) -> int:
     """Run a command line of the script of that name and return the exit code."""
     family, command = families.guide_command(name)
     values, notices = parse(command, arguments)
-    configs = configure(command, values)
+    runs = configure(command, values)
     with open_sinks(output) as sinks:
         for notice in notices:
             for sink in sinks:
                 sink(Notice(notice))
     is_interactive = bool(values.get("interactive"))
-    codes = [start(family, config, output, is_interactive=is_interactive) for config in configs]
-    return max(codes, default=0)
+    return max((_start(family, each, output, is_interactive=is_interactive) for each in runs), default=0)
 
 
 def parse(command: GuideCommand, arguments: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -58,8 +66,8 @@ def parse(command: GuideCommand, arguments: Sequence[str]) -> tuple[dict[str, An
     return {flag.name: given.get(flag.name, flag.default) for flag in command.flags}, notices
 
 
-def configure(command: GuideCommand, values: Mapping[str, Any]) -> Sequence[GenerateConfig]:
-    """A configuration for each run. Raises ConfigError, which names the flags rather than our fields."""
+def configure(command: GuideCommand, values: Mapping[str, Any]) -> Sequence[GuideRun]:
+    """The runs that the values ask for. Raises ConfigError, which names the flags rather than our fields."""
     try:
         return command.configure(values, set_fields(command, values))
     except ConfigError as error:
@@ -83,6 +91,15 @@ def set_fields(command: GuideCommand, values: Mapping[str, Any]) -> dict[str, An
             group, _, key = name.rpartition(".")
             (fields.setdefault(group, {}) if group else fields)[key] = each
     return fields
+
+
+def _start(family: str, asked: GuideRun, output: OutputFlags, *, is_interactive: bool) -> int:
+    """Do what was asked for and return the exit code."""
+    if is_interactive:
+        return start(family, asked.config, output, is_interactive=True)
+    job: dict[str, object] = {"family": family, "config": asked.config, **asked.arguments}
+    with open_sinks(output) as sinks:
+        return run_workflow(asked.workflow, job, sinks)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -115,13 +132,12 @@ def _parser(command: GuideCommand) -> argparse.ArgumentParser:
     return parser
 
 
-def _meaning(flag: GuideFlag, schema: type[GenerateConfig]) -> str:
+def _meaning(flag: GuideFlag, schema: type[Any]) -> str:
     said = flag.meaning or flag.refusal or flag.notice
     if said or not isinstance(flag.sets, str) or not flag.sets:
         return said
     group, _, name = flag.sets.rpartition(".")
-    owner = get_type_hints(schema)[group] if group else schema
-    assert is_dataclass(owner)
+    owner: type[Any] = get_type_hints(schema)[group] if group else schema
     return " ".join(field_docs(owner)[name].split())
 
 

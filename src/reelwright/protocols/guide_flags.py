@@ -1,10 +1,8 @@
 """The command line of another program as a table: each of its flags with what it is here."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
-
-from reelwright.protocols.configs import GenerateConfig
 
 Values = Mapping[str, Any]
 """Flag, without dashes and with underscores -> its value, or its default."""
@@ -35,12 +33,24 @@ class GuideFlag:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GuideRun:
+    """One run that a command line asks for."""
+
+    config: Any
+    """Of the command's schema."""
+    workflow: str = "generate"
+    arguments: Mapping[str, object] = field(default_factory=dict[str, object])
+    """What the workflow takes beside the family and `config`."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GuideCommand:
     """One program: what it is called, its flags, and what they come to."""
 
     name: str
     about: str
-    schema: type[GenerateConfig]
+    schema: type[Any]
+    """The dataclass whose fields the flags set."""
     flags: Sequence[GuideFlag]
-    configure: Callable[[Values, Mapping[str, Any]], Sequence[GenerateConfig]]
-    """(all values, the fields that the flags set) -> a configuration for each run. Raises ConfigError."""
+    configure: Callable[[Values, Mapping[str, Any]], Sequence[GuideRun]]
+    """(all values, the fields that the flags set) -> the runs. Raises ConfigError."""

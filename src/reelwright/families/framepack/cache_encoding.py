@@ -114,7 +114,7 @@ class FramePackLatentEncoder:
                     first_frames.extend(Image.fromarray(frames[0].numpy()) for frames in chunk_BFHWC)
                 yield chunk_pixels(chunk_BFHWC, self._device)
 
-        kept = self._keep(pixels(), [each.clip for each in batch])
+        kept = self._keep(self._posteriors(pixels(), len(lengths)), [each.clip for each in batch])
         features = self._features(first_frames)
         write = self._whole if self._config.form == "compact" else self._sections
         return [
@@ -185,12 +185,19 @@ class FramePackLatentEncoder:
             for pictures, generator in zip(shown, generators, strict=True)
         ]
 
-    def _keep(self, pixels_BCFHW: Iterable[Tensor], clips: Sequence[Clip]) -> list[Kept]:
+    def _posteriors(self, pixels_BCFHW: Iterator[Tensor], num_parts: int) -> Iterator[Posterior]:
+        """Of each part of a clip; what parts remember of those before is not kept where there is one."""
+        if num_parts == 1:
+            yield self._space.encode(next(pixels_BCFHW))
+        else:
+            yield from map(Posterior, self._space.encode_stream(pixels_BCFHW))
+
+    def _keep(self, posteriors: Iterable[Posterior], clips: Sequence[Clip]) -> list[Kept]:
         generators = [clip_generator(self._config.seed, clip) for clip in clips]
         values: list[list[Tensor]] = [[] for _ in clips]
         deviations: list[list[Tensor]] = [[] for _ in clips]
-        for moments in self._space.encode_stream(pixels_BCFHW):
-            mean_BCTHW, deviation_BCTHW = _in_float32(Posterior(moments))
+        for posterior in posteriors:
+            mean_BCTHW, deviation_BCTHW = _in_float32(posterior)
             for index, generator in enumerate(generators):
                 mean, deviation = mean_BCTHW[index], deviation_BCTHW[index]
                 values[index].append(self._chosen(mean, deviation, generator).to(STORED))

@@ -303,5 +303,9 @@ PROMPT_OPTIONS = prompt_options(
 )
 """What a line of prompts can set, by letter and by long name (specs: FramePack 8.5)."""
 
-GUIDE_COMMANDS = {"fpack_generate_video": "guide_flags"}
+GUIDE_COMMANDS = {
+    "fpack_generate_video": "guide_flags",
+    "fpack_cache_latents": "cache_guide_flags",
+    "fpack_cache_text_encoder_outputs": "cache_guide_flags",
+}
 """Command lines of another program that this family runs, and where their flags are listed."""

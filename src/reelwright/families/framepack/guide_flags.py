@@ -8,7 +8,7 @@ from typing import Any
 from reelwright.core.config import from_mapping
 from reelwright.core.errors import ConfigError
 from reelwright.families.framepack.config import FramePackGenerate
-from reelwright.protocols.guide_flags import GuideCommand, GuideFlag, Values
+from reelwright.protocols.guide_flags import GuideCommand, GuideFlag, GuideRun, Values
 
 _NAME = "fpack_generate_video"
 _PLAIN_RUN = "has no effect yet: the result is that of the plain run, with its memory and time."
@@ -32,14 +32,30 @@ def _without_effect(name: str, why: str = _PLAIN_RUN) -> GuideFlag:
     return GuideFlag(name=name, count="switch", default=False, notice=why)
 
 
+AUTOENCODER_FLAGS = (
+    GuideFlag(name="vae_tiling", count="switch", default=False, sets="execution.tiling"),
+    GuideFlag(name="vae_chunk_size", kind=int, sets="execution.vae_chunk"),
+    GuideFlag(
+        name="vae_spatial_tile_sample_min_size",
+        kind=int,
+        sets=lambda size: {} if size is None else {"execution.tiling": True, "execution.tile_size": size},
+        meaning="Encode and decode in overlapping tiles with sides of so many pixels.",
+    ),
+)
+"""How it is kept in memory; of every command that uses it."""
+DEVICE_FLAG = GuideFlag(name="device", sets="execution.device")
+FP8_LLM_FLAG = _without_effect("fp8_llm")
+TEXT_ENCODER_FLAGS = (
+    GuideFlag(name="text_encoder1", kind=Path, sets="text_encoder"),
+    GuideFlag(name="text_encoder2", kind=Path, sets="text_encoder_2"),
+    GuideFlag(name="tokenizer1", kind=Path, sets="tokenizer"),
+    GuideFlag(name="tokenizer2", kind=Path, sets="tokenizer_2"),
+)
 _MODEL = (
     GuideFlag(name="dit", kind=Path, sets="dit"),
     GuideFlag(name="vae", kind=Path, sets="vae"),
-    GuideFlag(name="text_encoder1", kind=Path, sets="text_encoder"),
-    GuideFlag(name="text_encoder2", kind=Path, sets="text_encoder_2"),
+    *TEXT_ENCODER_FLAGS,
     GuideFlag(name="image_encoder", kind=Path, sets="image_encoder"),
-    GuideFlag(name="tokenizer1", kind=Path, sets="tokenizer"),
-    GuideFlag(name="tokenizer2", kind=Path, sets="tokenizer_2"),
     GuideFlag(
         name="model",
         meaning="A variant's name, a folder or a hub id, for parts that are not given; without --dit, all.",
@@ -136,18 +152,11 @@ _OUTPUT = (
         sets=lambda is_without: {"metadata": not is_without},
         meaning="Do not write into files how they were made.",
     ),
-    GuideFlag(name="vae_tiling", count="switch", default=False, sets="execution.tiling"),
-    GuideFlag(name="vae_chunk_size", kind=int, sets="execution.vae_chunk"),
-    GuideFlag(
-        name="vae_spatial_tile_sample_min_size",
-        kind=int,
-        sets=lambda size: {} if size is None else {"execution.tiling": True, "execution.tile_size": size},
-        meaning="Encode and decode in overlapping tiles with sides of so many pixels.",
-    ),
+    *AUTOENCODER_FLAGS,
     GuideFlag(name="bulk_decode", count="switch", default=False, sets="bulk_decode"),
 )
 _EXECUTION = (
-    GuideFlag(name="device", sets="execution.device"),
+    DEVICE_FLAG,
     GuideFlag(
         name="attn_mode",
         default="torch",
@@ -159,7 +168,7 @@ _EXECUTION = (
     _without_effect("use_pinned_memory_for_block_swap"),
     _without_effect("fp8"),
     _without_effect("fp8_scaled"),
-    _without_effect("fp8_llm"),
+    FP8_LLM_FLAG,
     _without_effect("disable_numpy_memmap", "has no effect: weights are read by safetensors itself."),
     _without_effect("compile"),
     GuideFlag(name="compile_backend", default="inductor", notice=_PLAIN_RUN),
@@ -175,7 +184,7 @@ _EXECUTION = (
 )
 
 
-def configure(values: Values, fields: Mapping[str, Any]) -> Sequence[FramePackGenerate]:
+def configure(values: Values, fields: Mapping[str, Any]) -> Sequence[GuideRun]:
     """One run, or one for each saved latent. Raises ConfigError."""
     latents: Sequence[Path] = values["latent_path"] or ()
     model: str = values["model"] or ("f1" if values["f1"] else "base")
@@ -185,7 +194,8 @@ def configure(values: Values, fields: Mapping[str, Any]) -> Sequence[FramePackGe
         raise ConfigError(f"{_NAME}: --save_path: is missing. Name the folder for what is made.")
     said = {**fields, "model": model, "lora_multiplier": _multipliers(values)}
     config = from_mapping(FramePackGenerate, said, _NAME)
-    return [replace(config, from_latent=path) for path in latents] or [config]
+    configs = [replace(config, from_latent=path) for path in latents] or [config]
+    return [GuideRun(config=each) for each in configs]
 
 
 def _multipliers(values: Values) -> list[float]:
