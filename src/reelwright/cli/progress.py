@@ -105,6 +105,8 @@ def _empty_bars(console: Console) -> Progress:
         TimeRemainingColumn(),
         TextColumn("{task.fields[memory]}"),
         console=console,
+        # Results that are written to a file or pipe meanwhile shall go there, not above the bars.
+        redirect_stdout=sys.stdout.isatty(),
     )
 
 
