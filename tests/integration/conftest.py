@@ -221,10 +221,11 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     """Start `reelwright ... --json`; its events are read from stdout. Killed at the end of the test."""
     started: list[subprocess.Popen[str]] = []
 
-    def run(*words: object) -> subprocess.Popen[str]:
+    def run(*words: object, **variables: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
             _command_line(*words, "--json"),
             cwd=tmp_path,
+            env={**os.environ, **variables},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
