@@ -57,7 +57,7 @@ def folder(tmp_path: Path) -> CacheFolder:
                 )
             )
     for kind, listed in rows.items():
-        write_index(folder, kind, {"origin": str(clips), "facts": f"those of {kind}"}, listed)
+        write_index(folder, kind, {"origin": str(clips), "facts": f'{{"form": "{kind}"}}'}, listed)
     return folder
 
 
@@ -132,7 +132,7 @@ def test_a_sound_cache_is_verified_and_left_as_it_is(folder, upkeep):
         ("shape", r"latents_3x6x8_float16 has the shape \[4, 3, 6, 9\]", True),
         ("dtype", "moments_3x6x8_bfloat16 is float32", True),
         ("missing", "no such file", False),
-        ("source", r"clip_2\.txt has changed", False),
+        ("source", r"clip_2\.txt, which it was made of, has changed", False),
     ],
 )
 def test_whatever_is_wrong_is_told_and_repaired_where_asked(folder, upkeep, kind, said, is_removed):
@@ -198,7 +198,7 @@ def test_files_of_clips_that_are_gone_are_pruned_with_their_rows(folder, upkeep)
     assert before.keys() - state_of(folder).keys() == {latents_name(1), text_name(1)}
     with read_index(folder, LATENTS) as index:
         assert [row.stem for row in index.rows()] == ["clip_0", "clip_2", "clip_3", "clip_4"]
-        assert index.identity["facts"] == f"those of {LATENTS}"
+        assert index.identity["origin"] == str(clips)
     upkeep("verify")
 
 
@@ -227,7 +227,8 @@ def test_what_is_there_is_told(folder, upkeep):
     assert (latents["kind"], latents["files"], latents["training items"]) == (LATENTS, "5", "5")
     assert latents["group 64x48"] == "5 files, 5 training items"
     assert latents["missing files"].startswith("1,")
-    assert latents["made with facts"] == f"those of {LATENTS}"
+    assert latents["made with form"] == LATENTS
+    assert latents["made with origin"] == folder.location
     assert "files of no item" not in latents and text["files of no item"].startswith("1,")
     assert {"size", "written"} <= text.keys()
 

@@ -267,6 +267,28 @@ def test_a_file_that_is_not_what_is_listed_is_never_trained_on(folder, kind, sai
     assert str(error.value).count(folder.location) <= 2
 
 
+def test_a_failure_of_any_kind_names_the_item(folder):
+    class Failing(Reader):
+        def read(self, tensors, item, generator):
+            raise AssertionError("what nobody thought of")
+
+    with pytest.raises(AssertionError, match="what nobody thought of") as error:
+        list(Loader(CachedItems([cache_set(folder, reader=Failing())])))
+    assert "clip0" in error.value.__notes__[0]
+
+
+def test_caches_at_urls_give_the_same_batches(folder, tmp_path):
+    pytest.importorskip("fsspec")
+    remote = CacheFolder(f"memory://{tmp_path.name}/cache")
+    write_clips(remote, 9)
+
+    def batches(cache):
+        loader = Loader(CachedItems([cache_set(cache, batch_size=2)]))
+        return [[part for part in content if not isinstance(part, tuple)] for content in contents(loader)]
+
+    assert batches(remote) == batches(folder)
+
+
 def test_items_that_cannot_be_stacked_are_named(folder):
     class Growing(Reader):
         def read(self, tensors, item, generator):

@@ -2,7 +2,7 @@
 
 import hashlib
 import sqlite3
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -116,8 +116,8 @@ def read_index(folder: CacheFolder, kind: str) -> "CacheIndex":
         raise FileError(f"{folder.location}: there is no finished cache of {kind}. {_ADVICE} first.")
     with ExitStack() as opened:
         path = opened.enter_context(locations.local_copy(place))
-        index = CacheIndex(folder, kind, path, opened.close)
-        opened.pop_all()
+        index = CacheIndex(folder, kind, path)
+        index.holds = opened.pop_all()
     return index
 
 
@@ -139,12 +139,13 @@ class CacheIndex:
     Rows stay on disk until they are asked for; any thread may ask. A context manager.
     """
 
-    def __init__(self, folder: CacheFolder, kind: str, path: Path, close: Callable[[], None]) -> None:
+    def __init__(self, folder: CacheFolder, kind: str, path: Path) -> None:
         self.folder = folder
         self.kind = kind
         self.place = folder.place(index_name(kind))
         self._path = path
-        self._close = close
+        self.holds = ExitStack()
+        """What is given back when it is closed: the copy of an index at a URL."""
         self._lock = Lock()
         with _refused(self.place, "is damaged"):
             self._database = _open(path)
@@ -166,7 +167,7 @@ class CacheIndex:
 
     def close(self) -> None:
         self._database.close()
-        self._close()
+        self.holds.close()
 
     def check(self) -> None:
         """Look through all of the index. Raises FileError where it is damaged."""

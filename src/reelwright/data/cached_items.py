@@ -182,3 +182,6 @@ def _named(name: str, folder: CacheFolder, row: IndexRow) -> Generator[None, Non
         raise FileError(
             f"{where}{made_of}: is not what it should be ({type(error).__name__}: {error}). {_REMAKE}"
         ) from error
+    except Exception as error:
+        error.add_note(f"It was reading {where}{made_of}.")
+        raise

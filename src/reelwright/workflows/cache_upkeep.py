@@ -85,7 +85,7 @@ class _Verifying:
             index.check()
             for row in stale_rows(index, remote=True):
                 yield self._problem(
-                    f"{index.folder.place(row.file)}: {row.source} has changed since it was made of it."
+                    f"{index.folder.place(row.file)}: {row.source}, which it was made of, has changed since."
                 )
             yield from self._files(index, is_own)
         except FileError as error:

@@ -1,9 +1,11 @@
 """What is in a cache, in words."""
 
+import json
 from collections import Counter
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import cast
 
 from reelwright.core.locations import local_path
 from reelwright.data.cache_folder import CacheFolder
@@ -31,7 +33,25 @@ def index_facts(index: CacheIndex, is_own: Callable[[str], bool], listed: Collec
         for name in index.groups
         if name
     }
-    return facts | groups | {f"made with {name}": text for name, text in sorted(index.identity.items())}
+    return facts | groups | {f"made with {name}": text for name, text in _origins(index.identity)}
+
+
+def _origins(identity: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """What a cache was made with, by name; the facts that are kept as JSON each for itself."""
+    for name, text in sorted(identity.items()):
+        facts = _table(text)
+        if facts is None:
+            yield name, text
+        else:
+            yield from ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in facts)
+
+
+def _table(text: str) -> list[tuple[str, object]] | None:
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return None
+    return sorted(cast("dict[str, object]", found).items()) if isinstance(found, dict) else None
 
 
 def _counts_by_group(index: CacheIndex) -> tuple[Counter[str], Counter[str]]:
