@@ -5,7 +5,7 @@ python -m reelwright.cli.reference docs/reference
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -13,27 +13,38 @@ from typing import Any, get_args, get_type_hints
 import tyro
 
 from reelwright import families
-from reelwright.cli import dataset, lora
+from reelwright.cli import cache, dataset, lora
 from reelwright.cli.generate import GenerateLine
 from reelwright.cli.replay import ReplayLine
 from reelwright.cli.resume import ResumeLine
 from reelwright.core.config import field_docs
+from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
+from reelwright.protocols.datasets import DatasetConfig, GeneralKeys
 
 _ORIGIN = "Written from the schema by `python -m reelwright.cli.reference docs/reference`."
 _HEAD = ("| flag | default | meaning |", "|---|---|---|")
+_KEYS_HEAD = ("| key | default | meaning |", "|---|---|---|")
 _COMMANDS: Mapping[str, type] = {
     "replay": ReplayLine,
     "resume": ResumeLine,
     **{f"lora {action}": schema for action, schema in lora.LINES.items()},
     **{f"dataset {action}": schema for action, schema in dataset.LINES.items()},
+    "cache verify": CacheVerifyConfig,
+    "cache prune": CachePruneConfig,
+    "cache stats": CacheTask,
 }
 """Those that are the same for all families."""
 
 
 def reference_pages() -> dict[str, str]:
     """The text of every page in Markdown, by the name of its file."""
-    generating = {f"generate-{family}.md": _generate_page(family) for family in families.names()}
-    return {**generating, "other-commands.md": _other_commands_page()}
+    names = families.names()
+    return {
+        **{f"generate-{family}.md": _generate_page(family) for family in names},
+        **{f"cache-{family}.md": _cache_page(family) for family in names},
+        "dataset-file.md": _dataset_page(),
+        "other-commands.md": _other_commands_page(),
+    }
 
 
 def _generate_page(family: str) -> str:
@@ -58,8 +69,30 @@ def _generate_page(family: str) -> str:
     return "\n".join(text) + "\n"
 
 
+def _cache_page(family: str) -> str:
+    """Every flag of `cache latents FAMILY` and `cache text FAMILY`."""
+    text = [f"# reelwright cache latents {family}, cache text {family}", "", _ORIGIN]
+    for verb in ("latents", "text"):
+        config = cache.VERBS[verb].schema(family)()
+        text += ["", f"## reelwright cache {verb} {family}", "", str(inspect.getdoc(type(config))), ""]
+        text += [*_HEAD, *_rows(config)]
+    return "\n".join(text) + "\n"
+
+
+def _dataset_page() -> str:
+    """Every key of a file of data sets, those that single families know too."""
+    text = ["# The file of data sets", "", _ORIGIN, "", "## In `[general]` and in `[[datasets]]`", ""]
+    text += [*_KEYS_HEAD, *_key_rows(GeneralKeys)]
+    shared = {field.name for field in fields(GeneralKeys)}
+    text += ["", "## In `[[datasets]]` alone", "", *_KEYS_HEAD, *_key_rows(DatasetConfig, leave_out=shared)]
+    for family in families.names():
+        if rows := list(_key_rows(families.configs(family).DATASET_KEYS)):
+            text += ["", f"## In `[[datasets]]`, for {family}", "", *_KEYS_HEAD, *rows]
+    return "\n".join(text) + "\n"
+
+
 def _other_commands_page() -> str:
-    text = ["# reelwright replay, resume, lora, dataset", "", _ORIGIN]
+    text = ["# reelwright replay, resume, lora, dataset, cache verify, prune and stats", "", _ORIGIN]
     for command, schema in _COMMANDS.items():
         about = inspect.getdoc(schema) or ""
         text += ["", f"## reelwright {command}", "", about, "", *_HEAD, *_rows_of_schema(schema)]
@@ -76,6 +109,14 @@ def _rows(config: Any, group: str = "") -> Iterator[str]:  # noqa: ANN401 - any 
             yield from _rows(value, f"{group}{_dashed(field.name)}.")
         else:
             yield _row(_flag(field.name, value, group), value, docs[field.name])
+
+
+def _key_rows(schema: type, leave_out: Collection[str] = ()) -> Iterator[str]:
+    """Of all keys of a table in a file."""
+    docs = field_docs(schema)
+    for field in fields(schema):
+        if field.name not in leave_out and field.default is not MISSING:
+            yield _row(field.name, "" if field.default == () else field.default, docs[field.name])
 
 
 def _rows_of_schema(schema: type) -> Iterator[str]:
