@@ -1,6 +1,7 @@
 """Clips and pictures to files of latents: each clip is encoded once, whatever its sections see of it."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -46,7 +47,11 @@ from reelwright.protocols.caching import CacheFile, ClipFrames
 from reelwright.protocols.clips import Clip
 
 WHOLE_FRAMES = 145
-"""Clips of at most so many frames, four sections, are encoded whole unless something else is asked for."""
+"""Clips of at most so many frames, four sections, are encoded whole unless something else is asked for.
+
+With the built-in model, random and of 128 x 128 pixels, latents in parts of 73 frames are off by 6 % of their
+deviation; larger frames and longer parts are less so, for norms see more of the clip.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +101,8 @@ class FramePackLatentEncoder:
 
     def encode(self, batch: Sequence[ClipFrames]) -> Sequence[Sequence[CacheFile]]:
         """The files of each clip: of its sections, or of all of it; of a picture, one."""
-        with torch.backends.cudnn.flags(enabled=self._config.cudnn):
+        without_cudnn = torch.backends.cudnn.flags(enabled=False)
+        with nullcontext() if self._config.cudnn else without_cudnn:
             if self._config.mode == "one_frame":
                 return [[file] for file in self._pictures(batch)]
             return self._clips(batch)
