@@ -38,12 +38,15 @@ class LookMemory:
 
 
 def _connected(path: Path) -> sqlite3.Connection:
-    """The memory at `path`; where that is damaged or cannot be written, one that ends with this process."""
-    for name in (str(path), ":memory:"):
-        with suppress(sqlite3.Error, OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return _prepared(name)
-    raise AssertionError("a database in memory can always be opened")
+    """The memory at `path`, anew if it is damaged; where none can be written, one that ends with us."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return _prepared(str(path))
+    except (sqlite3.OperationalError, OSError):
+        return _prepared(":memory:")
+    except sqlite3.DatabaseError:
+        path.unlink(missing_ok=True)
+        return _prepared(str(path))
 
 
 def _prepared(name: str) -> sqlite3.Connection:

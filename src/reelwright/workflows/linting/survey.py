@@ -1,6 +1,7 @@
 """Every item of the data sets once, watched by threads, told of in order."""
 
 import os
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
@@ -82,11 +83,14 @@ class Survey:
     def run(self, datasets: Sequence[DatasetConfig], roll: Roll) -> Iterator[Event]:
         """Findings of each item, then those that concern several."""
         yield StageStarted(_STAGE)
+        before = time.perf_counter()
         for number, dataset in enumerate(datasets):
             for judgment in self.judge_all(dataset):
                 self._count(number, dataset, judgment, roll)
                 yield from self.tell(judgment.source.media, judgment.findings)
-                yield StepDone(_STAGE, self.totals.num_sources, 0, 0.0)
+                now = time.perf_counter()
+                yield StepDone(_STAGE, self.totals.num_sources, 0, now - before)
+                before = now
         for media, finding in roll.alike_stems():
             self.num_bad_items += 1
             yield from self.tell(media, [finding])
