@@ -29,7 +29,7 @@ def flaw_of(folder: CacheFolder, row: IndexRow) -> str:
 
 
 def shape_flaw(tensors: Mapping[str, Tensor]) -> str:
-    """The first tensor that is not what its name says (specs: FramePack 4.3), or "".
+    """The first tensor that is not what its name says, or "".
 
     `latents_9x60x104_float16` is [..., 9, 60, 104] in float16. Other programs name what goes with a target,
     as `latents_clean_...`, by the target's frames and number format: of these only height and width count.
