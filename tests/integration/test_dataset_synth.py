@@ -16,6 +16,7 @@ from reelwright.data.sources import list_sources
 from reelwright.data.synthetic.describing import describe
 from reelwright.data.synthetic.rendering import render, render_clip
 from reelwright.media.video_reader import probe_video, read_video
+from reelwright.workflows.caching.holding import hold_folder
 
 SMALL = ("--width", 64, "--height", 48, "--num-frames", 7, "--fps", 10)
 
@@ -139,6 +140,13 @@ def test_a_killed_run_leaves_no_half_file_and_goes_on(synth, tmp_path: Path):
     synth("--count", 40, out="fresh")
     resumed, fresh = content(tmp_path / "clips"), content(tmp_path / "fresh")
     assert {**resumed, "dataset.toml": b""} == {**fresh, "dataset.toml": b""}
+
+
+def test_one_run_at_a_time_writes_to_a_folder(synth, tmp_path: Path):
+    synth("--count", 1)
+    with hold_folder(str(tmp_path / "clips"), "synth"):
+        assert "another run is writing to this folder" in synth("--count", 2, code=1).err
+    synth("--count", 2)
 
 
 def test_scenes_of_another_recipe_are_not_mixed_in(synth, tmp_path: Path):

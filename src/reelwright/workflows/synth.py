@@ -22,6 +22,7 @@ from reelwright.data.synthetic.scene import SceneDescription
 from reelwright.data.synthetic.wording import DETAILS, caption
 from reelwright.media.image_ops import write_png
 from reelwright.media.video_writer import write_mp4
+from reelwright.workflows.caching.holding import hold_folder
 
 RECIPE, DATASET, METADATA = "synth.toml", "dataset.toml", "metadata.jsonl"
 CONTROLS, TRUTH = "control", "truth"
@@ -48,11 +49,13 @@ def run(out: Path, config: SynthConfig) -> Iterator[Event]:
     check_writable(out)
     if not (out / RECIPE).exists():
         write_text_atomic(out / RECIPE, tomli_w.dumps(recipe))
-    remove_leftovers(out)
-    yield from _write_scenes(out, config)
-    for name, text in ((METADATA, _metadata(out, config)), (DATASET, _dataset(out, config))):
-        write_text_atomic(out / name, text)
-        yield FileSaved(name.partition(".")[0], str(out / name))
+    with hold_folder(str(out), "synth"):
+        for folder in (out, out / TRUTH, out / CONTROLS):  # and not in the cache, where others may write
+            remove_leftovers(folder, inner=False)
+        yield from _write_scenes(out, config)
+        for name, text in ((METADATA, _metadata(out, config)), (DATASET, _dataset(out, config))):
+            write_text_atomic(out / name, text)
+            yield FileSaved(name.partition(".")[0], str(out / name))
     yield Finished(({"dataset": str(out / DATASET)},), time.perf_counter() - started)
 
 

@@ -23,9 +23,7 @@ def hold_folder(folder: str, kind: str) -> Generator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        raise FileError(
-            f"{folder}: another run is encoding to this folder. Wait for it or stop it."
-        ) from None
+        raise FileError(f"{folder}: another run is writing to this folder. Wait for it or stop it.") from None
     try:
         yield
     finally:
