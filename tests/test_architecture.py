@@ -6,6 +6,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,16 +14,15 @@ from pathlib import Path
 import pytest
 
 from reelwright import families
-from reelwright.cli import dataset, generate, lora, replay, resume
+from reelwright.cli import cache, dataset, generate, lora, replay, resume
 from reelwright.cli.main import COMMANDS
 from reelwright.cli.reference import reference_pages
-from reelwright.core.config import read_recipe
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "reelwright"
 SCRIPTS = Path(sys.executable).parent
 NEEDS_WEIGHTS = "<!-- needs weights -->"
-PROGRAMS = ("reelwright ", "fpack_generate_video ")
+PROGRAMS = ("reelwright ", "fpack_")
 
 
 def sources() -> list[Path]:
@@ -35,6 +35,16 @@ def calls(path: Path) -> Iterator[ast.Call]:
 
 def python(code: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+
+
+PARSERS = {
+    "generate": generate.parse,
+    "cache": cache.parse,
+    "lora": lora.parse,
+    "dataset": dataset.parse,
+    "replay": replay.parse,
+    "resume": resume.parse,
+}
 
 
 def test_layers_import_only_from_below():
@@ -126,10 +136,11 @@ def test_every_recipe_loads_and_begins_with_its_command(monkeypatch: pytest.Monk
     monkeypatch.chdir(ROOT)
     for path in sorted(Path("recipes").rglob("*.toml")):
         family = path.parent.name
-        read_recipe(path, families.configs(family).GENERATE, {"workflow": "generate", "family": family})
+        workflow = tomllib.loads(path.read_text())["workflow"]
         command, *arguments = shlex.split(path.read_text().splitlines()[0].removeprefix("# "))
-        assert [command, *arguments[:3]] == ["reelwright", "generate", family, path.as_posix()]
-        generate.parse(arguments[1:])
+        words = workflow.split()
+        assert [command, *arguments[: len(words) + 2]] == ["reelwright", *words, family, path.as_posix()]
+        PARSERS[words[0]](arguments[1:])
 
 
 @dataclass(frozen=True)
@@ -190,18 +201,11 @@ def test_the_reference_pages_are_those_of_the_schemas():
 
 def test_the_commands_that_need_weights_are_well_formed(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(ROOT)
-    parsers = {
-        "generate": generate.parse,
-        "lora": lora.parse,
-        "dataset": dataset.parse,
-        "replay": replay.parse,
-        "resume": resume.parse,
-    }
     needy = [block for document in documents() for block in blocks(document) if block.needs_weights]
     for command in (line for block in needy for line in block.commands):
         _, word, *arguments = shlex.split(command, comments=True)
         assert word in COMMANDS, command
-        parsers[word](arguments)
+        PARSERS[word](arguments)
 
 
 def test_the_commands_of_a_document_are_found(tmp_path: Path):
