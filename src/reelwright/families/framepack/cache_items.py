@@ -50,6 +50,11 @@ def dataset_keys(dataset: DatasetConfig) -> FramePackDatasetKeys:
     return dataset.family_keys.get("framepack") or FramePackDatasetKeys()
 
 
+def clean_indices(keys: FramePackDatasetKeys) -> tuple[int, ...]:
+    """Times of the control pictures."""
+    return keys.fp_1f_clean_indices or (0,)
+
+
 @lru_cache(maxsize=64)
 def layouts_of_clip(num_sections: int, window: int, mode: TrainingMode) -> tuple[SectionLayout, ...]:
     """The training items of a clip that is encoded whole, first in time first (specs: FramePack 4.4)."""
@@ -98,7 +103,7 @@ def picture_layout(
             "fp_1f_target_index: is missing, and one_frame mode needs the time of the picture that is trained"
             " on. Write fp_1f_target_index = 9 into the data set, for a picture right after a section."
         )
-    clean = (0,) if keys.fp_1f_clean_indices is None else keys.fp_1f_clean_indices
+    clean = clean_indices(keys)
     if len(clean) != max(num_controls, 1):
         raise ConfigError(
             f"fp_1f_clean_indices: has {len(clean)} numbers for {num_controls} control pictures."

@@ -9,7 +9,13 @@ from reelwright.encoders.siglip import SiglipImage
 from reelwright.execution.devices import choose_device
 from reelwright.families.framepack.buckets import TRAINED_RESOLUTION, TRAINED_SIZES
 from reelwright.families.framepack.cache_encoding import FramePackLatentEncoder
-from reelwright.families.framepack.cache_items import dataset_keys, picture_group, picture_layout, video_group
+from reelwright.families.framepack.cache_items import (
+    clean_indices,
+    dataset_keys,
+    picture_group,
+    picture_layout,
+    video_group,
+)
 from reelwright.families.framepack.cache_layout import (
     STORED,
     clip_name,
@@ -120,7 +126,7 @@ class FramePackLatentCache:
         is_compact, is_picture = config.form == "compact", config.mode == "one_frame"
         pictures = {
             "target_index": keys.fp_1f_target_index,
-            "clean_indices": keys.fp_1f_clean_indices or [0],
+            "clean_indices": list(clean_indices(keys)),
             "no_post": keys.fp_1f_no_post,
             "no_2x": config.one_frame_no_2x,
             "no_4x": config.one_frame_no_4x,
@@ -155,7 +161,7 @@ class FramePackLatentCache:
                 " of which there is one. Leave it out."
             )
         keys = dataset_keys(dataset)
-        picture_layout(self.config, keys, len(keys.fp_1f_clean_indices or (0,)))
+        picture_layout(self.config, keys, len(clean_indices(keys)))
 
     def _entry(self, name: str, group: str, num_latents: int, size: Size, num_items: int = 1) -> CacheEntry:
         cells = size[0] * size[1] // self.autoencoder.spatial_stride**2

@@ -11,6 +11,7 @@ from reelwright.core.errors import FileError
 from reelwright.families.framepack.cache_items import (
     INDICES_2X,
     INDICES_4X,
+    clean_indices,
     dataset_keys,
     draw,
     layout_indices,
@@ -72,7 +73,7 @@ class FramePackItemReader:
 
     @cached_property
     def _picture_indices(self) -> dict[str, list[int]]:
-        num_controls = len(self.keys.fp_1f_clean_indices or (0,))
+        num_controls = len(clean_indices(self.keys))
         return _indices(layout_indices(picture_layout(self.config, self.keys, num_controls)))
 
     def _check_times(self, found: Mapping[str, Tensor]) -> None:
