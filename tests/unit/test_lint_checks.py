@@ -53,6 +53,18 @@ def test_a_short_clip_is_told_with_what_is_missing_at_the_rate_of_the_model(num_
     assert f"by {missing} frames" in message
 
 
+def test_the_shortest_length_that_a_data_set_names_is_needed():
+    dataset = replace(DATASET, target_frames=(81, 122))
+    assert "by 1 frames" in told(subject(num_frames=80, dataset=dataset))["short"][1]
+    assert told(subject(num_frames=81, dataset=dataset)) == {}
+
+
+def test_a_clip_of_which_one_frame_is_left_is_told():
+    rule = replace(RULE, min_frames=1)
+    assert told(subject(num_frames=4, rule=rule))["short"][0] == "warning"
+    assert told(subject(num_frames=5, rule=rule)) == {}
+
+
 def test_what_is_trimmed_counts_as_missing():
     dataset = replace(DATASET, trim_seconds=1.0)
     assert "short" not in told(subject(num_frames=97, dataset=dataset))

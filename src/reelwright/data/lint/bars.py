@@ -73,21 +73,20 @@ def find_bars(subject: Subject) -> Iterator[Finding]:
 
 def _sharp_span(lines: Shares, extent: float) -> tuple[int, int]:
     """The first line of the picture and the one after its last; the border where a side has no sharp edge."""
+    return _bar_width(lines, extent), len(lines) - _bar_width(lines[::-1], extent)
+
+
+def _bar_width(lines: Shares, extent: float) -> int:
+    """How many lines at the border are black, if nearly a whole line lights up where they end; else 0."""
     lit = np.flatnonzero(lines > _STRAY)
     if not len(lit):
-        return 0, len(lines)
-    first, last = int(lit[0]), int(lit[-1])
-    behind = len(lines) - 1 - last
-    return (
-        first if _is_sharp(lines[first:], extent) else 0,
-        len(lines) - (behind if _is_sharp(lines[last::-1], extent) else 0),
-    )
-
-
-def _is_sharp(lines: Shares, extent: float) -> bool:
-    """Whether nearly the whole of a line lights up where the bar ends."""
+        return 0
     depth = max(round(_DEPTH * len(lines)), 2)
-    return float(lines[:depth].max()) >= _EDGE * extent
+    edge = lines[lit[0] : lit[0] + depth]
+    if float(edge.max()) < _EDGE * extent:
+        return 0
+    # Codecs smear the edge: a line that is lit here and there is still bar.
+    return int(lit[0]) + int(np.argmax(edge >= edge.max() / 2)) if lit[0] else 0
 
 
 def _is_content(box: Box, size: Size) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from reelwright.data.clips import resampled_length
+from reelwright.data.extraction import legal_lengths
 from reelwright.data.lint.findings import Finding, Subject
 
 
@@ -14,12 +15,21 @@ def find_damage(subject: Subject) -> Iterator[Finding]:
 def find_shortness(subject: Subject) -> Iterator[Finding]:
     if not subject.is_clip:
         return
-    rule, fps = subject.rule, subject.fps
-    num_frames = resampled_length(subject.facts, subject.dataset, rule)
-    missing = rule.min_frames - num_frames
-    if missing > 0:
-        message = (
-            f"is too short by {missing} frames ({missing / fps:.2f} s): it has {num_frames} at {fps:g} fps"
-            f" and {rule.min_frames} are needed."
-        )
+    num_frames = resampled_length(subject.facts, subject.dataset, subject.rule)
+    needed = _needed(subject)
+    length = f"it has {num_frames} at {subject.fps:g} fps"
+    if num_frames < needed:
+        missing = f"{needed - num_frames} frames ({(needed - num_frames) / subject.fps:.2f} s)"
+        message = f"is too short by {missing}: {length} and {needed} are needed."
         yield Finding(kind="short", severity="error", message=message)
+    elif num_frames <= subject.rule.frame_step:
+        message = f"is so short that only its first frame is trained on: {length}."
+        yield Finding(kind="short", severity="warning", message=message)
+
+
+def _needed(subject: Subject) -> int:
+    """The fewest frames that a clip is cut from."""
+    dataset, rule = subject.dataset, subject.rule
+    if dataset.frame_extraction == "full" or not dataset.target_frames:
+        return rule.min_frames
+    return legal_lengths(dataset.target_frames, rule.frame_step)[0]
