@@ -33,6 +33,7 @@ rows_of_any_form = st.lists(
         stem=text,
         source=text,
         source_stamp=text,
+        more_sources=st.lists(st.tuples(text, text), max_size=2).map(tuple),
     ),
     max_size=12,
     unique_by=lambda row: row.file,
@@ -224,6 +225,23 @@ def test_a_changed_source_is_stale_and_a_missing_one_is_not(tmp_path):
         os.utime(sources[3], ns=(status.st_atime_ns, status.st_mtime_ns))
         sources[4].write_text("anything")
         assert [row.file for row in stale_rows(index)] == ["changed", "rewritten"]
+
+
+def test_a_changed_control_picture_makes_its_files_stale(tmp_path):
+    folder = CacheFolder(str(tmp_path / "cache"))
+    pictures = [tmp_path / name for name in ("target.png", "before.png", "after.png")]
+    for path in pictures:
+        path.write_text("a cat")
+    (target, mark), *controls = [(str(path), locations.stamp(str(path))) for path in pictures]
+    row = IndexRow(
+        file="x", fingerprint="", stem="x", source=target, source_stamp=mark, more_sources=tuple(controls)
+    )
+    write_index(folder, "x", {}, [row])
+    with read_index(folder, "x") as index:
+        assert list(index.rows()) == [row]
+        assert list(stale_rows(index)) == []
+        pictures[2].write_text("a dog and more")
+        assert list(stale_rows(index)) == [row]
 
 
 def test_sources_at_urls_are_looked_at_where_it_is_asked(tmp_path):

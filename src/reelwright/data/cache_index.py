@@ -1,6 +1,7 @@
 """What belongs to a cache: one file in its folder that lists the others, readable without loading it."""
 
 import hashlib
+import json
 import sqlite3
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing, contextmanager
@@ -44,6 +45,8 @@ class IndexRow:
     """The clip or caption it was made of, a path or URL."""
     source_stamp: str = ""
     """What `locations.stamp` gave for the source; "" where that tells nothing of this file."""
+    more_sources: tuple[tuple[str, str], ...] = ()
+    """What else it was made of, as control pictures, each with its stamp."""
 
 
 SourceState = Literal["changed", "gone"]
@@ -57,11 +60,12 @@ CREATE TABLE digest (value TEXT NOT NULL);
 CREATE TABLE groups (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE);
 CREATE TABLE files (
     number INTEGER PRIMARY KEY, file TEXT NOT NULL, fingerprint TEXT NOT NULL, group_number INTEGER NOT NULL,
-    num_items INTEGER NOT NULL, stem TEXT NOT NULL, source TEXT NOT NULL, source_stamp TEXT NOT NULL
+    num_items INTEGER NOT NULL, stem TEXT NOT NULL, source TEXT NOT NULL, source_stamp TEXT NOT NULL,
+    more_sources TEXT NOT NULL
 );
 CREATE TEMP TABLE given (
     file TEXT PRIMARY KEY, fingerprint TEXT, "group" TEXT, num_items INTEGER, stem TEXT, source TEXT,
-    source_stamp TEXT
+    source_stamp TEXT, more_sources TEXT
 ) WITHOUT ROWID;
 """
 # Numbers follow from names alone: the same files give the same index, whoever was done first.
@@ -69,14 +73,20 @@ _FILL = """
 INSERT INTO groups (number, name) SELECT row_number() OVER (ORDER BY "group") - 1, "group"
     FROM (SELECT DISTINCT "group" FROM given);
 INSERT INTO files SELECT row_number() OVER (ORDER BY file) - 1, file, fingerprint, groups.number, num_items,
-    stem, source, source_stamp FROM given JOIN groups ON groups.name = "group" ORDER BY file;
+    stem, source, source_stamp, more_sources FROM given JOIN groups ON groups.name = "group" ORDER BY file;
 CREATE UNIQUE INDEX files_by_file ON files (file);
 CREATE INDEX files_by_stem ON files (stem);
 """
 _SELECT = (
-    "SELECT file, fingerprint, groups.name, num_items, stem, source, source_stamp"
+    "SELECT file, fingerprint, groups.name, num_items, stem, source, source_stamp, more_sources"
     " FROM files JOIN groups ON groups.number = group_number"
 )
+_SOURCES = """
+SELECT number, source, source_stamp FROM files WHERE source_stamp != ''
+UNION ALL SELECT files.number, json_extract(more.value, '$[0]'), json_extract(more.value, '$[1]')
+    FROM files, json_each(files.more_sources) AS more WHERE more_sources != '[]'
+ORDER BY 1
+"""
 _ORDER = "ORDER BY files.number"
 
 
@@ -203,8 +213,7 @@ class CacheIndex:
 
     def sources(self) -> Iterator[tuple[int, str, str]]:
         """Number, source and its stamp of the files whose sources can be told to have changed."""
-        question = "SELECT number, source, source_stamp FROM files WHERE source_stamp != '' ORDER BY number"
-        yield from self._some_at_a_time(question)
+        yield from self._some_at_a_time(_SOURCES)
 
     def match_stems(self, other: "CacheIndex") -> NDArray[np.int32]:
         """For each file here the number of the file of the same stem there, or -1."""
@@ -272,10 +281,10 @@ def _state(source: str, mark: str) -> SourceState | None:
 
 def _insert(database: sqlite3.Connection, rows: Iterable[IndexRow], folder: CacheFolder) -> None:
     command = f"INSERT INTO given VALUES ({', '.join('?' * len(_COLUMNS))})"
-    values = attrgetter(*_COLUMNS)
+    plain = attrgetter(*_COLUMNS[:-1])
     for row in rows:
         try:
-            database.execute(command, values(row))
+            database.execute(command, (*plain(row), json.dumps(row.more_sources)))
         except sqlite3.IntegrityError as error:
             query = "SELECT source FROM given WHERE file = ?"
             ((other,),) = database.execute(query, (row.file,)).fetchall()
@@ -294,7 +303,9 @@ def _digest(database: sqlite3.Connection) -> str:
 
 
 def _row(values: Sequence[Any]) -> IndexRow:
-    return IndexRow(**dict(zip(_COLUMNS, values, strict=True)))
+    *plain, more = values
+    more_sources = tuple((str(source), str(mark)) for source, mark in json.loads(more))
+    return IndexRow(**dict(zip(_COLUMNS[:-1], plain, strict=True)), more_sources=more_sources)
 
 
 def _open(path: Path) -> sqlite3.Connection:

@@ -179,6 +179,8 @@ def _clip_facts(clip: Clip) -> dict[str, object]:
 
 def _planned(item: Item, source: Source, made_from: str) -> Planned:
     mark = stamp(made_from)
+    controls = () if item.clip is None else item.clip.source.controls
+    more = tuple((each, stamp(each)) for each in controls)
     rows = (
         IndexRow(
             file=entry.name,
@@ -188,6 +190,7 @@ def _planned(item: Item, source: Source, made_from: str) -> Planned:
             stem=source.stem,
             source=made_from,
             source_stamp=mark,
+            more_sources=more,
         )
         for entry in item.entries
     )
