@@ -5,6 +5,7 @@ from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
+from typing import Self
 
 import numpy as np
 import torch
@@ -47,7 +48,7 @@ class CachedItems:
     """The items of several data sets, of which a few numbers each are in memory and all else on disk.
 
     Raises FileError where clips have no text, a source has changed since it was encoded, or nothing is
-    there at all. The sets are open as long as they are used; any thread may read.
+    there at all. The sets are open until this is closed; any thread may read. A context manager.
     """
 
     def __init__(self, sets: Sequence[CacheSet], *, check_sources: bool = True) -> None:
@@ -62,6 +63,17 @@ class CachedItems:
         self.supply = _supply(self._sets)
         self.identity = _identity(self._sets)
         """Tells supplies apart that give other orders."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        for part in self._sets:
+            part.latents.close()
+            part.texts.close()
 
     def read(self, file: int, draw: int, *, seed: int, epoch: int) -> CachedItem:
         """Item `draw` of a file, as `EpochOrder` counts them; what is drawn at random follows from all four.

@@ -1,5 +1,7 @@
 """The caches of data sets, opened for training: only what was made of what is there now."""
 
+from contextlib import ExitStack
+
 from reelwright.core.config import validate
 from reelwright.data.cache_folder import CacheFolder
 from reelwright.data.cache_index import CacheIndex, read_index
@@ -12,28 +14,31 @@ from reelwright.workflows.caching.identity import check_identity, latents_identi
 def open_items(family: str, latents: CacheLatentsConfig, texts: CacheTextConfig) -> CachedItems:
     """The training items of the data sets that `latents.dataset` names, with their captions.
 
-    Nothing is decoded and no network loads. Raises ConfigError where a cache was made with other settings or
+    Close them after use. Nothing is decoded and no network loads. Raises ConfigError where a cache was made with other settings or
     another model, FileError where there is none, a source has changed since, or a clip has no caption.
     """
     caching = caching_of(family)
     latents, texts = validate(latents, "cache latents"), validate(texts, "cache text")
     latent_cache, text_cache = caching.locate_latents(latents), caching.locate_texts(texts)
-    sets: list[CacheSet] = []
-    for dataset in open_datasets(latents.dataset).datasets:
-        folder = CacheFolder(absolute(folder_of(dataset)))
-        sets.append(
-            CacheSet(
-                latents=_open(folder, latent_cache.kind, latents_identity(latent_cache, dataset)),
-                texts=_open(folder, text_cache.kind, text_identity(text_cache, dataset)),
-                reader=caching.reader(latents, dataset),
-                batch_size=dataset.batch_size,
-                num_repeats=dataset.num_repeats,
+    with ExitStack() as opened:
+
+        def find(folder: CacheFolder, kind: str, identity: dict[str, str]) -> CacheIndex:
+            index = opened.enter_context(read_index(folder, kind))
+            check_identity(index, identity)
+            return index
+
+        sets: list[CacheSet] = []
+        for dataset in open_datasets(latents.dataset).datasets:
+            folder = CacheFolder(absolute(folder_of(dataset)))
+            sets.append(
+                CacheSet(
+                    latents=find(folder, latent_cache.kind, latents_identity(latent_cache, dataset)),
+                    texts=find(folder, text_cache.kind, text_identity(text_cache, dataset)),
+                    reader=caching.reader(latents, dataset),
+                    batch_size=dataset.batch_size,
+                    num_repeats=dataset.num_repeats,
+                )
             )
-        )
-    return CachedItems(sets)
-
-
-def _open(folder: CacheFolder, kind: str, identity: dict[str, str]) -> CacheIndex:
-    index = read_index(folder, kind)
-    check_identity(index, identity)
-    return index
+        items = CachedItems(sets)
+        opened.pop_all()
+    return items
