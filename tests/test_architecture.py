@@ -181,11 +181,23 @@ def test_the_commands_of_the_documents_run(document: Path, tmp_path: Path):
             check=False,
         )
         assert result.returncode == 0, f"{command}\n{result.stderr}"
+    if document.parent.parent == ROOT / "docs":
+        for code in python_blocks(document):
+            result = subprocess.run(
+                [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
+            )
+            assert result.returncode == 0, f"{code}\n{result.stderr}"
+
+
+def python_blocks(document: Path) -> list[str]:
+    return re.findall(r"(?m)^```python\n(.*?)^```", document.read_text(), re.DOTALL)
 
 
 def test_the_python_of_the_readme_and_the_examples_runs(tmp_path: Path):
-    readme = re.findall(r"(?m)^```python\n(.*?)^```", (ROOT / "README.md").read_text(), re.DOTALL)
-    for code in [*readme, *(path.read_text() for path in sorted((ROOT / "examples").glob("*.py")))]:
+    for code in [
+        *python_blocks(ROOT / "README.md"),
+        *(path.read_text() for path in sorted((ROOT / "examples").glob("*.py"))),
+    ]:
         result = subprocess.run(
             [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False
         )
