@@ -27,7 +27,8 @@ def open_datasets(path: Path | None, overrides: Mapping[str, object] | None = No
     """Read a file of data sets, or one folder of data. Raises ConfigError, also for shared cache folders."""
     if path is None:
         raise ConfigError("dataset: is missing. Give a file of data sets, or a folder: --dataset data.toml")
-    keys = {name: families.configs(name).DATASET_KEYS for name in families.names()}
+    known = {name: getattr(families.configs(name), "DATASET_KEYS", None) for name in families.names()}
+    keys = {name: schema for name, schema in known.items() if schema is not None}
     datasets = read_dataset_file(path, keys, overrides or {})
     _check_folders(datasets)
     return datasets
