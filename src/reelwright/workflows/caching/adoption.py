@@ -3,6 +3,8 @@
 from collections.abc import Generator, Sequence
 from dataclasses import replace
 
+import torch
+
 from reelwright.core.errors import UserError
 from reelwright.core.events import Event, Notice, StageStarted, StepDone
 from reelwright.data.cache_folder import CacheFolder
@@ -34,7 +36,10 @@ def adopt(
         else:
             try:
                 for each in files:
-                    folder.write(_ours(each), item.fingerprint)
+                    file = _ours(each)
+                    if kind == "latents":  # of another layout it would be refused when it is trained on
+                        caching.reader(config, item.dataset).read(file.tensors, 0, torch.Generator())
+                    folder.write(file, item.fingerprint)
             except UserError as error:
                 lacking.append(item)
                 yield Notice(f"{item.name}: is encoded again. {error}")
