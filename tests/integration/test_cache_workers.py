@@ -1,13 +1,16 @@
 """Caches made by processes that are killed at any moment: nothing is half there, and the next run goes on."""
 
+import os
 import random
 import shutil
 import signal
 import socket
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from multiprocessing import active_children, get_context
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
@@ -41,7 +44,7 @@ def make_data(folder: Path, clips: Path) -> Path:
     """The file of a data set whose cache is in `folder`."""
     file = folder / "data.toml"
     file.write_text(
-        "[[datasets]]\nresolution = [64, 64]\ntarget_frames = [9]\n"
+        "[[datasets]]\nresolution = [32, 32]\ntarget_frames = [9]\n"
         f'video_directory = "{clips}"\ncache_directory = "{folder / "cache"}"\n'
     )
     return file
@@ -71,7 +74,7 @@ def data(tmp_path: Path, clips: Path) -> Path:
 
 
 def paths(folder: Path) -> list[Path]:
-    return sorted((folder / "cache").glob("*.safetensors"))
+    return sorted((folder / "cache").glob("[!.]*.safetensors"))
 
 
 def made(folder: Path) -> Files:
@@ -99,9 +102,9 @@ def finish(folder: Path, data: Path, expected: Files, **values: object) -> None:
     assert half_built(folder / "cache") == []
 
 
-def wait_until(is_so: Callable[[], bool], process: Any = None) -> None:
-    for _ in range(60_000):
-        if is_so() or (process is not None and not process.is_alive()):
+def wait_until(is_so: Callable[[], bool]) -> None:
+    for _ in range(100_000):
+        if is_so():
             return
         time.sleep(0.001)
     raise AssertionError("it did not come to that")
@@ -141,15 +144,28 @@ def is_encoded(event: dict[str, Any]) -> bool:
     return event["event"] == "step_done" and event["stage"] == ENCODING
 
 
-def test_a_run_that_is_killed_again_and_again_loses_nothing(tmp_path, data, expected):
+@pytest.fixture(scope="module")
+def start_run() -> Callable[..., ForkServerProcess]:
+    """Start a run in a process that need not import anything."""
     starting = get_context("forkserver")
     starting.set_forkserver_preload(["reelwright.workflows.cache", "reelwright.families.cogvideox.family"])
+
+    def start(data: Path, **values: object) -> ForkServerProcess:
+        process = starting.Process(target=run_workflow, args=("cache", arguments(data, **values), ()))
+        process.start()
+        return process
+
+    return start
+
+
+def test_a_run_that_is_killed_again_and_again_loses_nothing(tmp_path, data, expected, start_run):
     draw = random.Random(4)
     for _ in range(6):
         target = len(paths(tmp_path)) + draw.randint(0, 4)
-        process = starting.Process(target=run_workflow, args=("cache", arguments(data), ()))
-        process.start()
-        wait_until(lambda target=target: len(paths(tmp_path)) >= target, process)
+        process = start_run(data)
+        wait_until(
+            lambda target=target, process=process: len(paths(tmp_path)) >= target or not process.is_alive()
+        )
         time.sleep(draw.random() / 20)
         before = places(tmp_path)
         process.kill()
@@ -159,13 +175,15 @@ def test_a_run_that_is_killed_again_and_again_loses_nothing(tmp_path, data, expe
     finish(tmp_path, data, expected)
 
 
-def test_workers_end_with_the_run_that_is_killed(tmp_path, data, expected, start):
-    process = start("cache", "latents", "cogvideox", "--dataset", data, "--processes", 2)
-    wait_for(process, is_encoded)
+def test_workers_end_with_the_run_that_is_killed(tmp_path, data, expected, start_run):
+    process = start_run(data, processes=2)
+    wait_until(lambda: bool(paths(tmp_path)))
     workers = descendants(process.pid)
     process.kill()
+    process.join()
     wait_until(lambda: not any(map(is_running, workers)))
     check_whole(tmp_path, expected)
+    assert len(paths(tmp_path)) < NUM_CLIPS
     finish(tmp_path, data, expected)
 
 
@@ -176,7 +194,7 @@ def test_an_interrupted_run_stops_its_workers_and_leaves_nothing_half_built(tmp_
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM
-    assert not any(map(is_running, workers))
+    wait_until(lambda: not any(map(is_running, workers)))
     assert half_built(tmp_path / "cache") == []
     finish(tmp_path, data, expected)
 
@@ -186,7 +204,7 @@ def encoded(event: Event) -> bool:
 
 
 def test_a_run_goes_on_when_workers_are_killed(tmp_path, data, expected):
-    draw, kills = random.Random(1), [1, 8]
+    draw, kills = random.Random(1), [1, 5]
     with closing(cache.run(**arguments(data, processes=2))) as events:
         for event in events:
             if encoded(event) and event.step in kills:
@@ -196,6 +214,32 @@ def test_a_run_goes_on_when_workers_are_killed(tmp_path, data, expected):
     assert made(tmp_path) == expected
     assert half_built(tmp_path / "cache") == []
     assert active_children() == []
+
+
+def test_a_ray_cluster_is_killed_and_then_loses_a_worker(tmp_path, data, expected, start_run):
+    process = start_run(data, processes=2, executor="ray")
+    wait_until(lambda: bool(paths(tmp_path)))
+    # Ray's own agents, which touch no file, take a minute to see that they are alone.
+    workers = [pid for pid, command in descendants(process.pid).items() if "Agent" not in command]
+    process.kill()
+    process.join()
+    wait_until(lambda: not any(map(is_running, workers)))
+    check_whole(tmp_path, expected)
+    before = places(tmp_path)
+    assert len(before) < NUM_CLIPS
+    with ThreadPoolExecutor(1) as aside:
+        killed = aside.submit(kill_a_task, lambda: len(paths(tmp_path)) > len(before))
+        finish(tmp_path, data, expected, processes=2, executor="ray")
+        assert killed.result()
+    assert not [command for command in descendants(os.getpid()).values() if "ray" in command]
+
+
+def kill_a_task(is_time: Callable[[], bool]) -> int:
+    """Kill a process of Ray that encodes, as soon as it is time."""
+    wait_until(is_time)
+    task = next(pid for pid, command in descendants(os.getpid()).items() if "ray::_encode" in command)
+    os.kill(task, signal.SIGKILL)
+    return task
 
 
 def test_ranks_share_the_work(tmp_path, data, expected, start):
