@@ -1,6 +1,6 @@
 """Clips to files of latents, in memory that does not grow with their length."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from reelwright.core.errors import ConfigError, NumericsError
-from reelwright.data.cache_store import content_key
+from reelwright.data.clip_batches import chunk_pixels, clip_generator, stack_chunks
 from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.families.cogvideox.cache_layout import (
     FIRST_FRAME_PIXELS,
@@ -24,7 +24,6 @@ from reelwright.families.cogvideox.cache_parts import LatentParts, find_latent_p
 from reelwright.families.cogvideox.checkpoints import load_autoencoder
 from reelwright.families.cogvideox.config import CogVideoXCacheLatents
 from reelwright.families.cogvideox.latent_space import CHUNK_IS_FIXED, LatentSpace, released_tiling
-from reelwright.media.frame_chunks import cut_frames
 from reelwright.media.geometry import FrameRule, Size
 from reelwright.nn.posterior import Posterior
 from reelwright.protocols.caching import CacheEntry, CacheFile, ClipFrames
@@ -171,7 +170,7 @@ class CogVideoXLatentEncoder:
     def encode(self, batch: Sequence[ClipFrames]) -> Sequence[Sequence[CacheFile]]:
         """One file for each clip; pixels are held a chunk of frames at a time."""
         lengths = self.space.chunk_lengths(batch[0].clip.num_frames)
-        chunks = _stack_chunks(batch, lengths)
+        chunks = stack_chunks(batch, lengths)
         start = next(chunks)
         first_BFHWC = start[:, :1].clone()
         clips = self._moments(chain([start], chunks))
@@ -186,14 +185,14 @@ class CogVideoXLatentEncoder:
 
     def _moments(self, chunks_BFHWC: Iterable[Tensor]) -> Tensor:
         """float32 [B, 2C, T, H, W] in CPU memory."""
-        pixels = (_to_pixels(chunk, self._device) for chunk in chunks_BFHWC)
+        pixels = (chunk_pixels(chunk, self._device) for chunk in chunks_BFHWC)
         return torch.cat([moments.float().cpu() for moments in self.space.encode_stream(pixels)], dim=2)
 
     def _file(
         self, clip: Clip, moments: Tensor, image_moments: Tensor | None, first_HWC: Tensor
     ) -> CacheFile:
         cache = self._cache
-        generator = _generator(cache.config.seed, clip)
+        generator = clip_generator(cache.config.seed, clip)
         tensors = self._answer(clip, "latents", "moments", moments, generator)
         if image_moments is not None:
             tensors |= self._answer(clip, "image_latents", "image_moments", image_moments, generator)
@@ -223,22 +222,3 @@ class CogVideoXLatentEncoder:
             values = (posterior.sample(generator) if is_drawn else posterior.mean)[0] * self.space.scale
         values = stored(values, self._cache.parts.stored_dtype)
         return {tensor_key(kind, values): values}
-
-
-def _stack_chunks(batch: Sequence[ClipFrames], lengths: Sequence[int]) -> Iterator[Tensor]:
-    """uint8 [B, F, H, W, 3] of equal clips, in chunks of the lengths given."""
-    streams = [cut_frames(item.chunks, lengths) for item in batch]
-    return map(torch.stack, zip(*streams, strict=True))
-
-
-def _to_pixels(chunk_BFHWC: Tensor, device: torch.device) -> Tensor:
-    """float32 [B, 3, F, H, W] in [-1, 1], by the arithmetic of the released pipelines."""
-    chunk_BCFHW = chunk_BFHWC.permute(0, 4, 1, 2, 3).contiguous().to(device)
-    return chunk_BCFHW.float().div_(255.0).mul_(2.0).sub_(1.0)
-
-
-def _generator(seed: int, clip: Clip) -> torch.Generator:
-    """Draws of a clip: whatever is encoded beside it, and wherever its file lies, they are the same."""
-    place = {"start": clip.start, "num_frames": clip.num_frames, "size": list(clip.size), "fps": clip.fps}
-    key = content_key(seed=seed, content=clip.facts.content, **place)
-    return torch.Generator("cpu").manual_seed(int(key[:15], 16))
