@@ -62,7 +62,8 @@ class _Timeline:
         self._by_decoding = container.format.name == "avi"
         self._size: Size | None = None
         self.end = 0.0
-        self._converter = VideoReformatter()
+        # One for each size: a converter makes its tables anew for another one, which takes seconds for HDR.
+        self._converters: dict[Size, VideoReformatter] = {}
 
     def place(self, frame: VideoFrame) -> ShownFrame:
         self._size = self._size or shown_size(frame, self._stream)
@@ -76,7 +77,7 @@ class _Timeline:
         return ShownFrame(start=start, end=self.end, size=self._size, pixels=partial(self._pixels, frame))
 
     def _pixels(self, frame: VideoFrame, size: Size) -> Pixels:
-        return upright_pixels(frame, size, self._converter)
+        return upright_pixels(frame, size, self._converters.setdefault(size, VideoReformatter()))
 
 
 def _sought(
