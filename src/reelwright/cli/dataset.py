@@ -15,7 +15,7 @@ from reelwright.core.config import validate
 from reelwright.core.errors import ConfigError, suggestion
 from reelwright.data.synthetic.config import SynthConfig
 from reelwright.jobs.job import run_workflow
-from reelwright.protocols.cache_configs import CacheLatentsConfig
+from reelwright.protocols.cache_configs import ClipsConfig
 from reelwright.protocols.lint_config import LintConfig
 from reelwright.protocols.preview_config import PreviewConfig
 
@@ -34,6 +34,7 @@ class LintLine:
     """Tell what is wrong with clips and captions and what their caches take; --fix writes a mended copy."""
 
     config: Annotated[LintConfig, tyro.conf.arg(name="")] = field(default_factory=LintConfig)
+    clips: Annotated[ClipsConfig, tyro.conf.arg(name="")] = field(default_factory=ClipsConfig)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +42,7 @@ class PreviewLine:
     """Draw contact sheets of exactly what will be trained on, or show it in other ways."""
 
     preview: Annotated[PreviewConfig, tyro.conf.arg(name="")] = field(default_factory=PreviewConfig)
-    config: Annotated[CacheLatentsConfig, tyro.conf.arg(name="")] = field(default_factory=CacheLatentsConfig)
+    clips: Annotated[ClipsConfig, tyro.conf.arg(name="")] = field(default_factory=ClipsConfig)
 
 
 LINES: Mapping[str, type] = {"synth": SynthLine, "lint": LintLine, "preview": PreviewLine}
@@ -64,13 +65,13 @@ VERBS: Mapping[str, Verb] = {
     "synth": Verb(usage="synth OUT [--flags]", line=lambda _: SynthLine(), workflow="synth"),
     "lint": Verb(
         usage="lint FAMILY --dataset data.toml [--flags]",
-        line=lambda _: LintLine(),
+        line=lambda family: LintLine(clips=families.configs(family).CLIPS()),
         workflow="lint",
         needs_family=True,
     ),
     "preview": Verb(
         usage="preview FAMILY --dataset data.toml [--flags]",
-        line=lambda family: PreviewLine(config=families.configs(family).CACHE_LATENTS()),
+        line=lambda family: PreviewLine(clips=families.configs(family).CLIPS()),
         workflow="preview",
         needs_family=True,
     ),

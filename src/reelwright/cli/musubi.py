@@ -97,7 +97,7 @@ def _start(family: str, asked: GuideRun, output: OutputFlags, *, is_interactive:
     """Do what was asked for and return the exit code."""
     if is_interactive:
         return start(family, asked.config, output, is_interactive=True)
-    job: dict[str, object] = {"family": family, "config": asked.config, **asked.arguments}
+    job: dict[str, object] = {"family": family, asked.config_name: asked.config, **asked.arguments}
     with open_sinks(output) as sinks:
         return run_workflow(asked.workflow, job, sinks)
 

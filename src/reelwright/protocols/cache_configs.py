@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge
 
-from reelwright.protocols.configs import ExecutionConfig
+from reelwright.protocols.configs import AutoencodingConfig, DeviceConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,13 +38,26 @@ class CachePruneConfig(CacheTask):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheConfig(CacheTask):
-    """What both have in common."""
+class ModelConfig(CacheTask):
+    """Whose model it is for."""
 
     model: str = "tiny"
     """A variant's name, a folder in the diffusers layout, or a hub id such as owner/name."""
     offline: bool = False
     """Never use the network; models must be on disk."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipsConfig(ModelConfig):
+    """What decides which clips there are; families add what they need."""
+
+    vae: Path | None = None
+    """A single file with the autoencoder instead of the model's own."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheConfig(ModelConfig):
+    """What encoding clips and encoding captions have in common."""
 
     force: bool = False
     """Encode everything again, also what is there and fits."""
@@ -64,16 +77,16 @@ class CacheConfig(CacheTask):
     ray_address: str = ""
     """Of a running Ray cluster, with `executor ray`; empty starts one on this machine."""
 
-    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
-    """How the encoders run."""
+    execution: DeviceConfig = field(default_factory=DeviceConfig)
+    """Where the encoders run."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class CacheLatentsConfig(CacheConfig):
+class CacheLatentsConfig(ClipsConfig, CacheConfig):
     """Encode the clips of data sets to latents."""
 
-    vae: Path | None = None
-    """A single file with the autoencoder instead of the model's own."""
+    execution: AutoencodingConfig = field(default_factory=AutoencodingConfig)
+    """How the autoencoder runs."""
     posterior: Literal["mean", "sample", "moments"] = "sample"
     """What is kept of the autoencoder's answer: the most likely latents, a draw, or mean and variance, from
     which training draws anew in each epoch."""

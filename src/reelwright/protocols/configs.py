@@ -11,8 +11,8 @@ FileFormat = Literal["mp4", "png", "latent", "both", "images", "latent_images"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutionConfig:
-    """How a model runs; never what it computes."""
+class DeviceConfig:
+    """Where a network runs, and in which number format."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -20,6 +20,12 @@ class ExecutionConfig:
     """Where to compute: auto (the first GPU, else the processor), cpu, cuda, cuda:1, mps."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     """Number format of the weights; auto takes the released one on a GPU and float32 on a processor."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencodingConfig(DeviceConfig):
+    """How an autoencoder runs."""
+
     tiling: bool = False
     """Encode and decode in overlapping tiles: far less memory, a little slower, seams are possible."""
     tile_size: Annotated[int, Ge(0)] = 0
@@ -27,6 +33,12 @@ class ExecutionConfig:
     vae_chunk: Annotated[int, Ge(0)] = 0
     """Frames that the autoencoder's convolutions take at a time, where this changes memory only and not the
     result; 0 lets it choose."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExecutionConfig(AutoencodingConfig):
+    """How a model runs; never what it computes."""
+
     keep_encoders: bool = False
     """Keep text and image encoders in memory, off the GPU, when they are done: more prompts are to come."""
 

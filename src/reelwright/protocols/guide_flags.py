@@ -40,7 +40,9 @@ class GuideRun:
     """Of the command's schema."""
     workflow: str = "generate"
     arguments: Mapping[str, object] = field(default_factory=dict[str, object])
-    """What the workflow takes beside the family and `config`."""
+    """What the workflow takes beside the family and the configuration."""
+    config_name: str = "config"
+    """What the workflow calls the configuration."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,15 +13,9 @@ class LintConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    dataset: Path | None = None
-    """The file of data sets (TOML or JSON), or a folder of clips with captions."""
-    model: str = "tiny"
-    """A variant's name, a folder in the diffusers layout, or a hub id such as owner/name."""
-    offline: bool = False
-    """Never use the network; models must be on disk."""
     fix: bool = False
-    """Write a data set to `out` with bars cut off, scenes apart and still ends trimmed. Originals stay as they
-    are; what cannot be mended is listed and left out."""
+    """Write a data set to `out` with bars cut off, scenes apart and still ends trimmed. Originals stay as
+    they are; what cannot be mended is listed and left out."""
     out: Path | None = None
     """The folder for --fix; a run that was stopped goes on there."""
     measure: bool = False

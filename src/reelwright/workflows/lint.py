@@ -12,17 +12,18 @@ from reelwright.core.events import Event, Facts, FileSaved, Finished, Notice, St
 from reelwright.core.paths import cache_folder
 from reelwright.data.lint.look_memory import LookMemory
 from reelwright.data.lint.roll import Roll
+from reelwright.protocols.cache_configs import ClipsConfig
 from reelwright.protocols.caching import TextCache
 from reelwright.protocols.datasets import DatasetFile
 from reelwright.protocols.lint_config import LintConfig
-from reelwright.workflows.caching.datasets import caching_of, open_datasets, open_ledger
+from reelwright.workflows.caching.datasets import caching_of, latents_of_clips, open_datasets, open_ledger
 from reelwright.workflows.linting.measuring import seconds_per_caption, seconds_per_pixel
 from reelwright.workflows.linting.mending import Mending, check_out
 from reelwright.workflows.linting.report import count_findings, describe
 from reelwright.workflows.linting.survey import Eyes, Survey
 
 
-def run(family: str, config: LintConfig) -> Iterator[Event]:
+def run(family: str, config: LintConfig, clips: ClipsConfig) -> Iterator[Event]:
     """Tell of every item what is wrong with it, then the totals; with `fix`, write a mended copy.
 
     Files that were watched before and did not change are not watched again. Raises FileError at the end if
@@ -30,10 +31,10 @@ def run(family: str, config: LintConfig) -> Iterator[Event]:
     """
     config = validate(config, "dataset lint")
     started = time.perf_counter()
-    datasets = open_datasets(config.dataset)
+    datasets = open_datasets(clips.dataset)
     if config.fix:
         check_out(config.out, datasets.datasets)
-    linting = _Linting(family, config, datasets)
+    linting = _Linting(family, config, clips, datasets)
     with ExitStack() as held:
         roll = held.enter_context(Roll())
         memory = LookMemory(cache_folder() / "looks.sqlite")
@@ -48,12 +49,10 @@ def run(family: str, config: LintConfig) -> Iterator[Event]:
 class _Linting:
     """One run."""
 
-    def __init__(self, family: str, config: LintConfig, datasets: DatasetFile) -> None:
-        self._family, self._config, self._datasets = family, config, datasets.datasets
-        schema = families.configs(family).CACHE_LATENTS
-        self._latents = caching_of(family).locate_latents(
-            schema(dataset=config.dataset, model=config.model, offline=config.offline)
-        )
+    def __init__(self, family: str, config: LintConfig, clips: ClipsConfig, datasets: DatasetFile) -> None:
+        self._family, self._config, self._clips = family, config, clips
+        self._datasets = datasets.datasets
+        self._latents = latents_of_clips(family, clips)
         for dataset in self._datasets:
             self._latents.rule(dataset)  # raises for keys that the family cannot follow
         self._num_bad_items = 0
@@ -78,7 +77,7 @@ class _Linting:
         """Raises FileError if items cannot be trained on."""
         if not self._num_bad_items:
             return
-        bad = f"{self._config.dataset}: items that cannot be trained on: {self._num_bad_items}."
+        bad = f"{self._clips.dataset}: items that cannot be trained on: {self._num_bad_items}."
         if self._config.fix:
             raise FileError(f"{bad} They were left out of {self._config.out}.")
         raise FileError(f"{bad} Mend them, or write a data set without them: --fix --out DIR")
@@ -93,11 +92,10 @@ class _Linting:
 
     def _find_texts(self) -> tuple[TextCache | None, list[str]]:
         """The text encoder with its tokenizer; or None, and why."""
-        config = self._config
-        schema = families.configs(self._family).CACHE_TEXT
+        clips, schema = self._clips, families.configs(self._family).CACHE_TEXT
         try:
             found = caching_of(self._family).locate_texts(
-                schema(dataset=config.dataset, model=config.model, offline=config.offline)
+                schema(dataset=clips.dataset, model=clips.model, offline=clips.offline)
             )
         except UserError as error:
             return None, [f"the length of captions is not checked, for want of the tokenizer: {error}"]

@@ -32,27 +32,27 @@ from reelwright.media.frame_chunks import Pixels, each_frame
 from reelwright.media.image_ops import fit_image, open_image, write_png
 from reelwright.media.sheet_page import Row, draw_page
 from reelwright.media.video_writer import write_mp4
-from reelwright.protocols.cache_configs import CacheLatentsConfig
+from reelwright.protocols.cache_configs import ClipsConfig
 from reelwright.protocols.caching import LatentCache
 from reelwright.protocols.clips import Clip
 from reelwright.protocols.datasets import DatasetConfig
 from reelwright.protocols.preview_config import PreviewConfig, PreviewView
-from reelwright.workflows.caching.datasets import caching_of, open_datasets, open_ledger
+from reelwright.workflows.caching.datasets import latents_of_clips, open_datasets, open_ledger
 
 _STAGE = "preview"
 _FRAMES_ON_SHEETS, _FRAMES_IN_TERMINALS = 8, 1
 _PAGE = re.compile(r"page_\d{3,}\.png")
 
 
-def run(family: str, preview: PreviewConfig, config: CacheLatentsConfig) -> Iterator[Event]:
-    """Show the clips of all data sets of a file as `cache latents` with the same configuration cuts them.
+def run(family: str, preview: PreviewConfig, clips: ClipsConfig) -> Iterator[Event]:
+    """Show the clips of all data sets of a file as `cache latents` with the same settings cuts them.
 
     What cannot be used is listed; the others are shown. Raises UserError at the end if there was any.
     """
     started = time.perf_counter()
     preview = validate(preview, "dataset preview")
-    latents = caching_of(family).locate_latents(config)
-    datasets = open_datasets(config.dataset).datasets
+    latents = latents_of_clips(family, clips)
+    datasets = open_datasets(clips.dataset).datasets
     for dataset in datasets:
         latents.rule(dataset)  # raises for keys that the family cannot follow
     if preview.view != "console":

@@ -9,7 +9,7 @@ from annotated_types import Ge
 
 from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
-from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig
+from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig, SamplerName
 from reelwright.protocols.variant import Variant
 
@@ -280,6 +280,7 @@ class CogVideoXDatasetKeys:
 
 
 GENERATE = CogVideoXGenerate
+CLIPS = ClipsConfig
 CACHE_LATENTS = CogVideoXCacheLatents
 CACHE_TEXT = CogVideoXCacheText
 DATASET_KEYS = CogVideoXDatasetKeys

@@ -95,6 +95,7 @@ def configure_latents(values: Values, fields: Mapping[str, Any]) -> Sequence[Gui
         return [
             GuideRun(
                 config=_with_some_parts(config, values),
+                config_name="clips",
                 workflow="preview",
                 arguments={"preview": _preview(values)},
             )

@@ -9,7 +9,7 @@ from annotated_types import Ge, Le
 
 from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
-from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig
+from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
 from reelwright.protocols.variant import Variant
 
@@ -206,13 +206,19 @@ class FramePackGenerate(GenerateConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FramePackCacheLatents(CacheLatentsConfig):
-    """Clips, section by section, or pictures with the pictures they are made from, to latents."""
+class FramePackClips(ClipsConfig):
+    """Clips, or pictures with the pictures they are made from."""
 
     image_encoder: Path | None = None
     """A single file or folder with the SigLIP image encoder instead of the model's own."""
     mode: TrainingMode = "base"
     """What is trained: base (FramePack), f1 (FramePack-F1), or one_frame (single pictures)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackCacheLatents(FramePackClips, CacheLatentsConfig):
+    """Clips, section by section, or pictures with the pictures they are made from, to latents."""
+
     form: CacheForm = "compatible"
     """compatible: a file for each section, as musubi-tuner writes them. compact: a file for each clip, of a
     third of the size, for base and F1 alike; sections are put together when they are trained on."""
@@ -256,6 +262,7 @@ class FramePackDatasetKeys:
 
 
 GENERATE = FramePackGenerate
+CLIPS = FramePackClips
 CACHE_LATENTS = FramePackCacheLatents
 CACHE_TEXT = FramePackCacheText
 DATASET_KEYS = FramePackDatasetKeys

@@ -13,7 +13,7 @@ from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.config import AutoencoderConfig
 from reelwright.media.image_ops import to_uint8
 from reelwright.nn.posterior import Posterior
-from reelwright.protocols.configs import ExecutionConfig
+from reelwright.protocols.configs import AutoencodingConfig
 
 _RELEASED_TILE = 256
 
@@ -112,7 +112,7 @@ class LatentSpace:
             yield self.autoencoder.decode(clip, chunk=self.chunk)
 
 
-def open_space(autoencoder: FramePackAutoencoder, execution: ExecutionConfig) -> LatentSpace:
+def open_space(autoencoder: FramePackAutoencoder, execution: AutoencodingConfig) -> LatentSpace:
     """The latent space as the execution options want it."""
     tiling = square_tiling(autoencoder.config, execution.tile_size) if execution.tiling else None
     return LatentSpace(autoencoder=autoencoder, tiling=tiling, chunk=execution.vae_chunk)

@@ -4,12 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from reelwright import families
+from reelwright.core.config import validate
 from reelwright.core.errors import ConfigError
 from reelwright.core.locations import is_url, join
 from reelwright.core.paths import cache_folder
 from reelwright.data.dataset_file import read_dataset_file
 from reelwright.data.media_facts import MediaLedger
-from reelwright.protocols.caching import Caching
+from reelwright.protocols.cache_configs import ClipsConfig
+from reelwright.protocols.caching import Caching, LatentCache
 from reelwright.protocols.datasets import DatasetConfig, DatasetFile
 
 _OWN_FOLDER = "reelwright-cache"
@@ -21,6 +23,13 @@ def caching_of(family: str) -> Caching:
     if caching is None:
         raise ConfigError(f"{family}: this family has no caches. Its models are for generation alone.")
     return caching
+
+
+def latents_of_clips(family: str, clips: ClipsConfig) -> LatentCache:
+    """How the clips would be encoded, by a family's defaults where `clips` says no more. Raises UserError."""
+    schema = families.configs(family).CACHE_LATENTS
+    config = clips if isinstance(clips, schema) else schema(**vars(clips))
+    return caching_of(family).locate_latents(validate(config, "clips"))
 
 
 def open_datasets(path: Path | None, overrides: Mapping[str, object] | None = None) -> DatasetFile:

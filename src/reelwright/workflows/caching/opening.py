@@ -14,8 +14,9 @@ from reelwright.workflows.caching.identity import check_identity, latents_identi
 def open_items(family: str, latents: CacheLatentsConfig, texts: CacheTextConfig) -> CachedItems:
     """The training items of the data sets that `latents.dataset` names, with their captions.
 
-    Close them after use. Nothing is decoded and no network loads. Raises ConfigError where a cache was made with other settings or
-    another model, FileError where there is none, a source has changed since, or a clip has no caption.
+    Close them after use. Nothing is decoded and no network loads. Raises ConfigError where a cache was made
+    with other settings or another model, FileError where there is none, a source has changed since, or a
+    clip has no caption.
     """
     caching = caching_of(family)
     latents, texts = validate(latents, "cache latents"), validate(texts, "cache text")

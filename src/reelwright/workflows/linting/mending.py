@@ -68,7 +68,9 @@ class Mending:
             entries += copy.finish(dataset)
         if not entries:
             raise FileError(f"{self.out}: nothing is left to write: every item was left out.")
-        write_text_atomic(self.out / _DATASET, "\n".join(f"[[datasets]]\n{tomli_w.dumps(entry)}" for entry in entries))
+        write_text_atomic(
+            self.out / _DATASET, "\n".join(f"[[datasets]]\n{tomli_w.dumps(entry)}" for entry in entries)
+        )
         yield FileSaved("dataset", str(self.out / _DATASET))
 
     def _mend(self, judgment: Judgment, copy: "_Copy") -> Iterator[Event]:
