@@ -210,53 +210,61 @@ def test_a_clip_of_another_window_is_refused():
 def test_the_mode_of_foreign_files_is_told_by_their_indices(tmp_path, mode):
     paths = [put(section_path(tmp_path, section), foreign_section(mode)) for section in range(2)]
     put(tmp_path / "a_b_fp_te.safetensors", {"llama_vec_float16": torch.rand(2, 2)})
-    found = foreign_entries(tmp_path, FramePackCacheLatents(mode=mode))
+    found = foreign_entries(tmp_path, FramePackCacheLatents(mode=mode), {})
     assert [each.path for each in found] == paths
-    assert {(each.stem, each.kind, each.entry.group) for each in found} == {
-        ("a_b", "latents", "32x32 window 9")
-    }
+    assert [each.name for each in found] == [path.name for path in paths]
     other = "f1" if mode == "base" else "base"
     with pytest.raises(
         FileError, match=rf"0000_0032x0032_fp.safetensors: is of mode {mode}, and {other} was"
     ):
-        foreign_entries(tmp_path, FramePackCacheLatents(mode=other))
+        foreign_entries(tmp_path, FramePackCacheLatents(mode=other), {})
 
 
 def test_pictures_and_captions_of_the_other_program_are_found(tmp_path):
     put(tmp_path / "my_cat_0800x0600_fp.safetensors", foreign_picture())
     put(tmp_path / "my_cat_fp_te.safetensors", {"llama_vec_float16": torch.rand(2, 2)})
-    (latents,) = foreign_entries(tmp_path, FramePackCacheLatents(mode="one_frame"))
-    (text,) = foreign_entries(tmp_path, FramePackCacheText())
-    assert (latents.stem, latents.name) == ("my_cat", "my_cat_0800x0600_fp.safetensors")
-    assert (text.stem, text.kind) == ("my_cat", "text")
+    (latents,) = foreign_entries(tmp_path, FramePackCacheLatents(mode="one_frame"), {})
+    (text,) = foreign_entries(tmp_path, FramePackCacheText(), {})
+    assert latents.name == "my_cat_0800x0600_fp.safetensors"
+    assert text.name == "my_cat_fp_te.safetensors"
+
+
+def test_a_file_of_another_caption_than_the_one_now_is_left_out(tmp_path):
+    tensors = {"llama_vec_float16": torch.rand(2, 2)}
+    for stem, caption in {"same": "a cat", "other": "a dog"}.items():
+        metadata = {"architecture": "framepack", "caption1": caption}
+        save_file(tensors, tmp_path / f"{stem}_fp_te.safetensors", metadata)
+    captions = {f"{stem}_fp_te.safetensors": "a cat" for stem in ("same", "other")}
+    (found,) = foreign_entries(tmp_path, FramePackCacheText(), captions)
+    assert found.name == "same_fp_te.safetensors"
 
 
 def test_a_mixture_of_modes_is_refused_with_the_file_named(tmp_path):
     put(section_path(tmp_path, 0), foreign_section("base"))
     odd = put(section_path(tmp_path, 1), foreign_section("f1"))
     with pytest.raises(FileError, match=re.escape(f"{odd}: is of mode f1")):
-        foreign_entries(tmp_path, FramePackCacheLatents())
+        foreign_entries(tmp_path, FramePackCacheLatents(), {})
 
 
 def test_files_of_another_architecture_are_refused(tmp_path):
     path = put(section_path(tmp_path), foreign_section("base"), "hunyuan_video")
     with pytest.raises(FileError, match=re.escape(f"{path}: says of its architecture hunyuan_video")):
-        foreign_entries(tmp_path, FramePackCacheLatents())
+        foreign_entries(tmp_path, FramePackCacheLatents(), {})
 
 
 def test_a_name_that_tells_another_size_than_the_file_holds_is_refused(tmp_path):
     put(tmp_path / "a_00000-073-0000_0064x0032_fp.safetensors", foreign_section("base"))
     with pytest.raises(FileError, match="its name says otherwise"):
-        foreign_entries(tmp_path, FramePackCacheLatents())
+        foreign_entries(tmp_path, FramePackCacheLatents(), {})
 
 
 def test_a_folder_without_any_and_the_compact_form_are_refused(tmp_path):
     with pytest.raises(FileError, match="holds no latents"):
-        foreign_entries(tmp_path, FramePackCacheLatents())
+        foreign_entries(tmp_path, FramePackCacheLatents(), {})
     with pytest.raises(FileError, match="holds no captions"):
-        foreign_entries(tmp_path, FramePackCacheText())
+        foreign_entries(tmp_path, FramePackCacheText(), {})
     with pytest.raises(ConfigError, match="compact"):
-        foreign_entries(tmp_path, FramePackCacheLatents(form="compact"))
+        foreign_entries(tmp_path, FramePackCacheLatents(form="compact"), {})
 
 
 def test_damaged_files_are_told_and_never_crash(tmp_path):
@@ -269,7 +277,7 @@ def test_damaged_files_are_told_and_never_crash(tmp_path):
                 content[draws.randrange(min(len(content), 1200))] = draws.randrange(256)
         section_path(tmp_path).write_bytes(content)
         try:
-            foreign_entries(tmp_path, FramePackCacheLatents())
+            foreign_entries(tmp_path, FramePackCacheLatents(), {})
         except FileError as error:
             assert section_path(tmp_path).name in str(error)
 
@@ -277,7 +285,7 @@ def test_damaged_files_are_told_and_never_crash(tmp_path):
 def test_our_own_files_are_found_as_those_of_the_other_program_are(tmp_path):
     for file in encoded(clip(77), dataset(), mode="f1", posterior="mean"):
         save_file(dict(file.tensors), tmp_path / file.name, dict(file.metadata))
-    found = foreign_entries(tmp_path, FramePackCacheLatents(mode="f1"))
+    found = foreign_entries(tmp_path, FramePackCacheLatents(mode="f1"), {})
     assert [each.name for each in found] == sorted(path.name for path in tmp_path.iterdir())
 
 

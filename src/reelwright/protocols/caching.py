@@ -153,12 +153,8 @@ class ForeignEntry:
     """A file that another program wrote, and what it is here."""
 
     path: Path
-    stem: str
     name: str
     """Its name in our cache folder."""
-    kind: str
-    """latents or text."""
-    entry: CacheEntry
     convert: Callable[[], CacheFile] | None = None
     """Makes our file of it; None where the file can be used as it is."""
 
@@ -176,5 +172,6 @@ class Caching:
     kinds: Mapping[str, Callable[[str], bool]]
     """Each kind of cache that there is, and whether it may have written a file of some name: known without a
     checkpoint. Kinds and answers are those of LatentCache and TextCache."""
-    foreign: Callable[[Path, Any], Sequence[ForeignEntry]]
-    """The files of other programs in a folder. Raises FileError for what is none."""
+    foreign: Callable[[Path, Any, Mapping[str, str]], Sequence[ForeignEntry]]
+    """The files of other programs in a folder, for a configuration of `cache latents` or `cache text`; and
+    for the latter the captions by the names of their files here. Raises FileError for what is none."""

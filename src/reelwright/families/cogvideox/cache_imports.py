@@ -2,13 +2,12 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from torch import Tensor
 
-from reelwright import families
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.core.errors import FileError
 from reelwright.families.cogvideox.cache_latents import CogVideoXLatentCache, locate_latents
@@ -16,7 +15,6 @@ from reelwright.families.cogvideox.cache_layout import LatentFileName, clip_meta
 from reelwright.families.cogvideox.cache_texts import CogVideoXTextCache, locate_texts
 from reelwright.families.cogvideox.config import CogVideoXCacheLatents, CogVideoXCacheText
 from reelwright.protocols.caching import CacheFile, ForeignEntry
-from reelwright.protocols.clips import Source
 
 _FRAMES_HEIGHT_WIDTH = re.compile(r"(\d+)x(\d+)x(\d+)")
 _NUMBERED = ("latent-*.pt", "condition-*.pt")
@@ -27,15 +25,16 @@ _KNOWN = (
 
 
 def foreign_entries(
-    folder: Path, config: CogVideoXCacheLatents | CogVideoXCacheText
+    folder: Path, config: CogVideoXCacheLatents | CogVideoXCacheText, captions: Mapping[str, str]
 ) -> Sequence[ForeignEntry]:
     """The latents or the prompts, as the configuration asks, in a folder, those below it, or where they are.
 
-    Prompts are found by the captions of the configuration's data sets. That the same model made them is for
-    the user to know: the files do not tell. Raises FileError if there are none, or two for one clip.
+    Prompts are found by `captions`, which are by the names of their files here. That the same model made
+    them is for the user to know: the files do not tell. Raises FileError if there are none, or two for one
+    clip.
     """
     if isinstance(config, CogVideoXCacheText):
-        entries = list(_prompts(folder, config, locate_texts(config)))
+        entries = list(_prompts(folder, captions, locate_texts(config)))
     else:
         entries = list(_clips(folder, locate_latents(config)))
     if not entries:
@@ -63,14 +62,7 @@ def _clips(folder: Path, cache: CogVideoXLatentCache) -> Iterator[ForeignEntry]:
                 " otherwise encode the data set."
             )
         cache.check_clip(str(path), name.size, name.num_frames)
-        yield ForeignEntry(
-            path=path,
-            stem=name.stem,
-            name=str(name),
-            kind="latents",
-            entry=cache.entry(name),
-            convert=partial(_convert_clip, path, name, cache),
-        )
+        yield ForeignEntry(path=path, name=str(name), convert=partial(_convert_clip, path, name, cache))
 
 
 def _clip_of(path: Path) -> LatentFileName | None:
@@ -93,38 +85,26 @@ def _convert_clip(path: Path, name: LatentFileName, cache: CogVideoXLatentCache)
     )
 
 
-def _prompts(folder: Path, config: CogVideoXCacheText, cache: CogVideoXTextCache) -> Iterator[ForeignEntry]:
+def _prompts(folder: Path, captions: Mapping[str, str], cache: CogVideoXTextCache) -> Iterator[ForeignEntry]:
     files = {path.stem: path for path in folder.absolute().rglob("*.safetensors") if _is_prompt(path)}
-    for source in _sources(config.dataset or folder) if files else ():
-        path = files.get(hashlib.sha256((source.caption or "").encode()).hexdigest())
+    for name, caption in captions.items() if files else ():
+        path = files.get(hashlib.sha256(caption.encode()).hexdigest())
         if path is not None:
-            entry = cache.entry(source)
-            convert = partial(_convert_prompt, path, source, cache)
-            yield ForeignEntry(
-                path=path, stem=source.stem, name=entry.name, kind="text", entry=entry, convert=convert
-            )
+            convert = partial(_convert_prompt, path, name, caption, cache)
+            yield ForeignEntry(path=path, name=name, convert=convert)
 
 
 def _is_prompt(path: Path) -> bool:
     return path.parent.name == "prompt_embeddings"
 
 
-def _sources(dataset: Path) -> Iterable[Source]:
-    from reelwright.data.dataset_file import read_dataset_file
-    from reelwright.data.sources import list_sources
-
-    keys: Mapping[str, type] = {name: families.configs(name).DATASET_KEYS for name in families.names()}
-    for each in read_dataset_file(dataset, keys).datasets:
-        yield from list_sources(each)
-
-
-def _convert_prompt(path: Path, source: Source, cache: CogVideoXTextCache) -> CacheFile:
+def _convert_prompt(path: Path, name: str, caption: str, cache: CogVideoXTextCache) -> CacheFile:
     features = _read(path, "prompt_embedding", (cache.max_tokens, cache.parts.text.width))
     features = stored(features, cache.parts.stored_dtype)
     return CacheFile(
-        name=cache.entry(source).name,
+        name=name,
         tensors={tensor_key("prompt_embeds", features): features},
-        metadata=cache.metadata(source.caption or ""),
+        metadata=cache.metadata(caption),
     )
 
 

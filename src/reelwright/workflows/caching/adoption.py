@@ -25,7 +25,9 @@ def adopt(
     and size. An item is taken over whole or not at all.
     """
     assert config.import_from is not None
-    found = {each.name: each for each in caching.foreign(config.import_from, config) if each.kind == kind}
+    captions = {entry.name: item.caption for item in items for entry in item.entries}
+    entries = caching.foreign(config.import_from, config, captions if kind == "text" else {})
+    found = {each.name: each for each in entries}
     lacking: list[Item] = []
     yield StageStarted("take over", len(items))
     for number, item in enumerate(items, start=1):
