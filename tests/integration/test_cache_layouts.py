@@ -8,11 +8,14 @@ import tarfile
 from pathlib import Path
 
 import fsspec
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+
+from reelwright.media.image_ops import fit_image
 
 CAPTIONS = {"ant": "an ant walks", "bee": "a bee flies, and lands"}
 
@@ -104,6 +107,25 @@ def test_a_layout_gives_the_caches_of_the_plain_directory(layout, clips, cached,
     for name, tensors in expected.items():
         assert found[name].keys() == tensors.keys()
         assert all(torch.equal(found[name][key], tensor) for key, tensor in tensors.items()), name
+
+
+def test_a_picture_given_to_a_clip_is_what_it_starts_from(clips, reelwright, tmp_path, picture):
+    folder = tmp_path / "lists"
+    lists(clips, folder)
+    shutil.copy(picture, folder / f"start{picture.suffix}")
+    (folder / "images.txt").write_text(f"start{picture.suffix}\n" * 2)
+    (tmp_path / "data.toml").write_text('[[datasets]]\nresolution = 64\nfolder = "lists"\ntarget_fps = 8\n')
+    words = ("--dataset", "data.toml", "--first-frame", "pixels")
+    assert reelwright("cache", "latents", "cogvideox", *words).code == 0
+    found = sorted((folder / "reelwright-cache").glob("*.safetensors"))
+    assert len(found) == 2
+    with Image.open(picture) as opened:
+        expected = np.asarray(fit_image(opened.convert("RGB"), 64, 64)).transpose(2, 0, 1)
+    for path in found:
+        assert (load_file(path)["first_frame_pixels"].numpy() == expected).all()
+    with Image.open(picture) as opened:
+        opened.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(folder / f"start{picture.suffix}")
+    assert "encoded: 2" in reelwright("cache", "latents", "cogvideox", *words).out
 
 
 def test_a_cache_at_a_url_is_written_skipped_and_verified(clips, reelwright, tmp_path):

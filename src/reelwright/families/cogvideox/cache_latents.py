@@ -6,11 +6,13 @@ from itertools import chain
 from math import prod
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from reelwright.core.errors import ConfigError, NumericsError
 from reelwright.data.clip_batches import chunk_pixels, clip_generator, stack_chunks
+from reelwright.data.local_media import local_media
 from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.families.cogvideox.cache_layout import (
     FIRST_FRAME_PIXELS,
@@ -25,6 +27,7 @@ from reelwright.families.cogvideox.checkpoints import load_autoencoder
 from reelwright.families.cogvideox.config import CogVideoXCacheLatents
 from reelwright.families.cogvideox.latent_space import CHUNK_IS_FIXED, LatentSpace, released_tiling
 from reelwright.media.geometry import FrameRule, Size
+from reelwright.media.image_ops import fit_image, open_image
 from reelwright.nn.posterior import Posterior
 from reelwright.protocols.caching import CacheEntry, CacheFile, ClipFrames
 from reelwright.protocols.clips import Clip, ClipRule
@@ -84,8 +87,10 @@ class CogVideoXLatentCache:
 
     def entries(self, clip: Clip, _: DatasetConfig) -> Sequence[CacheEntry]:
         """One file. Raises ConfigError for a clip that the denoiser could not read."""
-        if clip.source.controls:
-            raise ConfigError(f"{clip.source.media}: has control pictures, which this family does not read.")
+        if (num_pictures := len(clip.source.controls)) > 1:
+            raise ConfigError(
+                f"{clip.source.media}: has {num_pictures} pictures. Give one, which it starts from, or none."
+            )
         self.check_clip(clip.source.media, clip.size, clip.num_frames)
         return [self.entry(LatentFileName.of(clip))]
 
@@ -172,7 +177,9 @@ class CogVideoXLatentEncoder:
         lengths = self.space.chunk_lengths(batch[0].clip.num_frames)
         chunks = stack_chunks(batch, lengths)
         start = next(chunks)
-        first_BFHWC = start[:, :1].clone()
+        first_BFHWC = torch.stack(
+            [_first_frame(each.clip, own) for each, own in zip(batch, start, strict=True)]
+        )
         clips = self._moments(chain([start], chunks))
         del start
         images: list[Tensor | None] = [None] * len(batch)
@@ -222,3 +229,12 @@ class CogVideoXLatentEncoder:
             values = (posterior.sample(generator) if is_drawn else posterior.mean)[0] * self.space.scale
         values = stored(values, self._cache.parts.stored_dtype)
         return {tensor_key(kind, values): values}
+
+
+def _first_frame(clip: Clip, chunk_FHWC: Tensor) -> Tensor:
+    """uint8 [1, H, W, 3]: the picture that the clip is said to start from, or its first frame."""
+    if not clip.source.controls or clip.start:
+        return chunk_FHWC[:1].clone()
+    with local_media(clip.source.controls[0]) as path:
+        picture = fit_image(open_image(path).rgb, *clip.size)
+    return torch.from_numpy(np.array(picture))[None]
