@@ -294,9 +294,9 @@ def test_keys_of_a_data_set_that_mean_nothing_here_are_refused(keys):
         ("5b", clip(17, (720, 488)), "multiple of 16"),
         ("5b-i2v", clip(17, (480, 720)), "table of positions"),
         ("5b-i2v", clip(57, (720, 480)), "Use 49 or fewer"),
-        ("5b", replace(clip(), source=replace(clip().source, controls=("pose.png",))), "control pictures"),
+        ("5b", replace(clip(), source=replace(clip().source, controls=("a.png", "b.png"))), "2 pictures"),
     ],
-    ids=("length", "length of 1.5", "size", "size of a table", "length of a table", "controls"),
+    ids=("length", "length of 1.5", "size", "size of a table", "length of a table", "pictures"),
 )
 def test_clips_that_the_model_cannot_read_are_refused(model, wrong, message):
     with pytest.raises(ConfigError, match=message):

@@ -4,6 +4,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reelwright.nn import winograd
+
+_FEW_CHANNELS = 3
+
 
 class Past:
     """What one stream over time must remember between its chunks.
@@ -48,7 +52,37 @@ class CausalConv3d(nn.Conv3d):
     def convolve(self, frames_BCFHW: Tensor, past: Past) -> Tensor:
         """As forward, for frames that already have room for the past in front; its content is overwritten."""
         past.fill(self, frames_BCFHW, self.num_past)
+        if self.bias is not None and winograd.is_suited(frames_BCFHW, self.weight):
+            return winograd.convolve_tiles(frames_BCFHW, self.weight, self.bias)
+        if self.in_channels <= _FEW_CHANNELS:
+            return self._convolve_pictures(frames_BCFHW)
         return F.conv3d(frames_BCFHW, self.weight, self.bias, padding=self.padding)
+
+    def _convolve_pictures(self, frames_BCFHW: Tensor) -> Tensor:
+        """The frames that make a result lie side by side as channels of one picture: general kernels for few
+        channels copy every frame 27 times instead."""
+        num_results = frames_BCFHW.shape[2] - self.num_past
+        shifted = [frames_BCFHW[:, :, tap : tap + num_results] for tap in range(self.num_past + 1)]
+        kernel = self.weight.transpose(1, 2).flatten(1, 2)
+        return convolve_each(torch.cat(shifted, dim=1), kernel, self.bias, padding=self.num_past // 2)
+
+
+def convolve_each(
+    frames_BCFHW: Tensor, kernel: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0
+) -> Tensor:
+    """Convolution of each frame by itself with a kernel [D, C, h, w]."""
+    if frames_BCFHW.stride(1) != 1:
+        return F.conv3d(
+            frames_BCFHW,
+            kernel[:, :, None],
+            bias,
+            stride=(1, stride, stride),
+            padding=(0, padding, padding),
+        )
+    # Where channels lie innermost, frames are pictures as they are.
+    pictures = frames_BCFHW.transpose(1, 2)
+    results = F.conv2d(pictures.flatten(0, 1), kernel, bias, stride=stride, padding=padding)
+    return results.unflatten(0, pictures.shape[:2]).transpose(1, 2)
 
 
 def scale_shift_silu(frames_BCFHW: Tensor, scale: Tensor, shift: Tensor, room: int) -> Tensor:
@@ -62,7 +96,11 @@ def scale_shift_silu(frames_BCFHW: Tensor, scale: Tensor, shift: Tensor, room: i
         activated = F.silu(torch.addcmul(shift, rows, scale)).flatten(3, 4)
         return F.pad(activated, (0, 0, 0, 0, room, 0))
     # Written in place: fresh memory for every intermediate costs more than the arithmetic.
-    output = frames_BCFHW.new_empty(batch, channels, room + num_frames, height, width)
+    if frames_BCFHW.stride(1) == 1:  # channels lie innermost
+        output = frames_BCFHW.new_empty(batch, room + num_frames, height, width, channels)
+        output = output.permute(0, 4, 1, 2, 3)
+    else:
+        output = frames_BCFHW.new_empty(batch, channels, room + num_frames, height, width)
     inside = output[:, :, room:]
     torch.addcmul(shift, rows, scale, out=inside.unflatten(3, (scale.shape[3], -1)))
     F.silu(inside, inplace=True)

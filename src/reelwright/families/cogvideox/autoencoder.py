@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelwright.families.cogvideox.config import AutoencoderConfig
-from reelwright.nn.causal_conv3d import CausalConv3d, Past, chunk_lengths, scale_shift_silu
+from reelwright.nn.causal_conv3d import CausalConv3d, Past, chunk_lengths, convolve_each, scale_shift_silu
 from reelwright.nn.norms import group_norm_affine
 from reelwright.nn.posterior import Posterior
 from reelwright.nn.upsampling import convolve_doubled
+from reelwright.nn.winograd import lay_out
 
 ROOM = 2
 """Frames of the past that a convolution of three frames needs in front."""
@@ -84,7 +85,7 @@ class Encoder(nn.Module):
         self.conv_out = CausalConv3d(widths[-1], 2 * config.latent_channels, 3)
 
     def forward(self, pixels_BCFHW: Tensor, past: Past) -> Tensor:
-        hidden = self.conv_in(pixels_BCFHW, past)
+        hidden = self.conv_in(lay_out(pixels_BCFHW), past)
         for block in (*self.stages, *self.middle):
             hidden = block(hidden, past)
         return self.conv_out.convolve(self.norm_out(hidden), past)
@@ -142,14 +143,10 @@ class Downsample(nn.Module):
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
         if self.halves_time:
             alone = int(past.first_frame)
-            pairs = (
-                F.avg_pool3d(hidden[:, :, alone:], (2, 1, 1)) if hidden.shape[2] > alone else hidden[:, :, :0]
-            )
-            hidden = torch.cat([hidden[:, :, :alone], pairs], dim=2)
+            pairs = torch.lerp(hidden[:, :, alone::2], hidden[:, :, alone + 1 :: 2], 0.5)
+            hidden = torch.cat([hidden[:, :, :alone], pairs], dim=2) if alone else pairs
         # The released models pad the right and lower edges only.
-        return F.conv3d(
-            F.pad(hidden, (0, 1, 0, 1)), self.conv.weight[:, :, None], self.conv.bias, stride=(1, 2, 2)
-        )
+        return convolve_each(F.pad(hidden, (0, 1, 0, 1)), self.conv.weight, self.conv.bias, stride=2)
 
 
 class Decoder(nn.Module):
