@@ -149,11 +149,16 @@ def _connected(config: CacheConfig) -> Generator[ModuleType]:
 
 
 def _import_ray(*, is_local: bool) -> ModuleType:
-    """Ray, told to send nothing anywhere and to print nothing; on this machine alone where it is started."""
+    """Ray, told to send nothing anywhere and to print nothing; on this machine alone where it is started.
+
+    It reads these settings when it is imported.
+    """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")  # its reports of lost workers go to stdout
     if is_local:
         os.environ.setdefault("RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER", "0")  # listens on 127.0.0.1 everywhere
+    else:
+        os.environ.setdefault("RAY_NUM_REDIS_GET_RETRIES", "1")  # else it waits ten minutes for no cluster
     try:
         return import_module("ray")
     except ImportError as error:
