@@ -156,6 +156,23 @@ def test_a_bad_clip_is_listed_and_the_others_are_encoded(data, reelwright, cache
     }
 
 
+def test_a_wrong_line_of_a_list_is_told_at_the_end_and_the_others_are_encoded(data, reelwright, tmp_path):
+    data("cogvideox", count=2)
+    lines = ['{"video_path": "gone.mp4", "caption": "x"}', "{"]
+    lines += [f'{{"video_path": "clips/clip_{number}.mp4", "caption": "x"}}' for number in range(2)]
+    (tmp_path / "clips.jsonl").write_text("\n".join(lines))
+    file = tmp_path / "data.toml"
+    file.write_text(file.read_text().replace('video_directory = "clips"', 'video_jsonl_file = "clips.jsonl"'))
+    outcome = reelwright("cache", "latents", "cogvideox", "--dataset", "data.toml")
+    assert outcome.code == 1
+    told = [line for line in outcome.err.splitlines() if line.startswith("error: ")]
+    assert [line.partition(":")[2].partition(":")[0] for line in told] == [
+        " clips.jsonl line 1",
+        " clips.jsonl line 2",
+    ]
+    assert len(files_of(tmp_path)) == 2
+
+
 def test_two_data_sets_in_one_folder_are_refused_with_both_named(data, reelwright, tmp_path):
     file = data("framepack")
     shutil.copytree(tmp_path / "clips", tmp_path / "more")

@@ -250,17 +250,19 @@ def test_two_clips_of_one_name_are_told_and_kept_apart_by_fix(lint, clips, tmp_p
     assert listed(tmp_path / "mended") == {"1/clip.mp4": "clean", "1/clip-1.mp4": "bars"}
 
 
-def test_a_list_with_a_broken_line_is_a_finding(lint, clips, tmp_path):
-    clips("clean")
+def test_a_broken_line_of_a_list_is_a_finding_and_the_others_are_looked_at(lint, clips, tmp_path):
+    clips("bars")
     (tmp_path / "clips.jsonl").write_text(
-        '{"video_path": "clips/clean.mp4", "caption": "x"}\n{"video_path": \n'
+        '{"video_path": \n{"video_path": "clips/bars.mp4", "caption": "x"}\n'
     )
     file = tmp_path / "lists.toml"
     file.write_text("[[datasets]]\nvideo_jsonl_file = 'clips.jsonl'\ncache_directory = 'cache'\n")
     outcome = lint(file, "--json")
     assert outcome.code == 1
     assert found(outcome)["clips.jsonl"] == {"list"}
-    assert "clips.jsonl line 2" in str(outcome.events)
+    assert "bars" in found(outcome)["bars.mp4"]
+    (told,) = [each for each in outcome.events if each.get("kind") == "list"]
+    assert told["message"].startswith("line 1: is no JSON: ")
 
 
 def test_clips_in_a_tar_file_are_checked_as_well(lint, clips, tmp_path):

@@ -11,10 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reelwright.core import locations
-from reelwright.core.errors import FileError, UserError
-from reelwright.data.sources import list_sources
 from reelwright.protocols.clips import Source
-from reelwright.protocols.datasets import DatasetConfig
+
+from .listed_sources import listed, problems
 
 
 @pytest.fixture(autouse=True)
@@ -42,18 +41,8 @@ def write_tar(name: str, members: dict[str, str]) -> None:
             archive.addfile(info, io.BytesIO(text.encode()))
 
 
-def listed(folder: str = "d") -> list[Source]:
-    return [*list_sources(DatasetConfig(folder=folder))]
-
-
 def captions(folder: str = "d") -> dict[str, str | None]:
-    return {source.media: source.caption for source in listed(folder)}
-
-
-def problems(folder: str = "d") -> list[str]:
-    with pytest.raises(FileError) as caught:
-        listed(folder)
-    return str(caught.value).splitlines()
+    return {source.media: source.caption for source in listed(folder=folder)}
 
 
 @pytest.mark.parametrize("prompts", ["prompts", "prompt", "captions", "caption"])
@@ -67,12 +56,12 @@ def test_prompts_and_videos_belong_together_line_by_line(prompts: str, videos: s
         }
     )
     assert captions() == {"d/videos/2.mp4": "a fox", "d/videos/1.mp4": "", "d/videos/3.mp4": "a ball"}
-    assert listed()[1].caption_origin == f"d/{videos}.txt line 2"
+    assert listed(folder="d")[1].caption_origin == f"d/{videos}.txt line 2"
 
 
 def test_images_beside_videos_are_what_clips_start_from():
     write("1.mp4", "1.png", prompts_txt="a", videos_txt="1.mp4", images_txt="1.png")
-    (source,) = listed()
+    (source,) = listed(folder="d")
     assert source == Source(
         media="d/1.mp4",
         kind="video",
@@ -85,7 +74,7 @@ def test_images_beside_videos_are_what_clips_start_from():
 
 def test_images_without_videos_are_the_items():
     write("1.png", prompts_txt="a", images_txt="1.png")
-    (source,) = listed()
+    (source,) = listed(folder="d")
     assert (source.kind, source.media, source.controls) == ("image", "d/1.png", ())
 
 
@@ -96,25 +85,25 @@ def test_lists_may_name_files_from_the_working_directory():
 
 def test_lists_that_do_not_fit_together_are_refused():
     write("1.mp4", prompts_txt="a\nb\n", videos_txt="1.mp4\n")
-    assert problems() == [
+    assert problems(folder="d") == [
         "d: the numbers of lines differ: prompts.txt has 2, videos.txt has 1."
         " Line by line they belong together."
     ]
     Path("d/prompts.txt").unlink()
-    assert problems()[0].startswith("d/videos.txt: there is no prompts.txt beside it. Write one")
+    assert problems(folder="d")[0].startswith("d/videos.txt: there is no prompts.txt beside it. Write one")
     write(prompts_txt="a", prompt_txt="a")
-    assert problems() == ["d/prompts.txt: says the same as prompt.txt beside it. Keep one of them."]
+    assert problems(folder="d") == ["d/prompts.txt: says the same as prompt.txt beside it. Keep one of them."]
 
 
 def test_wrong_lines_of_lists_are_all_named():
     write("1.mp4", prompts_txt="a\nb\nc\nd", videos_txt="1.mp4\nno.mp4\n\nd/no.mp4")
-    assert problems() == [
+    assert problems(folder="d") == [
         "d/videos.txt line 2: d/no.mp4: there is no such file. Check the path.",
         "d/videos.txt line 3: is empty. Name a file, or remove the line from all lists.",
         "d/videos.txt line 4: d/d/no.mp4: there is no such file. Check the path.",
     ]
     write(prompts_txt="a\nb", videos_txt="1.mp4\n1.mp4")
-    assert problems()[0].startswith(
+    assert problems(folder="d")[0].startswith(
         "d/1.mp4: is named twice, with d/videos.txt line 1 and d/videos.txt line 2."
     )
 
@@ -128,7 +117,7 @@ def test_a_table_of_files_is_read(file: str, caption: str):
         metadata_csv=f'id,{file},{caption}\n7,1.mp4,"a fox, red\nand quick"\n8,in/2.mp4,b\n',
     )
     assert captions() == {"d/1.mp4": "a fox, red\nand quick", "d/in/2.mp4": "b"}
-    assert [source.caption_origin for source in listed()] == [
+    assert [source.caption_origin for source in listed(folder="d")] == [
         "d/metadata.csv line 3",
         "d/metadata.csv line 4",
     ]
@@ -141,7 +130,7 @@ def test_tables_of_json_say_the_same(kind: str):
     text = json.dumps(rows) if kind == "json" else "\n".join(json.dumps(row) for row in rows)
     write(**{f"metadata_{kind}": text})
     assert captions() == {"d/1.mp4": "a", "d/2.png": "b"}
-    assert [source.kind for source in listed()] == ["video", "image"]
+    assert [source.kind for source in listed(folder="d")] == ["video", "image"]
 
 
 @pytest.mark.parametrize(
@@ -163,16 +152,16 @@ def test_tables_of_json_say_the_same(kind: str):
 def test_a_wrong_row_is_named_with_file_and_line(kind: str, text: str, problem: str):
     write("1.mp4", "1.doc", **{f"metadata_{kind}": text})
     space = " " if problem.startswith("line") else ""
-    assert problems()[0].startswith(f"d/metadata.{kind}{space}{problem}")
+    assert problems(folder="d")[0].startswith(f"d/metadata.{kind}{space}{problem}")
 
 
 def test_two_layouts_in_one_folder_are_refused():
     write("1.mp4", metadata_csv="file_name,text\n1.mp4,a", metadata_jsonl="{}")
-    assert problems() == [
+    assert problems(folder="d") == [
         "d/metadata.jsonl: lists items, and so does metadata.csv beside it. Keep one of them there."
     ]
     write(prompts_txt="a", videos_txt="1.mp4")
-    assert problems() == [
+    assert problems(folder="d") == [
         "d/metadata.csv: lists items, and so does prompts.txt beside it. Keep one of them there."
     ]
 
@@ -182,7 +171,7 @@ def test_pairs_are_found_in_inner_folders_but_not_in_hidden_ones():
     Path("d/in/a.txt").write_text("a fox")
     assert captions() == {"d/b.mp4": None, "d/in/a.png": "a fox"}
     write("in/b.mov")
-    assert problems()[0].startswith("d/in/b.mov: has the same name as d/b.mp4")
+    assert problems(folder="d")[0].startswith("d/in/b.mov: has the same name as d/b.mp4")
 
 
 def test_hidden_folders_above_the_data_do_not_count():
@@ -198,7 +187,7 @@ def test_hidden_folders_above_the_data_do_not_count():
 
 def test_a_folder_of_nothing_is_refused():
     write("readme.md")
-    assert problems()[0].startswith(
+    assert problems(folder="d")[0].startswith(
         "d: holds no data that can be told: neither clips or pictures, nor prompts"
     )
 
@@ -212,8 +201,8 @@ def test_shards_are_read_where_they_lie():
         "tar://in/c.jpg::d/1.tar": "a car",
         "tar://in/d.jpg::d/1.tar": None,
     }
-    assert [source.stem for source in listed()] == ["a", "b", "c", "d"]
-    assert listed()[0].caption_origin == "tar://a.json::d/0.tar"
+    assert [source.stem for source in listed(folder="d")] == ["a", "b", "c", "d"]
+    assert listed(folder="d")[0].caption_origin == "tar://a.json::d/0.tar"
     assert {path.name for path in Path("d").iterdir()} == {"0.tar", "1.tar"}
 
 
@@ -237,7 +226,7 @@ def test_members_of_a_shard_are_one_item_by_what_stands_before_the_first_dot():
 
 def test_names_in_a_shard_that_lead_out_of_it_are_only_names():
     write_tar("s.tar", {"../../evil.mp4": "", "../../evil.txt": "a"})
-    (source,) = listed("s.tar")
+    (source,) = listed(folder="s.tar")
     assert (source.stem, source.caption) == ("evil", "a")
 
 
@@ -245,19 +234,21 @@ def test_wrong_shards_are_named():
     write_tar(
         "d/0.tar", {"a.mp4": "", "a.json": "{", "b.mp4": "", "b.json": "[]", "c.mp4": "", "c.json": "{}"}
     )
-    assert [problem.split(":", 2)[2] for problem in problems()] == [
+    assert [problem.split(":", 2)[2] for problem in problems(folder="d")] == [
         ":d/0.tar: is no JSON: Expecting property name enclosed in double quotes: line 1 column 2 (char 1)."
         " Mend the shard.",
         ":d/0.tar: is no object with a caption. Mend the shard.",
     ]
     write_tar("d/0.tar", {"a.mp4": ""})
     write_tar("d/1.tar", {"in/a.mp4": ""})
-    assert problems()[0].startswith("tar://in/a.mp4::d/1.tar: has the same name as tar://a.mp4::d/0.tar")
+    assert problems(folder="d")[0].startswith(
+        "tar://in/a.mp4::d/1.tar: has the same name as tar://a.mp4::d/0.tar"
+    )
     write("2.tar.gz")
-    assert problems()[0].startswith(
+    assert problems(folder="d")[0].startswith(
         "d/2.tar.gz: is compressed, so that single clips of it cannot be reached."
     )
-    assert problems("no.tar") == ["no.tar: there is no such file. Check the path."]
+    assert problems(folder="no.tar") == ["no.tar: there is no such file. Check the path."]
 
 
 names = st.sampled_from(["prompts.txt", "videos.txt", "images.txt", "metadata.csv", "metadata.json", "a.txt"])
@@ -270,7 +261,4 @@ def test_no_folder_is_more_than_refused(tmp_path_factory, files: dict[str, bytes
     (folder / "a.mp4").touch()
     for name, content in files.items():
         (folder / name).write_bytes(content)
-    try:
-        listed(str(folder))
-    except UserError as error:
-        assert str(error)
+    assert all(problems(folder=str(folder)))

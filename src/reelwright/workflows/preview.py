@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image
 
 from reelwright.core.config import validate
-from reelwright.core.errors import UserError
+from reelwright.core.errors import FileError, UserError
 from reelwright.core.events import (
     ClipFailed,
     ConsoleText,
@@ -83,9 +83,12 @@ def _clips(datasets: Sequence[DatasetConfig], latents: LatentCache) -> Iterator[
     with closing(open_ledger()) as ledger:
         for dataset in datasets:
             rule = latents.rule(dataset)
-            for source in list_sources(dataset):
+            for listed in list_sources(dataset):
+                if isinstance(listed, FileError):
+                    yield listed
+                    continue
                 try:
-                    yield from cut_clips(source, ledger.facts(source), dataset, rule)
+                    yield from cut_clips(listed, ledger.facts(listed), dataset, rule)
                 except UserError as error:
                     yield error
 

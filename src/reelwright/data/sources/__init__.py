@@ -5,21 +5,22 @@ from collections.abc import Iterator
 from reelwright.data.sources.directories import directory_sources
 from reelwright.data.sources.folders import folder_sources
 from reelwright.data.sources.jsonl import jsonl_sources
+from reelwright.data.sources.listing import Listed
 from reelwright.data.sources.stems import each_stem_once
-from reelwright.protocols.clips import Source
 from reelwright.protocols.datasets import DatasetConfig
 
 
-def list_sources(dataset: DatasetConfig) -> Iterator[Source]:
+def list_sources(dataset: DatasetConfig) -> Iterator[Listed]:
     """The pictures and clips of a data set in a fixed order, as they are asked for; no media are read.
 
-    Raises FileError for what the data set's files name wrongly, each problem with its file and line, and for
-    two items of one stem, which would have the same cache files.
+    In the place of an item whose line or caption is wrong comes a FileError that says what and where. Raises
+    FileError for lists, folders and tar files that cannot be read on, for a data set that holds nothing, and
+    for two items of one stem, which would have the same cache files.
     """
     return each_stem_once(lambda: all_sources(dataset), dataset.origin)
 
 
-def all_sources(dataset: DatasetConfig) -> Iterator[Source]:
+def all_sources(dataset: DatasetConfig) -> Iterator[Listed]:
     """As `list_sources`, for who looks for two items of one stem: they are listed too."""
     if dataset.image_directory is not None:
         return directory_sources(dataset.image_directory, "image", dataset)

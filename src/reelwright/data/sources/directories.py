@@ -6,13 +6,12 @@ from reelwright.core.errors import FileError
 from reelwright.core.locations import list_files
 from reelwright.data.sources.beside import source_beside
 from reelwright.data.sources.controls import find_controls
-from reelwright.data.sources.gathering import gathered
+from reelwright.data.sources.listing import Listed, each_listed
 from reelwright.data.sources.media_names import NAMES_OF_KINDS, Kind, kind_of, stem_of
-from reelwright.protocols.clips import Source
 from reelwright.protocols.datasets import DatasetConfig
 
 
-def directory_sources(folder: str, kind: Kind, dataset: DatasetConfig) -> Iterator[Source]:
+def directory_sources(folder: str, kind: Kind, dataset: DatasetConfig) -> Iterator[Listed]:
     """The media of one kind in a folder, sorted; not those in folders within. Raises FileError."""
     listed = list_files(folder)
     media = [file for file in listed if kind_of(file) == kind]
@@ -20,7 +19,7 @@ def directory_sources(folder: str, kind: Kind, dataset: DatasetConfig) -> Iterat
         raise _holds_none(folder, kind, listed)
     files = frozenset(listed)
     controls = find_controls(dataset.control_directory, media, kind)
-    yield from gathered(
+    yield from each_listed(
         media,
         lambda file: source_beside(
             file, kind, files, dataset.caption_extension, tuple(controls.get(stem_of(file), ()))

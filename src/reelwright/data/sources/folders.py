@@ -5,14 +5,14 @@ from collections.abc import Callable, Iterator, Sequence
 from reelwright.core.errors import FileError
 from reelwright.core.locations import is_folder, list_files, name_of
 from reelwright.data.sources.line_lists import find_line_lists, line_list_sources
+from reelwright.data.sources.listing import Listed
 from reelwright.data.sources.metadata import find_metadata, metadata_sources
 from reelwright.data.sources.pairs import pair_sources
 from reelwright.data.sources.shards import find_shards, shard_sources
-from reelwright.protocols.clips import Source
 from reelwright.protocols.datasets import DatasetConfig
 
 
-def folder_sources(folder: str, dataset: DatasetConfig) -> Iterator[Source]:
+def folder_sources(folder: str, dataset: DatasetConfig) -> Iterator[Listed]:
     """The items of a folder in whichever layout it has, or of one tar file. Raises FileError.
 
     A list of prompts and clips, a table, shards; else every picture and clip, in inner folders too.

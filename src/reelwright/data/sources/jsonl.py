@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from reelwright.core.errors import FileError, suggestion
 from reelwright.core.locations import read_lines, resolve
-from reelwright.data.sources.gathering import gathered
+from reelwright.data.sources.listing import Listed, each_listed
 from reelwright.data.sources.media_names import Kind
 from reelwright.data.sources.records import Record, listed_source
 from reelwright.protocols.clips import Source
@@ -14,12 +14,12 @@ from reelwright.protocols.clips import Source
 _CONTROL = re.compile(r"control_path(?:_(?P<number>\d+))?")
 
 
-def jsonl_sources(path: str, kind: Kind) -> Iterator[Source]:
+def jsonl_sources(path: str, kind: Kind) -> Iterator[Listed]:
     """The items of a file of lines. Relative paths start at the working directory, else beside the file.
 
     Raises FileError, each problem with file and line.
     """
-    yield from gathered(read_lines_of_json(path), lambda line: _source(parse_line(line), kind, path))
+    yield from each_listed(read_lines_of_json(path), lambda line: _source(parse_line(line), kind, path))
 
 
 def read_lines_of_json(path: str) -> Iterator[tuple[str, str]]:

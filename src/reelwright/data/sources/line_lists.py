@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 from reelwright.core.errors import FileError
 from reelwright.core.locations import exists, is_url, join, name_of, read_lines, resolve
-from reelwright.data.sources.gathering import gathered
+from reelwright.data.sources.listing import Listed, each_listed
 from reelwright.data.sources.media_names import Kind
 from reelwright.data.sources.records import Record, listed_source
 from reelwright.protocols.clips import Source
@@ -39,7 +39,7 @@ def find_line_lists(files: Sequence[str]) -> Mapping[str, str]:
     return lists
 
 
-def line_list_sources(folder: str, lists: Mapping[str, str]) -> Iterator[Source]:
+def line_list_sources(folder: str, lists: Mapping[str, str]) -> Iterator[Listed]:
     """The items of lists whose lines belong together; paths start at the folder.
 
     With both videos and images, each image is the control of the clip in its line: the picture that it starts
@@ -57,7 +57,7 @@ def line_list_sources(folder: str, lists: Mapping[str, str]) -> Iterator[Source]
         Record(f"{media} line {number}", {"prompt": prompt, "path": path, "image": image})
         for number, (prompt, path, image) in enumerate(lines, start=1)
     )
-    yield from gathered(records, lambda record: _source(record, kind, folder))
+    yield from each_listed(records, lambda record: _source(record, kind, folder))
 
 
 def place_in(folder: str, text: str) -> str:

@@ -7,9 +7,9 @@ from typing import cast
 
 from reelwright.core.errors import FileError, suggestion
 from reelwright.core.locations import name_of, read_lines, read_text
-from reelwright.data.sources.gathering import gathered
 from reelwright.data.sources.jsonl import parse_line, read_lines_of_json
 from reelwright.data.sources.line_lists import place_in
+from reelwright.data.sources.listing import Listed, each_listed
 from reelwright.data.sources.media_names import kind_of
 from reelwright.data.sources.records import Record, is_folder_of_pictures, listed_source
 from reelwright.protocols.clips import Source
@@ -25,17 +25,17 @@ def find_metadata(files: Sequence[str]) -> list[str]:
     return [file for file in files if name_of(file) in _NAMES]
 
 
-def metadata_sources(folder: str, table: str) -> Iterator[Source]:
+def metadata_sources(folder: str, table: str) -> Iterator[Listed]:
     """The items of a table: a path from the folder and a caption; other columns are left alone.
 
     Raises FileError with file and line.
     """
     if table.endswith(".csv"):
-        yield from gathered(_rows(table), lambda record: _source(record, folder))
+        yield from each_listed(_rows(table), lambda record: _source(record, folder))
     elif table.endswith(".jsonl"):
-        yield from gathered(read_lines_of_json(table), lambda line: _source(parse_line(line), folder))
+        yield from each_listed(read_lines_of_json(table), lambda line: _source(parse_line(line), folder))
     else:
-        yield from gathered(_objects(table), lambda record: _source(record, folder))
+        yield from each_listed(_objects(table), lambda record: _source(record, folder))
 
 
 def _source(record: Record, folder: str) -> Source:

@@ -6,12 +6,11 @@ from pathlib import PurePath
 from reelwright.core.errors import FileError
 from reelwright.core.locations import list_files, local_path
 from reelwright.data.sources.beside import source_beside
-from reelwright.data.sources.gathering import gathered
+from reelwright.data.sources.listing import Listed, each_listed
 from reelwright.data.sources.media_names import Kind, kind_of
-from reelwright.protocols.clips import Source
 
 
-def pair_sources(folder: str, extension: str) -> Iterator[Source]:
+def pair_sources(folder: str, extension: str) -> Iterator[Listed]:
     """Every picture and clip in a folder and those within, sorted; hidden folders are left out."""
     listed = list_files(folder, recursive=True)
     media: list[tuple[str, Kind]] = [
@@ -25,7 +24,7 @@ def pair_sources(folder: str, extension: str) -> Iterator[Source]:
             " videos.txt, nor metadata.csv or .jsonl, nor tar files. Check the path."
         )
     files = frozenset(listed)
-    yield from gathered(media, lambda found: source_beside(*found, files, extension))
+    yield from each_listed(media, lambda found: source_beside(*found, files, extension))
 
 
 def _is_hidden(file: str, folder: str) -> bool:

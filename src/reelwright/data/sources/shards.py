@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 
 from reelwright.core.errors import FileError
 from reelwright.core.locations import folder_of, list_files, name_of, read_text
-from reelwright.data.sources.gathering import gathered
+from reelwright.data.sources.listing import Listed, each_listed
 from reelwright.data.sources.media_names import Kind, kind_of, stem_of
 from reelwright.data.sources.records import Record
 from reelwright.protocols.clips import Source
@@ -29,10 +29,10 @@ def find_shards(files: Sequence[str]) -> list[str]:
     return [file for file in files if name_of(file).lower().endswith(".tar")]
 
 
-def shard_sources(shards: Sequence[str], extension: str) -> Iterator[Source]:
+def shard_sources(shards: Sequence[str], extension: str) -> Iterator[Listed]:
     """The items of tar files, shard by shard, each sorted; nothing is unpacked. Raises FileError."""
     items = (item for shard in shards for item in _items(shard, extension))
-    yield from gathered(items, _source)
+    yield from each_listed(items, _source)
 
 
 def _items(shard: str, extension: str) -> Iterator[Item]:

@@ -15,6 +15,7 @@ from reelwright.data.cache_store import content_key
 from reelwright.data.clips import cut_clips
 from reelwright.data.media_facts import MediaLedger
 from reelwright.data.sources import list_sources
+from reelwright.data.sources.listing import Listed
 from reelwright.protocols.cache_configs import CacheConfig
 from reelwright.protocols.caching import LatentCache, TextCache
 from reelwright.protocols.clips import Clip, Source
@@ -55,21 +56,25 @@ class Planner(Protocol):
 
 
 def survey(dataset: DatasetConfig, planner: Planner) -> Generator[Event, None, Survey]:
-    """Look at every source of a data set. What is wrong with one is kept as a failure; the rest goes on."""
+    """Look at every source of a data set. What is wrong with one is kept as a failure; the rest goes on.
+
+    Raises FileError where the data set cannot be listed to its end.
+    """
     found = Survey(dataset=dataset, folder=CacheFolder(absolute(folder_of(dataset))))
     yield StageStarted("look at the data")
 
-    def plan(source: Source) -> list[Planned]:
-        return list(planner(source, dataset))
+    def plan(listed: Listed) -> list[Planned]:
+        if isinstance(listed, FileError):
+            raise listed
+        return list(planner(listed, dataset))
 
     looked_at = run_ahead(plan, list_sources(dataset), num_workers=_READERS, num_ahead=_AHEAD)
     with closing(looked_at):
-        for number, (source, planned) in enumerate(looked_at, start=1):
+        for number, (listed, planned) in enumerate(looked_at, start=1):
             try:
                 found.planned.extend(planned.result())
             except UserError as error:
-                said = str(error)
-                found.failures.append(said if source.media in said else f"{source.media}: {said}")
+                found.failures.append(_named(error, listed))
             yield StepDone("look at the data", number, 0, 0.0)
     return found
 
@@ -152,6 +157,12 @@ def make_orders(
 def is_present(item: Item, folder: CacheFolder) -> bool:
     """Whether every file of the item is there and follows from what it would be made of now."""
     return all(folder.fingerprint(entry.name) == item.fingerprint for entry in item.entries)
+
+
+def _named(error: UserError, listed: Listed) -> str:
+    """What is wrong with an item, and which one it is."""
+    said = str(error)
+    return said if isinstance(listed, FileError) or listed.media in said else f"{listed.media}: {said}"
 
 
 def _batch_size(kind: Kind, config: CacheConfig, dataset: DatasetConfig) -> int:

@@ -22,6 +22,7 @@ from reelwright.data.lint.totals import Totals
 from reelwright.data.lint.watching import watch
 from reelwright.data.media_facts import MediaLedger
 from reelwright.data.sources import all_sources
+from reelwright.data.sources.listing import Listed
 from reelwright.protocols.caching import LatentCache, TextCache
 from reelwright.protocols.clips import MediaFacts, Source
 from reelwright.protocols.datasets import DatasetConfig
@@ -99,24 +100,30 @@ class Survey:
             yield from self.tell(repetition.media, [repetition.finding()])
 
     def judge_all(self, dataset: DatasetConfig) -> Iterator[Judgment]:
-        """Each item of a data set; where the list of them breaks off, that is a finding on the data set."""
+        """Each item of a data set. A wrong line, or a list that breaks off, is a finding on the data set."""
         num_workers = self.num_workers or min(os.cpu_count() or 1, _MOST_WORKERS)
-        sources = all_sources(dataset)
-        seen = run_ahead(self.eyes.see, sources, num_workers=num_workers, num_ahead=_AHEAD * num_workers)
+        listing = all_sources(dataset)
+        seen = run_ahead(self._see, listing, num_workers=num_workers, num_ahead=_AHEAD * num_workers)
         try:
             with closing(seen):
-                for source, looked in seen:
-                    yield self._judge(source, dataset, looked)
+                for listed, looked in seen:
+                    if isinstance(listed, FileError):
+                        yield _wrong_list(dataset, listed)
+                    else:
+                        yield self._judge(listed, dataset, looked)
         except FileError as error:
-            listing = Source(media=dataset.origin, kind="video", stem="", caption="", caption_origin="")
-            fault = Finding(kind="list", severity="error", message=str(error))
-            yield Judgment(source=listing, findings=(fault,), subject=None)
+            yield _wrong_list(dataset, error)
 
     def tell(self, item: str, findings: Sequence[Finding]) -> Iterator[Event]:
         """An event for each finding, counted."""
         for finding in findings:
             self.findings[finding.kind, finding.severity] += 1
             yield ItemFinding(item, finding.kind, finding.message, finding.severity)
+
+    def _see(self, listed: Listed) -> tuple[MediaFacts, Look]:
+        if isinstance(listed, FileError):
+            raise listed
+        return self.eyes.see(listed)
 
     def _judge(
         self, source: Source, dataset: DatasetConfig, looked: "Future[tuple[MediaFacts, Look]]"
@@ -163,6 +170,14 @@ class Survey:
         if self.texts is None:
             return None
         return TokenLimit(max_tokens=self.texts.max_tokens, count_tokens=self.texts.count_tokens)
+
+
+def _wrong_list(dataset: DatasetConfig, error: FileError) -> Judgment:
+    origin = dataset.origin
+    listing = Source(media=origin, kind="video", stem="", caption="", caption_origin="")
+    message = _without(listing, str(error)).removeprefix(f"{origin} ")  # as of "d.jsonl line 3: ..."
+    fault = Finding(kind="list", severity="error", message=message)
+    return Judgment(source=listing, findings=(fault,), subject=None)
 
 
 def _without(source: Source, message: str) -> str:
