@@ -6,10 +6,10 @@ from PIL import Image
 
 from reelwright.data.lint.checks import check
 from reelwright.data.lint.findings import Subject
-from reelwright.data.lint.look import look_from_json, look_to_json
-from reelwright.data.lint.look_memory import LookMemory
+from reelwright.data.lint.look import Look
 from reelwright.data.lint.watching import watch
 from reelwright.data.media_facts import probe
+from reelwright.data.memory import Memory
 from reelwright.protocols.clips import ClipRule, Source
 from reelwright.protocols.datasets import DatasetConfig
 
@@ -197,23 +197,13 @@ def test_pictures_have_bars_but_no_motion(tmp_path):
 
 def test_a_look_is_remembered_as_it_was(tmp_path):
     look = look_at(tmp_path / "clip.mp4", with_bars([*scene(104)[:20], *scene(2)[20:]], top=16))
-    assert look_from_json(look_to_json(look)) == look
-    memory = LookMemory(tmp_path / "looks.sqlite")
-    assert memory.recall("content", "video") is None
-    memory.remember("content", "video", look)
+    memory = Memory(tmp_path / "looks.sqlite", Look, version=1)
+    assert memory.recall("content") is None
+    memory.remember("content", look)
     memory.close()
-    again = LookMemory(tmp_path / "looks.sqlite")
-    assert again.recall("content", "video") == look
-    assert again.recall("content", "image") is None
+    again = Memory(tmp_path / "looks.sqlite", Look, version=1)
+    assert again.recall("content") == look
     again.close()
-
-
-def test_a_damaged_memory_costs_time_and_nothing_else(tmp_path):
-    path = tmp_path / "looks.sqlite"
-    path.write_bytes(b"no database" * 100)
-    memory = LookMemory(path)
-    memory.remember("content", "video", look_at(tmp_path / "clip.mp4", scene(104, 5)))
-    memory.close()
-    again = LookMemory(path)
-    assert again.recall("content", "video") is not None
-    again.close()
+    other = Memory(tmp_path / "looks.sqlite", Look, version=2)
+    assert other.recall("content") is None
+    other.close()

@@ -122,7 +122,7 @@ def ruin_inside(path):
 def ruin_kind(path):
     path.unlink()
     with sqlite3.connect(path) as other:
-        other.execute("CREATE TABLE facts (something TEXT)")
+        other.execute("CREATE TABLE remembered (something TEXT)")
 
 
 @pytest.mark.parametrize("ruin", [ruin_whole, ruin_inside, ruin_kind])

@@ -10,8 +10,9 @@ from reelwright.core.config import validate
 from reelwright.core.errors import FileError, UserError
 from reelwright.core.events import Event, Facts, FileSaved, Finished, Notice, StageStarted
 from reelwright.core.paths import cache_folder
-from reelwright.data.lint.look_memory import LookMemory
+from reelwright.data.lint.look import LOOK_VERSION, Look
 from reelwright.data.lint.roll import Roll
+from reelwright.data.memory import Memory
 from reelwright.protocols.cache_configs import ClipsConfig
 from reelwright.protocols.caching import TextCache
 from reelwright.protocols.datasets import DatasetFile
@@ -37,7 +38,7 @@ def run(family: str, config: LintConfig, clips: ClipsConfig) -> Iterator[Event]:
     linting = _Linting(family, config, clips, datasets)
     with ExitStack() as held:
         roll = held.enter_context(Roll())
-        memory = LookMemory(cache_folder() / "looks.sqlite")
+        memory = Memory(cache_folder() / "looks.sqlite", Look, version=LOOK_VERSION)
         held.callback(memory.close)
         ledger = open_ledger()
         held.callback(ledger.close)

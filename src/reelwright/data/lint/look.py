@@ -2,10 +2,10 @@
 
 from dataclasses import dataclass
 
-from pydantic import TypeAdapter
-
 from reelwright.media.geometry import Box, Size
 
+LOOK_VERSION = 1
+"""Rises when the same file would be seen differently."""
 Span = tuple[float, float]
 """From a second to another."""
 
@@ -34,15 +34,3 @@ class Look:
     """The same frames at 8 x 8 pixels, in hex."""
     error: str = ""
     """Why not all frames could be read; nothing else is told then."""
-
-
-def look_to_json(look: Look) -> str:
-    return _ADAPTER.dump_json(look).decode()
-
-
-def look_from_json(text: str) -> Look:
-    """What `look_to_json` wrote. Raises ValueError for anything else."""
-    return _ADAPTER.validate_json(text)
-
-
-_ADAPTER = TypeAdapter(Look)

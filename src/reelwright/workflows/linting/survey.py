@@ -16,11 +16,11 @@ from reelwright.data.lint.captions import TokenLimit, find_caption_faults
 from reelwright.data.lint.checks import check
 from reelwright.data.lint.findings import Finding, Severity, Subject
 from reelwright.data.lint.look import Look
-from reelwright.data.lint.look_memory import LookMemory
 from reelwright.data.lint.roll import Roll
 from reelwright.data.lint.totals import Totals
 from reelwright.data.lint.watching import watch
 from reelwright.data.media_facts import MediaLedger
+from reelwright.data.memory import Memory
 from reelwright.data.sources import all_sources
 from reelwright.data.sources.listing import Listed
 from reelwright.protocols.caching import LatentCache, TextCache
@@ -39,15 +39,17 @@ class Eyes:
     """What is known of media, and the looking where it is not."""
 
     ledger: MediaLedger
-    memory: LookMemory
+    memory: Memory[Look]
+    """By what the files hold: a copy, or a file that was moved, is not watched again."""
 
     def see(self, source: Source) -> tuple[MediaFacts, Look]:
         """Raises FileError for what cannot be opened."""
         facts = self.ledger.facts(source)
-        look = self.memory.recall(facts.content, source.kind)
+        key = f"{source.kind} {facts.content}"
+        look = self.memory.recall(key)
         if look is None:
             look = watch(source, facts)
-            self.memory.remember(facts.content, source.kind, look)
+            self.memory.remember(key, look)
         return facts, look
 
 
