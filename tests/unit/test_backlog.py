@@ -10,8 +10,9 @@ from reelwright.core.errors import MemoryLimitError
 from reelwright.protocols.cache_configs import CacheConfig
 from reelwright.protocols.configs import ExecutionConfig
 from reelwright.workflows.caching.backlog import Attempt, Backlog
-from reelwright.workflows.caching.executors import devices_of, shares
+from reelwright.workflows.caching.executors import devices_of, order_size
 from reelwright.workflows.caching.orders import ItemDone, ItemFailed, Order
+from reelwright.workflows.caching.ranks import own_share
 
 from .cache_orders import item, order
 
@@ -101,19 +102,39 @@ def test_workers_that_only_die_end_the_run():
         workers.run()
 
 
-@given(num_shares=st.integers(1, 5), num_items=st.integers(0, 30))
-def test_shares_have_nothing_in_common_and_are_everything_together(num_shares, num_items):
+def share_of(items, rank: int, num_ranks: int) -> list[str]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RANK", str(rank))
+        patch.setenv("WORLD_SIZE", str(num_ranks))
+        return [one.name for one in own_share(items)]
+
+
+@given(num_ranks=st.integers(1, 5), num_items=st.integers(0, 30))
+def test_ranks_have_nothing_in_common_and_do_everything_together(num_ranks, num_items):
     items = [item(f"{number}", FOLDER) for number in range(num_items)]
-    whole = [order(items[start : start + 4]) for start in range(0, num_items, 4)]
-    taken = [names(shares(whole, share, num_shares)) for share in range(num_shares)]
-    assert sorted(name for part in taken for name in part) == sorted(names(whole))
+    taken = [share_of(items, rank, num_ranks) for rank in range(num_ranks)]
+    assert sorted(name for part in taken for name in part) == sorted(one.name for one in items)
 
 
 def test_a_share_does_not_depend_on_what_else_is_missing():
     items = [item(f"{number}", FOLDER) for number in range(24)]
-    first = names(shares([order(items)], 0, 2))
-    later = names(shares([order(items[5:13]), order(items[20:])], 0, 2))
+    first, later = share_of(items, 0, 2), share_of([*items[5:13], *items[20:]], 0, 2)
     assert later == [name for name in first if 5 <= int(name) < 13 or int(name) >= 20]
+
+
+@pytest.mark.parametrize(
+    ("num_items", "values", "size"),
+    [
+        (1000, {}, 64),
+        (1000, {"processes": 2}, 8),
+        (24, {"processes": 2}, 3),
+        (3, {"processes": 4}, 1),
+        (24, {"executor": "ray"}, 1),
+        (0, {"processes": 2}, 1),
+    ],
+)
+def test_orders_are_small_where_several_share_them(num_items, values, size):
+    assert order_size(num_items, CacheConfig(**values)) == size
 
 
 @pytest.mark.parametrize(

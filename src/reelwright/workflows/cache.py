@@ -18,7 +18,7 @@ from reelwright.protocols.caching import Caching, LatentCache, TextCache
 from reelwright.protocols.datasets import DatasetConfig
 from reelwright.workflows.caching.adoption import adopt
 from reelwright.workflows.caching.datasets import absolute, caching_of, folder_of, open_datasets, open_ledger
-from reelwright.workflows.caching.executors import run_orders
+from reelwright.workflows.caching.executors import order_size, run_orders
 from reelwright.workflows.caching.holding import hold_folder
 from reelwright.workflows.caching.identity import check_owner, latents_identity, text_identity
 from reelwright.workflows.caching.orders import Item, ItemFailed, Kind
@@ -32,10 +32,7 @@ from reelwright.workflows.caching.planning import (
     text_planner,
 )
 from reelwright.workflows.caching.pruning import prune_folder
-from reelwright.workflows.caching.ranks import num_ranks, rank, wait_for_all
-
-_ALONE, _SHARED = 64, 8
-"""Items to an order where one process takes all, and where several share them."""
+from reelwright.workflows.caching.ranks import own_share, rank, wait_for_all
 
 
 def run(family: str, kind: Kind, config: CacheConfig) -> Iterator[Event]:
@@ -128,27 +125,23 @@ class _Making:
 
     def _encode(self, items: Sequence[Item]) -> Generator[Event, None, int]:
         """Encode the items; how many were."""
-        size = _ALONE if self._is_alone else _SHARED
+        items = own_share(items)
+        size = order_size(len(items), self.config)
         orders = make_orders(items, family=self.family, kind=self.kind, config=self.config, size=size)
         stage, done, before = f"encode {self.kind}", 0, time.perf_counter()
-        total = len(items) if num_ranks() == 1 else 0  # of several ranks each takes a share
-        yield StageStarted(stage, total)
+        yield StageStarted(stage, len(items))
         with closing(run_orders(orders, self.config)) as outcomes:
             for number, outcome in enumerate(outcomes, start=1):
                 if isinstance(outcome, ItemFailed):
                     self.failures.append(f"{outcome.item.name}: {outcome.message}")
-                    yield ClipFailed(number, total, self.failures[-1])
+                    yield ClipFailed(number, len(items), self.failures[-1])
                 else:
                     done += 1
                     self.peak_memory = max(self.peak_memory, outcome.peak_memory)
                 now = time.perf_counter()
-                yield StepDone(stage, number, total, now - before, self.peak_memory)
+                yield StepDone(stage, number, len(items), now - before, self.peak_memory)
                 before = now
         return done
-
-    @property
-    def _is_alone(self) -> bool:
-        return self.config.executor == "local" and self.config.processes <= 1 and num_ranks() == 1
 
     def _write_down(self, found: Survey) -> Iterator[Event]:
         """List what is there, whoever made it; remove what a killed run left, and strangers where asked."""

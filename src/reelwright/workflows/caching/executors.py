@@ -1,30 +1,31 @@
 """Who encodes: this process, several of them, the ranks of torchrun, or the machines of a Ray cluster."""
 
-import hashlib
 import os
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from contextlib import closing
-from dataclasses import replace
 
 import torch
 
 from reelwright.protocols.cache_configs import CacheConfig
 from reelwright.workflows.caching.encoding import encode_orders, forget_networks
-from reelwright.workflows.caching.orders import Item, Order, Outcome
+from reelwright.workflows.caching.orders import Order, Outcome
 from reelwright.workflows.caching.ranks import num_ranks, rank
 from reelwright.workflows.caching.worker_processes import on_device, run_in_processes
+
+_MOST_ALONE, _MOST_SHARED = 64, 8
+_ORDERS_EACH = 4
+_WORKERS_OF_A_CLUSTER = 16  # a guess: nobody knows how large it will be
 
 
 def run_orders(orders: Iterable[Order], config: CacheConfig) -> Generator[Outcome]:
     """Encode what is ordered and yield the outcome of each item as it comes, in any order.
 
     An item that fails is an ItemFailed, and a worker that is lost only costs what it had not finished. Under
-    torchrun only this rank's share is encoded. Raises UserError for what concerns all items. However this
-    ends, what it started ends with it.
+    torchrun a rank encodes what it is given, on its own device. Raises UserError for what concerns all items.
+    However this ends, what it started ends with it.
     """
     if num_ranks() > 1:
-        share = (on_device(order, _device_of_rank(config)) for order in shares(orders, rank(), num_ranks()))
-        return _run_here(share)
+        return _run_here(on_device(order, _device_of_rank(config)) for order in orders)
     if config.executor == "ray":
         from reelwright.workflows.caching.ray_tasks import run_in_cluster  # noqa: PLC0415 - needs an extra
 
@@ -40,21 +41,12 @@ def devices_of(config: CacheConfig) -> list[str]:
     return [f"cuda:{number % num_gpus}" if num_gpus else name for number in range(count)]
 
 
-def shares(orders: Iterable[Order], share: int, num_shares: int) -> Iterator[Order]:
-    """What one of several encoders takes.
-
-    Told by the items alone: each encoder plans for itself, and may find other items missing than the one that
-    began before it.
-    """
-    for order in orders:
-        items = tuple(item for item in order.items if _number(item) % num_shares == share)
-        if items:
-            yield replace(order, items=items)
-
-
-def _number(item: Item) -> int:
-    name = f"{item.folder}\n{item.entries[0].name}"
-    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:8])
+def order_size(num_items: int, config: CacheConfig) -> int:
+    """Items to an order: many where one process takes all, else so few that none idles while others end."""
+    if num_ranks() > 1 or (config.executor == "local" and len(devices_of(config)) == 1):
+        return _MOST_ALONE
+    num_workers = _WORKERS_OF_A_CLUSTER if config.executor == "ray" else len(devices_of(config))
+    return max(min(num_items // (_ORDERS_EACH * num_workers), _MOST_SHARED), 1)
 
 
 def _run_here(orders: Iterable[Order]) -> Generator[Outcome]:

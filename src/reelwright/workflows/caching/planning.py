@@ -132,7 +132,12 @@ def text_planner(cache: TextCache) -> Planner:
 def make_orders(
     items: Iterable[Item], *, family: str, kind: Kind, config: CacheConfig, size: int
 ) -> list[Order]:
-    """The items in orders of at most `size`, each of clips of one size and length."""
+    """The items in orders of at most `size`, each of clips of one size and length, or of captions.
+
+    Captions of one text come together: whoever encodes them does it once.
+    """
+    if kind == "text":
+        items = sorted(items, key=lambda item: item.caption)
     groups: dict[object, list[Item]] = {}
     for item in items:
         groups.setdefault((item.folder, *_shape(item)), []).append(item)
