@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from reelwright.media.geometry import Box, Size
 
-LOOK_VERSION = 1
+LOOK_VERSION = 2
 """Rises when the same file would be seen differently."""
 Span = tuple[float, float]
 """From a second to another."""
@@ -33,4 +33,4 @@ class Look:
     thumbnails: str = ""
     """The same frames at 8 x 8 pixels, in hex."""
     error: str = ""
-    """Why not all frames could be read; nothing else is told then."""
+    """Why not all frames could be read, without the file's name; nothing else is told then."""

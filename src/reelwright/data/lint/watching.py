@@ -42,7 +42,8 @@ def watch(source: Source, facts: MediaFacts) -> Look:
         try:
             return _watched(shown, facts)
         except FileError as error:
-            message = str(error).replace(str(path), source.media)
+            # Remembered by content: it must not name the file, which may be found elsewhere too.
+            message = str(error).removeprefix(f"{path}: ").removeprefix(f"{path}/")
             return Look(size=facts.size, num_frames=0, duration=0.0, error=message)
 
 
