@@ -131,3 +131,13 @@ def test_the_family_comes_first(reelwright):
     outcome = reelwright("dataset", "preview", "--dataset", "data.toml")
     assert outcome.code == 2
     assert "the family comes after preview" in outcome.err
+
+
+def test_where_no_clip_can_be_shown_it_is_said_why(reelwright, tmp_path: Path):
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "a.mp4").write_text("hello")
+    outcome = reelwright("dataset", "preview", "framepack", "--dataset", "bad", "--out", "seen")
+    assert outcome.code == 1
+    assert outcome.err.splitlines()[-1].startswith("error: bad/a.mp4: cannot be opened as a video")
+    assert outcome.out == ""
+    assert not (tmp_path / "seen").exists()

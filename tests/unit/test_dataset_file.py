@@ -289,10 +289,27 @@ def test_a_broken_file_is_named(folder: Path, text: str, problem: str):
     assert problems(text)[0].startswith(problem)
 
 
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("d/clips.jsonl", "Write one with [[datasets]], video_jsonl_file"),
+        ("d/metadata.csv", "Give the folder: d"),
+        ("d/prompts.txt", "Give the folder: d"),
+        ("d/a.mp4", "Give the folder: d"),
+    ],
+)
+def test_data_given_in_place_of_the_file_that_tells_of_them_are_known(folder: Path, name: str, advice: str):
+    Path("d").mkdir()
+    Path(name).write_text('{"video_path": "a.mp4"}\n')
+    with pytest.raises(ConfigError) as caught:
+        read_dataset_file(Path(name), FAMILIES)
+    assert str(caught.value).startswith(f"{name}: is no file of data sets (TOML or JSON). {advice}")
+
+
 def test_a_missing_file_names_its_neighbor(folder: Path):
     Path("dataset.toml").touch()
     with pytest.raises(
-        ConfigError, match=r"datasets\.toml: there is no such file of data sets. .*dataset\.toml"
+        ConfigError, match=r"datasets\.toml: there is no such file of data sets, nor folder. .*dataset\.toml"
     ):
         read_dataset_file(Path("datasets.toml"), FAMILIES)
 

@@ -11,6 +11,7 @@ from reelwright.core.errors import ConfigError, nearest, suggestion
 from reelwright.core.locations import join, local_path, resolve
 from reelwright.data.dataset_keys import in_one_form
 from reelwright.data.dataset_rules import problems_of
+from reelwright.data.sources.media_names import kind_of
 from reelwright.protocols.datasets import SOURCE_KEYS, DatasetConfig, DatasetFile, GeneralKeys
 
 _GENERAL = frozenset(item.name for item in fields(GeneralKeys))
@@ -132,13 +133,26 @@ def _parse(path: Path) -> Values:
     try:
         content = path.read_bytes()
     except FileNotFoundError as error:
-        raise ConfigError(f"{path}: there is no such file of data sets. {_neighbors(path)}") from error
+        raise ConfigError(
+            f"{path}: there is no such file of data sets, nor folder. {_neighbors(path)}"
+        ) from error
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"{path}: cannot be read ({error}). Name a file of data sets, or a folder."
         ) from error
+    if (advice := _advice_for_data(path)) is not None:
+        raise ConfigError(f"{path}: is no file of data sets (TOML or JSON). {advice}")
     is_json = path.suffix == ".json" or content.removeprefix(b"\xef\xbb\xbf").lstrip()[:1] == b"{"
     return _parse_json(content, path) if is_json else parse_toml(content, str(path))
+
+
+def _advice_for_data(path: Path) -> str | None:
+    """What to do with the data themselves, which are easily given in place of a file that tells of them."""
+    if path.suffix == ".jsonl":
+        return "Write one with [[datasets]], video_jsonl_file (or image_jsonl_file) and cache_directory."
+    if path.suffix in (".csv", ".txt") or kind_of(str(path)) is not None:
+        return f"Give the folder: {path.parent}"
+    return None
 
 
 def _parse_json(content: bytes, path: Path) -> Values:

@@ -73,7 +73,8 @@ def run(family: str, preview: PreviewConfig, clips: ClipsConfig) -> Iterator[Eve
             failures.append(str(error))
             yield ClipFailed(num_shown + len(failures), 0, str(error))
     yield from view.finish()
-    yield Finished(({"preview": str(preview.out)},) if view.has_files else (), time.perf_counter() - started)
+    files = ({"preview": str(preview.out)},) if view.has_files and num_shown else ()
+    yield Finished(files, time.perf_counter() - started)
     if failures:
         raise UserError("\n".join(failures))
 
@@ -132,7 +133,7 @@ class _Sheets:
         if self._rows:
             yield from self._write_page()
         # Pages of an earlier, longer preview are not of what will be trained on now.
-        for path in self._preview.out.iterdir():
+        for path in self._preview.out.glob("page_*.png"):
             if _PAGE.fullmatch(path.name) and int(path.stem[5:]) >= self._num_pages:
                 path.unlink()
 
