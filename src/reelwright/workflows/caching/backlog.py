@@ -5,13 +5,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
 from reelwright.core.errors import MemoryLimitError
-from reelwright.workflows.caching.orders import Item, ItemFailed, Order, Outcome
+from reelwright.workflows.caching.orders import Item, ItemFailed, Order, Outcome, memory_advice
 
 _TRIES, _TRIES_TOGETHER = 3, 2
 """Of an item alone; of several, before each is tried alone: one of them may kill whoever encodes it."""
 _HOPELESS = 8
 """Workers lost before anything at all was done."""
-_ADVICE = "Add --execution.tiling, take a lower resolution, or fewer --processes."
 
 
 @dataclass(kw_only=True, eq=False)
@@ -52,16 +51,17 @@ class Backlog:
         Raises MemoryLimitError if workers only ever die.
         """
         self._num_lost += 1
+        advice = memory_advice(attempt.order.kind)
         tries, items = attempt.tries + 1, tuple(attempt.unfinished.values())
         if len(items) == 1 and tries >= _TRIES:
-            yield ItemFailed(item=items[0], message=f"Its worker was killed {tries} times. {_ADVICE}")
+            yield ItemFailed(item=items[0], message=f"Its worker was killed {tries} times. {advice}")
         elif len(items) > 1 and tries >= _TRIES_TOGETHER:
             self._lost.extend(Attempt(order=replace(attempt.order, items=(item,))) for item in items)
         elif items:
             self._lost.append(Attempt(order=replace(attempt.order, items=items), tries=tries))
         if self._num_lost >= _HOPELESS and not self._num_done:
             raise MemoryLimitError(
-                f"Workers were killed {self._num_lost} times and got nothing done. {_ADVICE}"
+                f"Workers were killed {self._num_lost} times and got nothing done. {advice}"
             )
 
 

@@ -18,7 +18,15 @@ from reelwright.execution.devices import choose_device, peak_memory
 from reelwright.protocols.cache_configs import CacheConfig
 from reelwright.protocols.caching import CacheFile, ClipFrames, LatentEncoder, TextCache, TextEncoder
 from reelwright.workflows.caching.datasets import caching_of
-from reelwright.workflows.caching.orders import Item, ItemDone, ItemFailed, Order, Outcome
+from reelwright.workflows.caching.orders import (
+    Item,
+    ItemDone,
+    ItemFailed,
+    Kind,
+    Order,
+    Outcome,
+    memory_advice,
+)
 from reelwright.workflows.caching.reading import FramesAhead, batches, clip_of, read_ahead
 
 _CAPTIONS_KEPT = 16
@@ -88,7 +96,7 @@ def _outcomes(
 ) -> Generator[Outcome]:
     """The outcomes of a batch; where it fails as a whole, of each of its items alone."""
     started = time.perf_counter()
-    made, problem = _attempt(together)
+    made, problem = _attempt(together, order.kind)
     if problem and len(items) > 1:
         for item in items:
             yield from _outcomes(order, (item,), together=partial(alone, item), alone=alone)
@@ -103,18 +111,18 @@ def _outcomes(
             yield ItemDone(item=item, seconds=seconds, peak_memory=peak)
 
 
-def _attempt(encode: Callable[[], Files]) -> tuple[Files, str]:
+def _attempt(encode: Callable[[], Files], kind: Kind) -> tuple[Files, str]:
     """The files, or what went wrong in words."""
     try:
         with torch.no_grad():
             return encode(), ""
     except _OF_ONE_ITEM as error:
-        return (), _in_words(error)
+        return (), _in_words(error, kind)
 
 
-def _in_words(error: BaseException) -> str:
+def _in_words(error: BaseException, kind: Kind) -> str:
     if is_out_of_memory(error):
-        return "There is not enough memory for it. Add --execution.tiling, or take a lower resolution."
+        return f"There is not enough memory for it. {memory_advice(kind)}"
     if isinstance(error, UserError):
         return str(error)
     first_line = next(iter(str(error).splitlines()), "")

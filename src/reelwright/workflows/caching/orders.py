@@ -60,3 +60,10 @@ class ItemFailed:
 
 
 Outcome = ItemDone | ItemFailed
+
+
+def memory_advice(kind: Kind) -> str:
+    """What to do where memory runs out, or the system kills who takes too much of it."""
+    if kind == "latents":
+        return "Add --execution.tiling, take a lower resolution, or fewer --processes."
+    return "Take fewer --processes, or --execution.device cpu."
