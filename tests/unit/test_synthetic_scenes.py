@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from reelwright.data.captions import simple_captions
 from reelwright.data.synthetic.describing import background_colors, describe
 from reelwright.data.synthetic.rendering import render
 from reelwright.data.synthetic.scene import SceneOptions
+from reelwright.data.synthetic.simple_captions import simple_captions
 from reelwright.data.synthetic.vocabulary import COLORS, MOTIONS, PLACES, SHAPES, WALLS
 from reelwright.data.synthetic.wording import DETAILS, caption
 

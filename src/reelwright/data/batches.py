@@ -22,11 +22,6 @@ class Supply:
     """For each group the items of a batch; the last one may have fewer."""
 
     @property
-    def num_draws(self) -> int:
-        """Items of an epoch, repeats counted."""
-        return int((self.num_items.astype(np.int64) * self.num_repeats[self.groups]).sum())
-
-    @property
     def num_batches(self) -> int:
         """Batches of an epoch, for all ranks together."""
         return int(_batches_of_groups(self).sum())

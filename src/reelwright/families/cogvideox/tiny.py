@@ -13,7 +13,7 @@ from transformers import T5Config, T5EncoderModel
 
 from reelwright.checkpoint.safetensors_io import save_sharded
 from reelwright.checkpoint.settings_files import write_json
-from reelwright.data.captions import simple_captions
+from reelwright.data.synthetic.simple_captions import simple_captions
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import AutoencoderConfig, SchedulerConfig, TransformerConfig
 from reelwright.families.cogvideox.key_maps import DIFFUSERS_AUTOENCODER, DIFFUSERS_TRANSFORMER

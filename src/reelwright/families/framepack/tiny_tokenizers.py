@@ -12,7 +12,7 @@ from tokenizers.trainers import BpeTrainer
 
 from reelwright.checkpoint.settings_files import write_json
 from reelwright.core.paths import write_text_atomic
-from reelwright.data.captions import simple_captions
+from reelwright.data.synthetic.simple_captions import simple_captions
 from reelwright.encoders.clip import MAX_TOKENS
 from reelwright.encoders.llama import SYSTEM_PROMPT
 
