@@ -1,8 +1,9 @@
 """What there is to encode: each clip or caption with its files and a fingerprint of all they follow from."""
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import Protocol
 
 from reelwright.core.ahead import run_ahead
@@ -84,6 +85,7 @@ def latent_planner(cache: LatentCache, ledger: MediaLedger) -> Planner:
 
     def plan(source: Source, dataset: DatasetConfig) -> Iterator[Planned]:
         source = replace(source, media=absolute(source.media), controls=tuple(map(absolute, source.controls)))
+        marks = [(each, stamp(each)) for each in (source.media, *source.controls)]
         rule, facts = cache.rule(dataset), cache.facts(dataset)
         controls = [ledger.facts(replace(source, media=each, kind="image")) for each in source.controls]
         for clip in cut_clips(source, ledger.facts(source), dataset, rule):
@@ -101,13 +103,14 @@ def latent_planner(cache: LatentCache, ledger: MediaLedger) -> Planner:
                 clip=clip,
                 dataset=dataset,
             )
-            yield _planned(item, source, source.media)
+            yield _planned(item, source, marks)
 
     return plan
 
 
 def text_planner(cache: TextCache) -> Planner:
     """Plans the caption of a source."""
+    stamp_of_list = lru_cache(stamp)  # as it was at the first caption, and not for each of them again
 
     def plan(source: Source, dataset: DatasetConfig) -> Iterator[Planned]:
         if source.caption is None:
@@ -122,9 +125,12 @@ def text_planner(cache: TextCache) -> Planner:
             caption=source.caption,
             dataset=dataset,
         )
-        # A caption within a list of many is as old as the list.
-        written = source.caption_origin if exists(source.caption_origin) else dataset.origin
-        yield _planned(item, source, absolute(written))
+        if exists(source.caption_origin):
+            written = absolute(source.caption_origin)
+            yield _planned(item, source, [(written, stamp(written))])
+        else:  # a caption within a list of many is as old as the list
+            written = absolute(dataset.origin)
+            yield _planned(item, source, [(written, stamp_of_list(written))])
 
     return plan
 
@@ -193,10 +199,9 @@ def _clip_facts(clip: Clip) -> dict[str, object]:
     }
 
 
-def _planned(item: Item, source: Source, made_from: str) -> Planned:
-    mark = stamp(made_from)
-    controls = () if item.clip is None else item.clip.source.controls
-    more = tuple((each, stamp(each)) for each in controls)
+def _planned(item: Item, source: Source, marks: Sequence[tuple[str, str]]) -> Planned:
+    """`marks` are all that it is made of, each with the stamp that it had before it was read."""
+    (made_from, mark), *more = marks
     rows = (
         IndexRow(
             file=entry.name,
@@ -206,7 +211,7 @@ def _planned(item: Item, source: Source, made_from: str) -> Planned:
             stem=source.stem,
             source=made_from,
             source_stamp=mark,
-            more_sources=more,
+            more_sources=tuple(more),
         )
         for entry in item.entries
     )
