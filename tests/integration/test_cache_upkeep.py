@@ -139,9 +139,9 @@ def test_whatever_is_wrong_is_told_and_repaired_where_asked(folder, upkeep, kind
     spoil(kind, Path(folder.location))
     before = state_of(folder)
     outcome = upkeep("verify", code=1)
-    (message,) = told(outcome, "clip_failed", "message")
-    assert "clip_2" in message and re.search(said, message), message
-    assert "--repair" in outcome.err
+    (place,), (message,) = (told(outcome, "item_finding", key) for key in ("item", "message"))
+    assert "clip_2" in place and re.search(said, message), message
+    assert ("--repair" in outcome.err) is is_removed
     assert state_of(folder) == before
     outcome = upkeep("verify", "--repair", code=1)
     (facts,) = told(outcome, "facts", "facts")
@@ -154,7 +154,8 @@ def test_a_damaged_index_is_told(folder, upkeep):
     index = Path(folder.location) / index_name(LATENTS)
     content = index.read_bytes()
     index.write_bytes(content.replace(b"clip_2_00000", b"clip_X_00000"))
-    assert "index is damaged" in upkeep("verify", code=1).err
+    (message,) = told(upkeep("verify", code=1), "item_finding", "message")
+    assert "index is damaged" in message
     index.write_bytes(content[:5000])
     assert "index is damaged" in upkeep("verify", code=1).err
 
@@ -163,8 +164,14 @@ def test_many_problems_are_counted_and_the_message_stays_short(folder, upkeep):
     rows = [IndexRow(file=latents_name(n), fingerprint="", stem=f"clip_{n}") for n in range(100, 150)]
     write_index(folder, LATENTS, {}, rows)
     outcome = upkeep("verify", code=1)
-    assert len(told(outcome, "clip_failed", "message")) == 50
-    assert "and 30 more" in outcome.err and outcome.err.count("no such file") == 20
+    assert len(told(outcome, "item_finding", "message")) == 50
+    assert "Problems: 50" in outcome.err and outcome.err.count("\n") == 1
+
+
+def test_a_file_of_no_item_is_told_though_it_is_no_problem(folder, upkeep):
+    Path(folder.place(latents_name(77))).write_bytes(b"")
+    (notice,) = told(upkeep("verify"), "notice", "message")
+    assert latents_name(77) in notice and "cache prune" in notice
 
 
 def test_only_files_of_no_item_are_pruned_and_first_told(folder, upkeep):

@@ -95,7 +95,7 @@ class CacheFolder:
                 raise
             raise FileError(f"{place}: there is no such file. {_REMAKE}") from error
         if CONTENT in metadata and metadata[CONTENT] != content_digest(tensors):
-            raise FileError(f"{place}: is damaged, its content is not what was written. {_REMAKE}")
+            raise FileError(f"{place}: is damaged, its content is not what was written. {_REMOVE}")
         return tensors, metadata
 
     def names(self) -> list[str]:
@@ -115,6 +115,8 @@ def fingerprint_of(tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -
 
 
 _REMAKE = "Run the cache command again, which makes it anew."
+_REMOVE = f"Remove it, as `reelwright cache verify FAMILY --repair` does. {_REMAKE}"
+"""Where the header, by which the cache command tells what is there, is whole."""
 
 
 def numeric_flaw(tensors: Mapping[str, Tensor]) -> str:

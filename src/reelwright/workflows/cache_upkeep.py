@@ -3,12 +3,12 @@
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from reelwright.core.ahead import run_ahead
 from reelwright.core.config import validate
 from reelwright.core.errors import ConfigError, FileError, UserError, suggestion
-from reelwright.core.events import ClipFailed, Event, Facts, Finished, Notice, StageStarted, StepDone
+from reelwright.core.events import Event, Facts, Finished, ItemFinding, Notice, StageStarted, StepDone
 from reelwright.core.locations import exists, local_path
 from reelwright.core.paths import remove_leftovers
 from reelwright.data.cache_checks import flaw_of
@@ -25,18 +25,15 @@ from reelwright.data.cache_index import (
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 from reelwright.workflows.caching.datasets import absolute, caching_of, folder_of, open_datasets
 from reelwright.workflows.caching.holding import hold_folder
-from reelwright.workflows.caching.pruning import prune_folder
+from reelwright.workflows.caching.pruning import find_strangers, prune_folder
 from reelwright.workflows.caching.statistics import index_facts
-
-_NUM_TOLD = 20
-"""Problems that the message at the end repeats."""
 
 
 def run(family: str, action: str, config: CacheTask) -> Iterator[Event]:
     """`verify`, `prune` or `stats` of the caches that a family has of all data sets of a file.
 
-    No model is needed, and no source media are ever changed. Raises UserError at the end of `verify` if
-    anything is wrong.
+    No model is needed, and no source media are ever changed. `verify` tells of each problem, and
+    raises UserError at the end if there is any.
     """
     if action not in _ACTIONS:
         raise ConfigError(f"cache: {action!r} is no action. {suggestion(action, _ACTIONS)}")
@@ -76,20 +73,21 @@ class _Verifying:
     config: CacheVerifyConfig
     total: int
     done: int = 0
-    removed: int = 0
-    problems: list[str] = field(default_factory=list[str])
+    num_problems: int = 0
+    num_bad_files: int = 0
+    """Of the problems, those that are in a file, which may be removed."""
+    num_removed: int = 0
 
     def check(self, index: CacheIndex, is_own: Callable[[str], bool]) -> Iterator[Event]:
         """Look at the index, the sources and every file."""
         try:
             index.check()
             for row in stale_rows(index, remote=True):
-                yield self._problem(
-                    f"{index.folder.place(row.file)}: {row.source}, which it was made of, has changed since."
-                )
+                place = index.folder.place(row.file)
+                yield self._problem(place, "stale", f"{row.source}, which it was made of, has changed since.")
             yield from self._files(index, is_own)
         except FileError as error:
-            yield self._problem(str(error))
+            yield self._problem(index.place, "index", str(error))
 
     def _files(self, index: CacheIndex, is_own: Callable[[str], bool]) -> Iterator[Event]:
         def look(row: IndexRow) -> str:
@@ -102,22 +100,28 @@ class _Verifying:
                 self.done += 1
                 flaw = result.result()
                 if flaw:
-                    yield self._problem(flaw + self._repair(index.folder, row, is_own))
+                    yield self._bad_file(index.folder, row, is_own, flaw)
                 now = time.perf_counter()
                 yield StepDone("verify", self.done, self.total, now - before)
                 before = now
 
-    def _repair(self, folder: CacheFolder, row: IndexRow, is_own: Callable[[str], bool]) -> str:
-        """Remove a bad file where that is asked for; what is said of it."""
-        if not self.config.repair or not is_own(row.file) or not exists(folder.place(row.file)):
-            return ""
-        folder.remove(row.file)
-        self.removed += 1
-        return " It was removed."
+    def _bad_file(
+        self, folder: CacheFolder, row: IndexRow, is_own: Callable[[str], bool], flaw: str
+    ) -> Event:
+        """Tell of a bad file, and remove it where that is asked for."""
+        place = folder.place(row.file)
+        if not exists(place):
+            return self._problem(place, "missing", flaw)
+        self.num_bad_files += 1
+        if self.config.repair and is_own(row.file):
+            folder.remove(row.file)
+            self.num_removed += 1
+            flaw += " It was removed."
+        return self._problem(place, "damaged", flaw)
 
-    def _problem(self, message: str) -> Event:
-        self.problems.append(message)
-        return ClipFailed(self.done, self.total, message)
+    def _problem(self, place: str, kind: str, message: str) -> Event:
+        self.num_problems += 1
+        return ItemFinding(place, kind, message.removeprefix(f"{place}: "), "error")
 
 
 def _verify(indexes: Sequence[CacheIndex], is_own: IsOwn, config: CacheVerifyConfig) -> Iterator[Event]:
@@ -125,19 +129,22 @@ def _verify(indexes: Sequence[CacheIndex], is_own: IsOwn, config: CacheVerifyCon
     yield StageStarted("verify", verifying.total)
     for index in indexes:
         yield from verifying.check(index, is_own[index.kind])
-    problems = verifying.problems
-    counts = {"files": verifying.total, "problems": len(problems), "removed": verifying.removed}
-    yield Facts({name: str(count) for name, count in counts.items()})
-    if problems:
-        told = problems[:_NUM_TOLD]
-        if len(problems) > len(told):
-            told.append(f"and {len(problems) - len(told):,} more")
-        advice = (
-            "Run the cache commands again: they make anew what is missing or stale."
-            if verifying.removed or config.repair
-            else "Run this with --repair, which removes bad files, then the cache commands again."
+        yield from _tell_strangers(index, is_own[index.kind])
+    counts = (verifying.total, verifying.num_problems, verifying.num_removed)
+    yield Facts(dict(zip(("files", "problems", "removed"), map(str, counts), strict=True)))
+    if verifying.num_problems:
+        again = "Run the cache commands again: they make anew what is missing or stale."
+        if verifying.num_bad_files > verifying.num_removed:
+            again = "Run this with --repair, which removes bad files, then the cache commands again."
+        raise UserError(f"Problems: {verifying.num_problems:,}, listed above. {again}")
+
+
+def _tell_strangers(index: CacheIndex, is_own: Callable[[str], bool]) -> Iterator[Event]:
+    if strangers := find_strangers(index.folder, is_own, _listed(index.folder)):
+        yield Notice(
+            f"{index.folder.place(strangers[0])}: belongs to no item, and is never trained on; there are"
+            f" {len(strangers):,} of these. Remove them with cache prune."
         )
-        raise UserError("\n".join([*told, advice]))
 
 
 def _prune(indexes: Sequence[CacheIndex], is_own: IsOwn, config: CachePruneConfig) -> Iterator[Event]:

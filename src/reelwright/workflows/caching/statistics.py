@@ -10,6 +10,7 @@ from typing import cast
 from reelwright.core.locations import local_path
 from reelwright.data.cache_folder import CacheFolder
 from reelwright.data.cache_index import CacheIndex
+from reelwright.workflows.caching.pruning import find_strangers
 
 
 def index_facts(index: CacheIndex, is_own: Callable[[str], bool], listed: Collection[str]) -> dict[str, str]:
@@ -25,7 +26,7 @@ def index_facts(index: CacheIndex, is_own: Callable[[str], bool], listed: Collec
         "training items": f"{index.num_items:,}",
         **_sizes_and_ages(index),
     }
-    strangers = sum(1 for name in index.folder.names() if is_own(name) and name not in listed)
+    strangers = len(find_strangers(index.folder, is_own, listed))
     if strangers:
         facts["files of no item"] = f"{strangers:,}, which cache prune removes"
     groups = {
