@@ -250,6 +250,16 @@ def test_two_clips_of_one_name_are_told_and_kept_apart_by_fix(lint, clips, tmp_p
     assert listed(tmp_path / "mended") == {"1/clip.mp4": "clean", "1/clip-1.mp4": "bars"}
 
 
+def test_what_cannot_be_listed_keeps_no_other_data_set_from_being_looked_at(lint, clips, tmp_path):
+    file = clips("bars")
+    file.write_text(f"[[datasets]]\nfolder = 'nowhere'\n{file.read_text()}")
+    outcome = lint(file, "--json")
+    assert outcome.code == 1
+    assert found(outcome)["nowhere"] == {"list"}
+    assert "bars" in found(outcome)["bars.mp4"]
+    assert any(event["event"] == "facts" for event in outcome.events)
+
+
 def test_a_broken_line_of_a_list_is_a_finding_and_the_others_are_looked_at(lint, clips, tmp_path):
     clips("bars")
     (tmp_path / "clips.jsonl").write_text(

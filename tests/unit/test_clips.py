@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from reelwright.core.errors import ConfigError, FileError
-from reelwright.data.clips import cut_clips, read_clip
+from reelwright.data.clips import check_settings, cut_clips, read_clip
 from reelwright.data.media_facts import probe
 from reelwright.media.geometry import cover_crop_box
 from reelwright.protocols.clips import ClipRule, MediaFacts, Source
@@ -197,6 +197,14 @@ def test_settings_that_the_model_cannot_follow_are_refused(keys, words):
     rule = ClipRule(fps=10, frame_step=4, min_frames=37, default_size=(64, 48))
     with pytest.raises(ConfigError, match=words):
         cut_clips(source("a.mp4"), facts(), DatasetConfig(**keys), rule)
+    with pytest.raises(ConfigError, match=f"^videos: {words}"):
+        check_settings(DatasetConfig(video_directory="videos", **keys), rule)
+
+
+def test_settings_are_told_before_any_source_is_looked_at():
+    with pytest.raises(ConfigError, match=r"^videos: resolution: 96 x 60 is not in steps of 16 pixels"):
+        check_settings(DatasetConfig(video_directory="videos", resolution=(96, 60)), RULE)
+    check_settings(DatasetConfig(video_directory="videos", resolution=(96, 64)), RULE)
 
 
 def test_a_kind_that_the_model_does_not_take_is_refused():

@@ -30,11 +30,21 @@ from reelwright.protocols.datasets import DatasetConfig
 _CHUNK_FRAMES = 8
 
 
+def check_settings(dataset: DatasetConfig, rule: ClipRule) -> None:
+    """Raise ConfigError for settings of a data set that no source of it could follow."""
+    try:
+        choose_size(rule.default_size, dataset, rule)
+        if "video" in rule.kinds:
+            _check_lengths(dataset, rule)
+    except ConfigError as error:
+        raise ConfigError(f"{dataset.origin}: {error}") from error
+
+
 def cut_clips(source: Source, facts: MediaFacts, dataset: DatasetConfig, rule: ClipRule) -> list[Clip]:
     """The clips of a source, by the data set's frame_extraction; of a picture, itself.
 
-    Raises FileError for a source that is too short or not of a kind that the model takes, ConfigError for
-    settings of the data set that the model cannot follow.
+    Raises FileError for a source that is too short or not of a kind that the model takes, ConfigError as
+    `check_settings`.
     """
     if source.kind not in rule.kinds:
         taken = "clips" if source.kind == "image" else "pictures"

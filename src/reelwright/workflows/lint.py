@@ -17,7 +17,13 @@ from reelwright.protocols.cache_configs import ClipsConfig
 from reelwright.protocols.caching import TextCache
 from reelwright.protocols.datasets import DatasetFile
 from reelwright.protocols.lint_config import LintConfig
-from reelwright.workflows.caching.datasets import caching_of, latents_of_clips, open_datasets, open_ledger
+from reelwright.workflows.caching.datasets import (
+    caching_of,
+    check_datasets,
+    latents_of_clips,
+    open_datasets,
+    open_ledger,
+)
 from reelwright.workflows.linting.measuring import seconds_per_caption, seconds_per_pixel
 from reelwright.workflows.linting.mending import Mending, check_out
 from reelwright.workflows.linting.report import count_findings, describe
@@ -54,8 +60,7 @@ class _Linting:
         self._family, self._config, self._clips = family, config, clips
         self._datasets = datasets.datasets
         self._latents = latents_of_clips(family, clips)
-        for dataset in self._datasets:
-            self._latents.rule(dataset)  # raises for keys that the family cannot follow
+        check_datasets(self._latents, self._datasets)
         self._num_bad_items = 0
         self.files: tuple[dict[str, str], ...] = ()
         """What was written."""

@@ -37,7 +37,7 @@ from reelwright.protocols.caching import LatentCache
 from reelwright.protocols.clips import Clip
 from reelwright.protocols.datasets import DatasetConfig
 from reelwright.protocols.preview_config import PreviewConfig, PreviewView
-from reelwright.workflows.caching.datasets import latents_of_clips, open_datasets, open_ledger
+from reelwright.workflows.caching.datasets import check_datasets, latents_of_clips, open_datasets, open_ledger
 
 _STAGE = "preview"
 _FRAMES_ON_SHEETS, _FRAMES_IN_TERMINALS = 8, 1
@@ -53,8 +53,7 @@ def run(family: str, preview: PreviewConfig, clips: ClipsConfig) -> Iterator[Eve
     preview = validate(preview, "dataset preview")
     latents = latents_of_clips(family, clips)
     datasets = open_datasets(clips.dataset).datasets
-    for dataset in datasets:
-        latents.rule(dataset)  # raises for keys that the family cannot follow
+    check_datasets(latents, datasets)
     if preview.view != "console":
         check_writable(preview.out)
     view: _View = _VIEWS[preview.view](preview)

@@ -1,6 +1,6 @@
 """The data sets of a file, with what each family knows of them and the folder of each one's cache."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from reelwright import families
@@ -8,6 +8,7 @@ from reelwright.core.config import validate
 from reelwright.core.errors import ConfigError
 from reelwright.core.locations import is_url, join
 from reelwright.core.paths import cache_folder
+from reelwright.data.clips import check_settings
 from reelwright.data.dataset_file import read_dataset_file
 from reelwright.data.media_facts import MediaLedger
 from reelwright.protocols.cache_configs import ClipsConfig
@@ -41,6 +42,12 @@ def open_datasets(path: Path | None, overrides: Mapping[str, object] | None = No
     datasets = read_dataset_file(path, keys, overrides or {})
     _check_folders(datasets)
     return datasets
+
+
+def check_datasets(latents: LatentCache, datasets: Iterable[DatasetConfig]) -> None:
+    """Raise ConfigError for settings of data sets that the family cannot follow, before media are read."""
+    for dataset in datasets:
+        check_settings(dataset, latents.rule(dataset))
 
 
 def folder_of(dataset: DatasetConfig) -> str:

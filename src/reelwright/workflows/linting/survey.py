@@ -104,10 +104,10 @@ class Survey:
     def judge_all(self, dataset: DatasetConfig) -> Iterator[Judgment]:
         """Each item of a data set. A wrong line, or a list that breaks off, is a finding on the data set."""
         num_workers = self.num_workers or min(os.cpu_count() or 1, _MOST_WORKERS)
-        listing = all_sources(dataset)
-        seen = run_ahead(self._see, listing, num_workers=num_workers, num_ahead=_AHEAD * num_workers)
+        num_ahead = _AHEAD * num_workers
         try:
-            with closing(seen):
+            listing = all_sources(dataset)
+            with closing(run_ahead(self._see, listing, num_workers=num_workers, num_ahead=num_ahead)) as seen:
                 for listed, looked in seen:
                     if isinstance(listed, FileError):
                         yield _wrong_list(dataset, listed)
