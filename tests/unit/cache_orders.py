@@ -66,7 +66,7 @@ class DrawnFamily:
     def _made(self, one: ClipFrames | str) -> object:
         if isinstance(one, str):
             return {"features": torch.tensor([float(len(one))])}
-        frames = torch.cat(list(one.chunks))
+        frames = torch.cat(list(one.chunks()))
         name = self.file_name.format(one.clip.source.stem)
         return [CacheFile(name=name, tensors={"latents": frames.float().mean().view(1)}, metadata={})]
 

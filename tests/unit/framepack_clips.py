@@ -1,6 +1,5 @@
 """Clips and pictures of FramePack's caches, their pixels, and what the autoencoder alone makes of them."""
 
-from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -57,8 +56,7 @@ def pixels(num_frames: int, seed: int = 0) -> Tensor:
 
 def frames(of: Clip, data: DatasetConfig, seed: int = 0) -> ClipFrames:
     """Its pixels in chunks as a decoder hands them out."""
-    chunks: Iterator[Tensor] = iter(pixels(of.num_frames, seed).split(8))
-    return ClipFrames(clip=of, dataset=data, chunks=chunks)
+    return ClipFrames(clip=of, dataset=data, chunks=lambda: iter(pixels(of.num_frames, seed).split(8)))
 
 
 @cache

@@ -218,7 +218,7 @@ def test_clips_that_are_taken_in_step_arrive_whatever_their_size(drawn, tmp_path
     lengths: list[int] = []
 
     def encode(batch):
-        lengths.append(sum(1 for _ in zip(*(one.chunks for one in batch), strict=True)))
+        lengths.append(sum(1 for _ in zip(*(one.chunks() for one in batch), strict=True)))
         return [drawn._made(one) for one in batch]
 
     monkeypatch.setattr(drawn, "_made", lambda one: [_file_of(one)])

@@ -46,7 +46,7 @@ def pixels_of(frames_FHWC: torch.Tensor) -> torch.Tensor:
 
 
 def opened(clip: Clip, frames: torch.Tensor, chunk: int = 5) -> ClipFrames:
-    return ClipFrames(clip=clip, dataset=DATASET, chunks=iter(frames.split(chunk)))
+    return ClipFrames(clip=clip, dataset=DATASET, chunks=lambda: iter(frames.split(chunk)))
 
 
 def cache(**values) -> CogVideoXLatentCache:
@@ -121,7 +121,7 @@ def test_a_long_clip_is_never_in_memory_as_a_whole():
             most = max(most, sum(each() is not None for each in alive))
             yield mine
 
-    cache().open().encode([ClipFrames(clip=one, dataset=DATASET, chunks=arriving())])
+    cache().open().encode([ClipFrames(clip=one, dataset=DATASET, chunks=arriving)])
     assert len(alive) == 65
     assert most <= 10
 

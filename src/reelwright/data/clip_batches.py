@@ -13,7 +13,7 @@ from reelwright.protocols.clips import Clip
 
 def stack_chunks(batch: Sequence[ClipFrames], lengths: Sequence[int]) -> Iterator[Tensor]:
     """uint8 chunk_BFHWC of clips of one size, in chunks of the lengths given; what is more is not read."""
-    streams = [cut_frames(each.chunks, lengths) for each in batch]
+    streams = [cut_frames(each.chunks(), lengths) for each in batch]
     return map(torch.stack, zip(*streams, strict=True))
 
 

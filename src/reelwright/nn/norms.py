@@ -1,7 +1,20 @@
 """Normalization, split into its statistics and the scale and shift that apply them."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupMoments:
+    """What a group norm needs to know of frames: at least float32, [B, groups]."""
+
+    num_values: int
+    """In each group."""
+    mean: Tensor
+    variance: Tensor
 
 
 def group_norm_affine(
@@ -10,28 +23,53 @@ def group_norm_affine(
     """The scale and shift, each [B, C, 1, 1, 1], with which group norm is frames * scale + shift.
 
     They have the number format of the frames if `rounded`, else at least float32.
+    """
+    scale, shift = affine_of_moments(group_moments(frames_BCFHW, norm.num_groups), norm)
+    dtype = frames_BCFHW.dtype if rounded else scale.dtype
+    return scale.to(dtype), shift.to(dtype)
+
+
+def group_moments(frames_BCFHW: Tensor, num_groups: int) -> GroupMoments:
+    """Mean and variance of each group of channels.
+
     Means and squares are taken row by row first (frame by frame, where channels lie innermost), which keeps
     float32 sums short. Where a group's mean is ten times its deviation, its variance is still right to 5e-6.
     """
-    batch, channels = frames_BCFHW.shape[:2]
     frames_BFHWC = frames_BCFHW.permute(0, 2, 3, 4, 1)
     channels_innermost = frames_BFHWC.stride(-1) == 1 and not frames_BCFHW.is_contiguous()
     if channels_innermost:
-        row_means, row_squares = _moments_of_frames(frames_BFHWC, norm.num_groups)
+        row_means, row_squares = _moments_of_frames(frames_BFHWC, num_groups)
     else:
-        row_means, row_squares = _moments_of_rows(frames_BCFHW, norm.num_groups)
+        row_means, row_squares = _moments_of_rows(frames_BCFHW, num_groups)
     mean = row_means.mean(-1)
     variance = (row_squares - row_means.square()).mean(-1) + row_means.var(-1, correction=0)
-    rate = torch.rsqrt(variance.clamp_min(0.0) + norm.eps)
+    num_values = frames_BCFHW[0].numel() // num_groups
+    return GroupMoments(num_values=num_values, mean=mean, variance=variance.clamp_min(0.0))
+
+
+def combine_moments(parts: Sequence[GroupMoments]) -> GroupMoments:
+    """Moments of all values of the parts, from differences of means: no large squares cancel each other."""
+    num_values = sum(part.num_values for part in parts)
+    shares = [part.num_values / num_values for part in parts]
+    mean = torch.stack([share * part.mean for share, part in zip(shares, parts, strict=True)]).sum(0)
+    spreads = [
+        share * (part.variance + (part.mean - mean).square())
+        for share, part in zip(shares, parts, strict=True)
+    ]
+    return GroupMoments(num_values=num_values, mean=mean, variance=torch.stack(spreads).sum(0))
+
+
+def affine_of_moments(moments: GroupMoments, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
+    """The scale and shift, each [B, C, 1, 1, 1], of a group norm of values with these moments."""
+    rate = torch.rsqrt(moments.variance + norm.eps)
 
     def per_channel(groups_BG: Tensor) -> Tensor:
-        return groups_BG.repeat_interleave(channels // norm.num_groups, dim=1)
+        return groups_BG.repeat_interleave(norm.num_channels // norm.num_groups, dim=1)
 
     scale = per_channel(rate) * norm.weight
-    shift = norm.bias - per_channel(mean) * scale
-    shape = (batch, channels, 1, 1, 1)
-    dtype = frames_BCFHW.dtype if rounded else scale.dtype
-    return scale.view(shape).to(dtype), shift.view(shape).to(dtype)
+    shift = norm.bias - per_channel(moments.mean) * scale
+    shape = (*scale.shape, 1, 1, 1)
+    return scale.view(shape), shift.view(shape)
 
 
 def _moments_of_rows(frames_BCFHW: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:

@@ -36,12 +36,13 @@ class CacheEntry:
 
 @dataclass(frozen=True, kw_only=True)
 class ClipFrames:
-    """A clip and its pixels, read while they are used."""
+    """A clip and its pixels, read while they are used, and again where they are asked for again."""
 
     clip: Clip
     dataset: DatasetConfig
-    chunks: Iterator[Tensor]
-    """uint8 chunk_FHWC in [0, 255], of the clip's size, `clip.num_frames` in all."""
+    chunks: Callable[[], Iterator[Tensor]]
+    """uint8 chunk_FHWC in [0, 255], of the clip's size, `clip.num_frames` in all. Asking again starts at the
+    first frame and ends what was given before."""
 
 
 class LatentEncoder(Protocol):

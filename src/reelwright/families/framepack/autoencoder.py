@@ -19,6 +19,7 @@ from reelwright.families.framepack.causal_convolution import (
     new_frames,
     padded_pieces,
 )
+from reelwright.families.framepack.clip_statistics import ClipStatistics
 from reelwright.families.framepack.config import AutoencoderConfig
 from reelwright.nn.norms import group_norm_affine
 from reelwright.nn.posterior import Posterior
@@ -61,15 +62,21 @@ class FramePackAutoencoder(nn.Module):
         return self._decode_chunk(latents_BCTHW, Stream(piece=chunk))
 
     def encode_stream(
-        self, pixels_BCFHW: Iterable[Tensor], *, first_frame: bool = True, piece: int = 0
+        self,
+        pixels_BCFHW: Iterable[Tensor],
+        *,
+        first_frame: bool = True,
+        piece: int = 0,
+        statistics: ClipStatistics | None = None,
     ) -> Iterator[Tensor]:
         """Yield mean and log-variance, on the channel axis, of each chunk of frames.
 
         Convolutions see across the cuts, but norms see one chunk, and attention a limited past: that bounds
         memory for clips of any length, and approximates what `encode` gives. A clip in one chunk is exact.
-        piece: frames that a layer takes at a time, as `chunk` of `encode`.
+        piece: frames that a layer takes at a time, as `chunk` of `encode`. statistics: lets norms see the
+        clip, as far as earlier passes over the same chunks tell.
         """
-        stream = Stream(first_frame=first_frame, continues=True, piece=piece)
+        stream = Stream(first_frame=first_frame, continues=True, piece=piece, statistics=statistics)
         for chunk in pixels_BCFHW:
             yield self._encode_chunk(chunk, stream)
             stream.first_frame = False
@@ -222,7 +229,8 @@ class FrameAttention(nn.Module):
 
     def forward(self, hidden: Tensor, stream: Stream) -> Tensor:
         num_frames, height, width = hidden.shape[2:]
-        scale, shift = group_norm_affine(hidden, self.norm, rounded=False)
+        of_clip = stream.clip_affine(hidden, self.norm)
+        scale, shift = of_clip or group_norm_affine(hidden, self.norm, rounded=False)
         normalized = torch.addcmul(shift, hidden, scale).to(hidden.dtype)
         tokens_BLD = normalized.permute(0, 2, 3, 4, 1).flatten(1, 3)
         queries = self.query(tokens_BLD).unsqueeze(1)

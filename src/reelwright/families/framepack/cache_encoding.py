@@ -120,7 +120,7 @@ class FramePackLatentEncoder:
                     first_frames.extend(Image.fromarray(frames[0].numpy()) for frames in chunk_BFHWC)
                 yield chunk_pixels(chunk_BFHWC, self._device)
 
-        kept = self._keep(self._posteriors(pixels(), len(lengths)), [each.clip for each in batch])
+        kept = self._keep(self._posteriors(pixels, len(lengths)), [each.clip for each in batch])
         features = self._features(first_frames)
         write = self._whole if self._config.form == "compact" else self._sections
         return [
@@ -157,7 +157,7 @@ class FramePackLatentEncoder:
 
     def _pictures(self, batch: Sequence[ClipFrames]) -> Iterator[CacheFile]:
         """Each picture is encoded for itself, and so is each of its control pictures."""
-        targets = [Image.fromarray(next(each.chunks)[0, ..., :3].numpy()) for each in batch]
+        targets = [Image.fromarray(next(each.chunks())[0, ..., :3].numpy()) for each in batch]
         controls = [_read_controls(each.clip) for each in batch]
         shown = [
             [target, *(image for image, _ in pairs)] for target, pairs in zip(targets, controls, strict=True)
@@ -191,12 +191,15 @@ class FramePackLatentEncoder:
             for pictures, generator in zip(shown, generators, strict=True)
         ]
 
-    def _posteriors(self, pixels_BCFHW: Iterator[Tensor], num_parts: int) -> Iterator[Posterior]:
+    def _posteriors(
+        self, pixels_BCFHW: Callable[[], Iterator[Tensor]], num_parts: int
+    ) -> Iterator[Posterior]:
         """Of each part of a clip; what parts remember of those before is not kept where there is one."""
         if num_parts == 1:
-            yield self._space.encode(next(pixels_BCFHW))
+            yield self._space.encode(next(pixels_BCFHW()))
         else:
-            yield from map(Posterior, self._space.encode_stream(pixels_BCFHW))
+            parts = self._space.encode_in_passes(pixels_BCFHW, self._config.stream_passes)
+            yield from map(Posterior, parts)
 
     def _keep(self, posteriors: Iterable[Posterior], clips: Sequence[Clip]) -> list[Kept]:
         generators = [clip_generator(self._config.seed, clip) for clip in clips]

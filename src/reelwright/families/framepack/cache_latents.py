@@ -117,7 +117,7 @@ class FramePackLatentCache:
 
     def facts(self, dataset: DatasetConfig) -> Mapping[str, object]:
         """The seed counts only where something is drawn, tiles only where they are used, modes only where
-        sections are laid out.
+        sections are laid out, parts and passes only where there are clips.
 
         The number format counts as it was asked for, and not which device computes: rounding differs.
         """
@@ -138,6 +138,7 @@ class FramePackLatentCache:
             "posterior": config.posterior,
             "seed": config.seed if config.posterior == "sample" else None,
             "stream_frames": None if is_picture else config.stream_frames,
+            "stream_passes": None if is_picture else config.stream_passes,
             "tile": execution.tile_size if execution.tiling else None,
             "dtype": execution.dtype,
             "one_frame": pictures if is_picture else None,
@@ -210,3 +211,10 @@ def _check_options(config: FramePackCacheLatents) -> None:
             "posterior: moments are kept by the compact form alone; files that other programs read hold"
             " latents. Add --form compact, or use sample or mean."
         )
+    if config.mode != "one_frame" and (config.one_frame_no_2x or config.one_frame_no_4x):
+        raise ConfigError(
+            "one_frame_no_2x, one_frame_no_4x: are of one-frame mode. Add --mode one_frame"
+            " (fpack_cache_latents: --one_frame), or leave them out."
+        )
+    if config.mode == "one_frame" and config.stream_frames:
+        raise ConfigError("stream_frames: a picture is one frame. Leave it out.")

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reelwright.families.framepack.clip_statistics import ClipStatistics
 from reelwright.nn.causal_conv3d import chunk_lengths
 from reelwright.nn.norms import group_norm_affine
 
@@ -26,12 +27,21 @@ class Stream:
 
     first_frame: whether the next chunk starts with the clip's first frame, which has a latent frame alone.
     continues: whether another chunk follows. piece: frames that a layer takes at a time, 0 chooses.
+    statistics: of the clip, for its norms; without it each norm sees the chunk that it is given.
     """
 
-    def __init__(self, *, first_frame: bool = True, continues: bool = False, piece: int = 0) -> None:
+    def __init__(
+        self,
+        *,
+        first_frame: bool = True,
+        continues: bool = False,
+        piece: int = 0,
+        statistics: ClipStatistics | None = None,
+    ) -> None:
         self.first_frame = first_frame
         self.continues = continues
         self.piece = piece
+        self.statistics = statistics
         self._kept: dict[nn.Module, Tensor] = {}
 
     def before(self, layer: nn.Module) -> Tensor | None:
@@ -41,6 +51,10 @@ class Stream:
     def keep(self, layer: nn.Module, state: Tensor) -> None:
         if self.continues:
             self._kept[layer] = state.clone()
+
+    def clip_affine(self, frames_BCFHW: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor] | None:
+        """Scale and shift of a norm that sees more than these frames."""
+        return self.statistics.affine(frames_BCFHW, norm) if self.statistics else None
 
     def piece_lengths(self, num_frames: int, values_per_frame: int) -> list[int]:
         """Even numbers but for a first frame, so that pairs of frames are not torn apart."""
@@ -59,7 +73,10 @@ def padded_pieces(
     clip its first frame. The memory of what is yielded is used again; the frames it came from may be
     overwritten.
     """
-    affine = group_norm_affine(frames_BCFHW, norm, rounded=False) if norm is not None else None
+    affine: tuple[Tensor, Tensor] | None = None
+    if norm is not None:
+        of_clip = stream.clip_affine(frames_BCFHW, norm)
+        affine = of_clip or group_norm_affine(frames_BCFHW, norm, rounded=False)
     batch, channels, num_frames, height, width = frames_BCFHW.shape
     widest = max(channels, layer.out_channels)
     lengths = stream.piece_lengths(num_frames, batch * widest * height * width)

@@ -228,7 +228,11 @@ class FramePackCacheLatents(FramePackClips, CacheLatentsConfig):
     """In one_frame mode, leave out the zeros at quarter resolution."""
     stream_frames: Annotated[int, Ge(0)] = 0
     """Frames of a clip that the autoencoder takes at a time. 0 takes up to 145 frames whole and longer clips
-    in even parts. In parts is an approximation, for the autoencoder's norms see one part: latents differ."""
+    in even parts. In parts is an approximation: the autoencoder's norms span a clip, and attention sees less
+    of it. Latents differ; how much, `stream_passes` decides."""
+    stream_passes: Annotated[int, Ge(1)] = 3
+    """Times that a clip in parts is read and encoded: with each, norms know better what all of it is like.
+    1 is fastest, and norms see one part; clips that change much come close to the whole after 4 or 5."""
     cudnn: bool = True
     """Let a GPU convolve with cuDNN; without it some AMD cards are faster or right."""
 

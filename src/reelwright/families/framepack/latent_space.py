@@ -1,15 +1,16 @@
 """The autoencoder as generation sees it: pixels to latents and back, in tiles and in windows over time."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import pairwise
+from itertools import count, pairwise
 
 import torch
 from torch import Tensor
 
-from reelwright.execution.tiling import Tiling, run_in_tiles
+from reelwright.execution.tiling import RunStream, Tiling, run_in_tiles
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
+from reelwright.families.framepack.clip_statistics import ClipStatistics
 from reelwright.families.framepack.config import AutoencoderConfig
 from reelwright.media.image_ops import to_uint8
 from reelwright.nn.posterior import Posterior
@@ -62,16 +63,44 @@ class LatentSpace:
         A clip in one chunk is encoded as `encode` does. Of several chunks, the first has 4k+1 frames, others
         4k: one is in memory at a time, and the result is near to that of the clip as a whole.
         """
+        yield from self._in_tiles(partial(self.autoencoder.encode_stream, piece=self.chunk), chunks_BCFHW)
+
+    @torch.no_grad()
+    def encode_in_passes(
+        self, chunks_BCFHW: Callable[[], Iterable[Tensor]], num_passes: int
+    ) -> Iterator[Tensor]:
+        """As `encode_stream`, after passes over the same chunks that only tell norms what the clip is like.
+
+        chunks_BCFHW gives them anew for each pass. One pass is what `encode_stream` does. Each tile has its
+        own norms, and so its own statistics.
+        """
+        if num_passes == 1:
+            yield from self.encode_stream(chunks_BCFHW())
+            return
+        statistics: list[ClipStatistics] = []
+        for _ in range(num_passes - 1):
+            for _ in self._in_tiles(self._one_pass(statistics), chunks_BCFHW()):
+                pass
+        yield from self._in_tiles(self._one_pass(statistics), chunks_BCFHW())
+
+    def _one_pass(self, statistics: list[ClipStatistics]) -> RunStream:
+        """Streams of tiles, which are opened in the same order in each pass."""
+        number = count()
+
+        def run(chunks_BCFHW: Iterable[Tensor]) -> Iterator[Tensor]:
+            tile = next(number)
+            if tile == len(statistics):
+                statistics.append(ClipStatistics())
+            statistics[tile].start_pass()
+            return self.autoencoder.encode_stream(chunks_BCFHW, piece=self.chunk, statistics=statistics[tile])
+
+        return run
+
+    def _in_tiles(self, run: RunStream, chunks_BCFHW: Iterable[Tensor]) -> Iterator[Tensor]:
         weight = next(self.autoencoder.parameters())
         pixels = (chunk.to(weight.device, weight.dtype) for chunk in chunks_BCFHW)
         stride = self.autoencoder.spatial_stride
-        yield from run_in_tiles(
-            partial(self.autoencoder.encode_stream, piece=self.chunk),
-            pixels,
-            self.tiling,
-            input_cell=stride,
-            output_cell=1,
-        )
+        return run_in_tiles(run, pixels, self.tiling, input_cell=stride, output_cell=1)
 
     def decode(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:
         """Yield the frames, uint8 chunk_FHWC, of one clip of scaled latents, all decoded at once."""

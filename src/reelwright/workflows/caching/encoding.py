@@ -27,7 +27,7 @@ from reelwright.workflows.caching.orders import (
     Outcome,
     memory_advice,
 )
-from reelwright.workflows.caching.reading import FramesAhead, batches, clip_of, read_ahead
+from reelwright.workflows.caching.reading import FramesAgain, batches, clip_of, read_ahead
 
 _CAPTIONS_KEPT = 16
 """Features of the last captions stay in memory: people give many clips the same one."""
@@ -129,7 +129,7 @@ def _in_words(error: BaseException, kind: Kind) -> str:
     return f"{type(error).__name__}: {first_line}"
 
 
-def _encode_frames(encoder: LatentEncoder, items: Sequence[Item], frames: Sequence[FramesAhead]) -> Files:
+def _encode_frames(encoder: LatentEncoder, items: Sequence[Item], frames: Sequence[FramesAgain]) -> Files:
     return encoder.encode(
         [
             ClipFrames(clip=clip_of(item), dataset=item.dataset, chunks=chunks)
@@ -139,7 +139,7 @@ def _encode_frames(encoder: LatentEncoder, items: Sequence[Item], frames: Sequen
 
 
 def _encode_clip_alone(encoder: LatentEncoder, item: Item) -> Files:
-    with closing(FramesAhead(clip_of(item))) as frames:
+    with closing(FramesAgain(clip_of(item))) as frames:
         return _encode_frames(encoder, (item,), (frames,))
 
 

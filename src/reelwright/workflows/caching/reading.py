@@ -24,7 +24,30 @@ class OpenBatch:
 
     order: Order
     items: tuple[Item, ...]
-    frames: tuple["FramesAhead", ...]
+    frames: tuple["FramesAgain", ...]
+
+
+class FramesAgain:
+    """The frames of one clip, as often as they are asked for: reading starts now, and anew with each call.
+
+    Nothing is kept of what was read: the file is decoded once for each time. Close it.
+    """
+
+    def __init__(self, clip: Clip, max_bytes: int = _FRAMES_AHEAD_BYTES) -> None:
+        self._clip = clip
+        self._max_bytes = max_bytes
+        self._frames = FramesAhead(clip, max_bytes)
+        self._is_asked_for = False
+
+    def __call__(self) -> Iterator[Tensor]:
+        if self._is_asked_for:
+            self._frames.close()
+            self._frames = FramesAhead(self._clip, self._max_bytes)
+        self._is_asked_for = True
+        return self._frames
+
+    def close(self) -> None:
+        self._frames.close()
 
 
 class FramesAhead:
@@ -118,7 +141,7 @@ def clip_of(item: Item) -> Clip:
 def _open(order: Order, items: tuple[Item, ...], num_ahead: int) -> OpenBatch:
     room = _FRAMES_AHEAD_BYTES // (order.batch_size + num_ahead)
     return OpenBatch(
-        order=order, items=items, frames=tuple(FramesAhead(clip_of(item), room) for item in items)
+        order=order, items=items, frames=tuple(FramesAgain(clip_of(item), room) for item in items)
     )
 
 

@@ -22,7 +22,7 @@ def seconds_per_pixel(cache: LatentCache, dataset: DatasetConfig, rule: ClipRule
 
     def encode() -> None:
         frames_FHWC = torch.zeros((clip.num_frames, clip.size[1], clip.size[0], 3), dtype=torch.uint8)
-        encoder.encode([ClipFrames(clip=clip, dataset=dataset, chunks=iter([frames_FHWC]))])
+        encoder.encode([ClipFrames(clip=clip, dataset=dataset, chunks=lambda: iter([frames_FHWC]))])
 
     return _timed(encode) / (clip.size[0] * clip.size[1] * clip.num_frames)
 
