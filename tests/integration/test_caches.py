@@ -173,6 +173,26 @@ def test_a_wrong_line_of_a_list_is_told_at_the_end_and_the_others_are_encoded(da
     assert len(files_of(tmp_path)) == 2
 
 
+@pytest.mark.parametrize(
+    ("family", "words", "said"),
+    [
+        ("cogvideox", "--force --import-from old", "import_from"),
+        ("cogvideox", "--ray-address 127.0.0.1:6379", "ray_address"),
+        ("cogvideox", "--execution.tile-size 64", "execution.tile_size"),
+        ("cogvideox", "--execution.vae-chunk 8", "execution.vae_chunk"),
+        ("framepack", "--one-frame-no-2x", "one_frame_no_2x"),
+        ("framepack", "--mode one_frame --stream-frames 37", "stream_frames"),
+        ("framepack", "--mode one_frame --form compact", "form"),
+        ("framepack", "--posterior moments", "posterior"),
+    ],
+)
+def test_a_flag_that_would_have_no_effect_is_refused(family, words, said, data, reelwright):
+    data(family, count=1)
+    outcome = reelwright("cache", "latents", family, "--dataset", "data.toml", *words.split())
+    assert outcome.code == 2
+    assert outcome.err.startswith(f"error: {said}")
+
+
 def test_two_data_sets_in_one_folder_are_refused_with_both_named(data, reelwright, tmp_path):
     file = data("framepack")
     shutil.copytree(tmp_path / "clips", tmp_path / "more")
@@ -206,7 +226,7 @@ def test_files_of_another_program_are_taken_over(data, cache, tmp_path):
     shutil.rmtree(tmp_path / "cache")
     for kind in ("latents", "text"):
         found = cache(kind, "framepack", "--import-from", "theirs")
-        assert (found["encoded"], found["items"]) == ("0", "3")
+        assert (found["encoded"], found["taken over"], found["were there"]) == ("0", "3", "0")
         assert cache(kind, "framepack")["were there"] == "3"
     for name, content in files_of(tmp_path).items():
         mine, their = load_file(tmp_path / "cache" / name), load_file(theirs / name)

@@ -60,7 +60,7 @@ class CacheConfig(ModelConfig):
     """What encoding clips and encoding captions have in common."""
 
     force: bool = False
-    """Encode everything again, also what is there and fits."""
+    """Encode everything again, also what is there and fits. Not with `import_from`."""
     import_from: Path | None = None
     """A folder of cache files that another program made: what fits the data sets is taken over, as made from
     these very clips, captions and encoders; the rest is encoded. It may be the cache folder itself."""
@@ -69,13 +69,14 @@ class CacheConfig(ModelConfig):
     batch_size: Annotated[int, Ge(0)] = 0
     """Items to encode together, at most those of the data set's batch; 0 takes the data set's."""
     num_workers: Annotated[int, Ge(0)] = 0
-    """Threads that read media ahead of the encoder; 0 chooses."""
+    """Threads that look at the data, and then read clips ahead of the encoder; 0 chooses."""
     processes: Annotated[int, Ge(0)] = 0
-    """Processes that encode side by side on this machine; 0 is one for each GPU, or one."""
+    """Processes that encode side by side on each machine; 0 is one for each GPU, or one. Not under torchrun,
+    which says it."""
     executor: Literal["local", "ray"] = "local"
     """Who encodes: this machine, or the machines of a Ray cluster (pip install 'reelwright[cluster]')."""
     ray_address: str = ""
-    """Of a running Ray cluster, with `executor ray`; empty starts one on this machine."""
+    """Of a running Ray cluster, with `executor ray` alone; empty starts one on this machine."""
 
     execution: DeviceConfig = field(default_factory=DeviceConfig)
     """Where the encoders run."""

@@ -8,16 +8,23 @@ from functools import partial
 from pathlib import Path
 
 from reelwright.core.config import validate
-from reelwright.core.errors import FileError, UserError
+from reelwright.core.errors import ConfigError, FileError, UserError
 from reelwright.core.events import ClipFailed, Event, Facts, Finished, Notice, StageStarted, StepDone
 from reelwright.core.locations import is_url
 from reelwright.core.paths import check_writable, remove_leftovers
 from reelwright.data.cache_index import write_index
-from reelwright.protocols.cache_configs import CacheConfig
+from reelwright.protocols.cache_configs import CacheConfig, CacheLatentsConfig
 from reelwright.protocols.caching import Caching, LatentCache, TextCache
 from reelwright.protocols.datasets import DatasetConfig
 from reelwright.workflows.caching.adoption import adopt
-from reelwright.workflows.caching.datasets import absolute, caching_of, folder_of, open_datasets, open_ledger
+from reelwright.workflows.caching.datasets import (
+    absolute,
+    caching_of,
+    check_datasets,
+    folder_of,
+    open_datasets,
+    open_ledger,
+)
 from reelwright.workflows.caching.executors import order_size, run_orders
 from reelwright.workflows.caching.holding import hold_folder
 from reelwright.workflows.caching.identity import check_owner, latents_identity, text_identity
@@ -32,7 +39,7 @@ from reelwright.workflows.caching.planning import (
     text_planner,
 )
 from reelwright.workflows.caching.pruning import prune_folder
-from reelwright.workflows.caching.ranks import own_share, rank, wait_for_all
+from reelwright.workflows.caching.ranks import num_ranks, own_share, rank, wait_for_all
 
 
 def run(family: str, kind: Kind, config: CacheConfig) -> Iterator[Event]:
@@ -43,6 +50,7 @@ def run(family: str, kind: Kind, config: CacheConfig) -> Iterator[Event]:
     next one goes on. Raises UserError at the end if anything failed.
     """
     config = validate(config, f"cache {kind}")
+    _check_flags(config)
     caching = caching_of(family)
     overrides = {"batch_size": config.batch_size} if config.batch_size else {}
     datasets = open_datasets(config.dataset, overrides).datasets
@@ -52,6 +60,23 @@ def run(family: str, kind: Kind, config: CacheConfig) -> Iterator[Event]:
         for dataset in datasets:
             held.enter_context(_held(dataset, making.work.cache.kind))
         yield from making.run(datasets)
+
+
+def _check_flags(config: CacheConfig) -> None:
+    """Refuse what would have no effect. Raises ConfigError."""
+    if config.force and config.import_from is not None:
+        raise ConfigError(
+            "import_from: takes files over instead of encoding, and force encodes everything. Leave out one."
+        )
+    if config.ray_address and config.executor != "ray":
+        raise ConfigError("ray_address: needs Ray. Add --executor ray, or leave it out.")
+    if isinstance(config, CacheLatentsConfig) and config.execution.tile_size and not config.execution.tiling:
+        raise ConfigError("execution.tile_size: needs tiles. Add --execution.tiling, or leave it out.")
+    if num_ranks() > 1 and (config.processes or config.executor == "ray"):
+        raise ConfigError(
+            "processes, executor: under torchrun its ranks share the work. Leave them out, or run without"
+            " torchrun."
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,8 +93,7 @@ def _work_of(kind: Kind, config: CacheConfig, caching: Caching, datasets: Sequen
         texts = caching.locate_texts(config)
         return _Work(cache=texts, planner=text_planner(texts), identity=partial(text_identity, texts))
     latents = caching.locate_latents(config)
-    for dataset in datasets:
-        latents.rule(dataset)  # raises for keys that the family cannot follow
+    check_datasets(latents, datasets)
     return _Work(
         cache=latents,
         planner=latent_planner(latents, open_ledger()),
@@ -87,12 +111,13 @@ class _Making:
     work: _Work
     failures: list[str] = field(default_factory=list[str])
     peak_memory: int = 0
+    num_taken_over: int = 0
 
     def run(self, datasets: Sequence[DatasetConfig]) -> Generator[Event]:
         started = time.perf_counter()
         surveys: list[Survey] = []
         for dataset in datasets:
-            surveys.append((yield from survey(dataset, self.work.planner)))
+            surveys.append((yield from survey(dataset, self.work.planner, self.config.num_workers)))
             self.failures += surveys[-1].failures
         _check_there_is_something(surveys, self.failures)
         missing: list[Item] = []
@@ -104,8 +129,11 @@ class _Making:
             for found in surveys:
                 yield from self._write_down(found)
         num_items = sum(len(found.planned) for found in surveys)
-        counts = {"items": num_items, "were there": num_items - len(missing), "encoded": num_encoded}
-        yield Facts({name: str(count) for name, count in {**counts, "failed": len(self.failures)}.items()})
+        counts = {"items": num_items, "were there": num_items - len(missing) - self.num_taken_over}
+        if self.config.import_from is not None:
+            counts["taken over"] = self.num_taken_over
+        counts |= {"encoded": num_encoded, "failed": len(self.failures)}
+        yield Facts({name: str(count) for name, count in counts.items()})
         folders = tuple({"cache": found.folder.location} for found in surveys)
         yield Finished(folders, time.perf_counter() - started, self.peak_memory)
         if self.failures:
@@ -117,7 +145,9 @@ class _Making:
         if not self.config.force:
             items = [item for item in items if not is_present(item, found.folder)]
         if self.config.import_from is not None:
+            offered = len(items)
             items = yield from adopt(items, self.kind, self.config, caching_of(self.family), found.folder)
+            self.num_taken_over += offered - len(items)
         if not is_url(found.folder.location):
             needed = sum(entry.num_bytes for item in items for entry in item.entries)
             check_writable(Path(found.folder.location), needed)

@@ -27,8 +27,7 @@ from reelwright.workflows.caching.orders import Item, Kind, Order
 _GEOMETRY = "cover, center crop, lanczos"
 """How frames are brought to size; another way is another fingerprint."""
 _READERS = 4
-"""Media that are looked at side by side: hashing waits for the disk."""
-_AHEAD = 4 * _READERS
+"""Media that are looked at side by side unless told otherwise: hashing waits for the disk."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,11 +55,12 @@ class Planner(Protocol):
     def __call__(self, source: Source, dataset: DatasetConfig, /) -> Iterator[Planned]: ...
 
 
-def survey(dataset: DatasetConfig, planner: Planner) -> Generator[Event, None, Survey]:
+def survey(dataset: DatasetConfig, planner: Planner, num_workers: int) -> Generator[Event, None, Survey]:
     """Look at every source of a data set. What is wrong with one is kept as a failure; the rest goes on.
 
-    Raises FileError where the data set cannot be listed to its end.
+    0 workers takes a few. Raises FileError where the data set cannot be listed to its end.
     """
+    num_workers = num_workers or _READERS
     found = Survey(dataset=dataset, folder=CacheFolder(absolute(folder_of(dataset))))
     yield StageStarted("look at the data")
 
@@ -69,7 +69,7 @@ def survey(dataset: DatasetConfig, planner: Planner) -> Generator[Event, None, S
             raise listed
         return list(planner(listed, dataset))
 
-    looked_at = run_ahead(plan, list_sources(dataset), num_workers=_READERS, num_ahead=_AHEAD)
+    looked_at = run_ahead(plan, list_sources(dataset), num_workers=num_workers, num_ahead=4 * num_workers)
     with closing(looked_at):
         for number, (listed, planned) in enumerate(looked_at, start=1):
             try:
