@@ -47,5 +47,5 @@ def own_facts(root: Path) -> dict[str, str]:
 
 def weight_notices(name: str, root: Path) -> tuple[str, ...]:
     if own_facts(root).get("weights") == "random":
-        return (f"{name}: its weights are random, not trained: what they make is noise, good for trying things out.",)
+        return (f"{name}: its weights are random, not trained: what they make is noise.",)
     return ()
