@@ -54,6 +54,17 @@ def pixels(num_frames: int, seed: int = 0) -> Tensor:
     return torch.randint(0, 256, (num_frames, SIDE, SIDE, 3), dtype=torch.uint8, generator=generator)
 
 
+def drifting_waves(num_frames: int, side: int) -> Tensor:
+    """video_BCFHW in [-1, 1] that moves and changes color."""
+    time = torch.arange(num_frames).view(-1, 1, 1) / 30
+    place = torch.linspace(0, 6.3, side)
+    across, down = place.view(1, 1, -1), place.view(1, -1, 1)
+    colors = [
+        0.5 * torch.sin(2 * across + 3 * time + c) + 0.4 * torch.sin(3 * down - 2 * time) for c in range(3)
+    ]
+    return torch.stack(colors)[None]
+
+
 def frames(of: Clip, data: DatasetConfig, seed: int = 0) -> ClipFrames:
     """Its pixels in chunks as a decoder hands them out."""
     return ClipFrames(clip=of, dataset=data, chunks=lambda: iter(pixels(of.num_frames, seed).split(8)))

@@ -15,7 +15,7 @@ from reelwright.data.cache_folder import CacheFolder
 from reelwright.workflows.caching import encoding, reading
 from reelwright.workflows.caching.encoding import encode_order, encode_orders
 from reelwright.workflows.caching.orders import ItemDone, ItemFailed
-from reelwright.workflows.caching.reading import FramesAhead
+from reelwright.workflows.caching.reading import FramesAgain, FramesAhead
 
 from .cache_orders import CHUNK, DrawnFamily, item, order, readers
 
@@ -187,6 +187,21 @@ def test_a_clip_is_read_no_further_ahead_than_there_is_room(monkeypatch):
             num_taken += 1
     assert (num_taken, len(ahead)) == (20, 20)
     assert max(ahead) <= 5  # room for three, one in the hand of the reader and one of the taker
+
+
+def test_a_clip_is_read_anew_each_time_it_is_asked_for(monkeypatch):
+    def read(clip):
+        for number in range(5):
+            yield CHUNK + number
+
+    monkeypatch.setattr(reading, "read_clip", read)
+    with closing(FramesAgain(item("a", "").clip, max_bytes=CHUNK.nbytes)) as frames:
+        assert [int(chunk.max()) for chunk in frames()] == [0, 1, 2, 3, 4]
+        assert int(next(frames()).max()) == 0  # and left there: an encoder may not need all of a clip
+        assert [int(chunk.max()) for chunk in frames()] == [0, 1, 2, 3, 4]
+    for thread in readers():
+        thread.join(60)
+    assert readers() == []
 
 
 def test_the_next_clips_are_read_while_a_batch_is_encoded(drawn, tmp_path, monkeypatch):

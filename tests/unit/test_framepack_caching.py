@@ -21,6 +21,7 @@ from .framepack_clips import (
     autoencoder,
     clip,
     dataset,
+    drifting_waves,
     encoded,
     encoder,
     frames,
@@ -284,17 +285,6 @@ def test_a_clip_that_is_not_cut_is_encoded_as_one():
     torch.testing.assert_close(file.tensors["clip_latents_float16"], mean.half(), atol=2e-3, rtol=1e-3)
 
 
-def drifting_waves(num_frames: int, side: int) -> torch.Tensor:
-    """video_BCFHW in [-1, 1] that moves and changes color."""
-    time = torch.arange(num_frames).view(-1, 1, 1) / 30
-    place = torch.linspace(0, 6.3, side)
-    across, down = place.view(1, 1, -1), place.view(1, -1, 1)
-    colors = [
-        0.5 * torch.sin(2 * across + 3 * time + c) + 0.4 * torch.sin(3 * down - 2 * time) for c in range(3)
-    ]
-    return torch.stack(colors)[None]
-
-
 def test_parts_are_an_approximation_that_longer_parts_better():
     """Random weights: at 64 x 64 they are off by 16 % of the deviation in parts of 37 frames; at 128 x 128
     a clip of 145 frames is off by 11 % in parts of 37 and by 6 % in parts of 73."""
@@ -364,6 +354,7 @@ def facts(data: Any = None, **options: Any) -> Any:
     "change",
     [
         *({"mode": "f1"}, {"form": "compact"}, {"posterior": "mean"}, {"seed": 1}, {"stream_frames": 37}),
+        {"stream_passes": 1},
         {"data": dataset(4)},
     ],
 )
