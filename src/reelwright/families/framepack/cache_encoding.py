@@ -49,8 +49,8 @@ from reelwright.protocols.clips import Clip
 WHOLE_FRAMES = 145
 """Clips of at most so many frames, four sections, are encoded whole unless something else is asked for.
 
-With the built-in model, random and of 128 x 128 pixels, latents in parts of 73 frames are off by 6 % of their
-deviation; larger frames and longer parts are less so, for norms see more of the clip.
+Longer ones are encoded in parts, one in memory at a time, and in several passes (`stream_passes`): the README
+has the errors. A part's size does not grow with the clip, what norms remember of it is a few numbers.
 """
 
 
