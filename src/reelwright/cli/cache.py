@@ -1,19 +1,17 @@
 """`reelwright cache latents|text|... FAMILY --dataset data.toml`: encode data sets and look after caches."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
 from reelwright import families
+from reelwright.cli.actions import list_actions, run_action, take_action, take_family
 from reelwright.cli.command_line import ORIGIN, read_command_line
-from reelwright.cli.output import OutputFlags, open_sinks
+from reelwright.cli.output import OutputFlags
 from reelwright.core.config import read_recipe, validate
-from reelwright.core.errors import ConfigError, suggestion
-from reelwright.jobs.job import run_workflow
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 
 
@@ -74,49 +72,35 @@ VERBS = {
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
     """Run the command line after `reelwright cache` and return the exit code."""
-    if not arguments or arguments[0] in ("--help", "-h"):
-        sys.stdout.write(_help())
-        return 0 if arguments else ConfigError.exit_code
-    verb, family, config = parse(arguments)
-    with open_sinks(output) as sinks:
-        job = {"family": family, "config": config, **VERBS[verb].arguments}
-        return run_workflow(VERBS[verb].workflow, job, sinks)
+    return run_action(arguments, output, parse=parse, usage=_usage)
 
 
-def parse(arguments: Sequence[str]) -> tuple[str, str, Any]:
-    """The verb, the family and what is asked of it. Raises ConfigError."""
-    verb, *rest = arguments
-    if verb not in VERBS:
-        raise ConfigError(f"cache: {verb!r} is no action. {suggestion(verb, VERBS)}")
-    if not rest or (rest[0].startswith("-") and rest[0] not in ("--help", "-h")):
-        raise ConfigError(f"{ORIGIN}: the family comes after {verb}: {', '.join(families.names())}.")
-    if rest[0] in ("--help", "-h"):
-        raise ConfigError(
-            f"reelwright cache {verb} FAMILY --help lists the flags: {', '.join(families.names())}."
-        )
-    family, *words = rest
-    schema = VERBS[verb].schema(family)
-    line = _read(verb, family, words, schema())
+def parse(arguments: Sequence[str]) -> tuple[str, dict[str, object]]:
+    """The workflow and what it is told. Raises ConfigError."""
+    action, words = take_action("cache", arguments, VERBS)
+    family, words = take_family(action, words)
+    verb = VERBS[action]
+    schema = verb.schema(family)
+    line = _read(action, family, words, schema())
     if line.recipe is not None:
-        identity = {"workflow": f"cache {verb}", "family": family}
-        line = _read(verb, family, words, read_recipe(line.recipe, schema, identity))
-    return verb, family, replace(line, config=validate(line.config, ORIGIN)).config
+        identity = {"workflow": f"cache {action}", "family": family}
+        line = _read(action, family, words, read_recipe(line.recipe, schema, identity))
+    return verb.workflow, {"family": family, "config": validate(line.config, ORIGIN), **verb.arguments}
 
 
-def _read(verb: str, family: str, words: Sequence[str], default: CacheTask) -> CacheLine:
+def _read(action: str, family: str, words: Sequence[str], default: CacheTask) -> CacheLine:
     return read_command_line(
         CacheLine,
         words,
-        command=f"cache {verb} {family}",
+        command=f"cache {action} {family}",
         about=str(default.__doc__),
         default=CacheLine(config=default),
     )
 
 
-def _help() -> str:
-    width = max(map(len, VERBS))
-    listed = "".join(f"  {name:<{width}}  {verb.summary}\n" for name, verb in VERBS.items())
+def _usage() -> str:
     return (
         "usage: reelwright cache ACTION FAMILY [recipe.toml] --dataset data.toml [--flags]\n\n"
-        f"{listed}\nreelwright cache ACTION FAMILY --help lists the flags.\n"
+        f"{list_actions({name: verb.summary for name, verb in VERBS.items()})}\n"
+        "reelwright cache ACTION FAMILY --help lists the flags.\n"
     )

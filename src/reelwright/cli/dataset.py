@@ -1,6 +1,5 @@
 """`reelwright dataset synth|lint|preview ...`: make data sets and look at them."""
 
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass, replace
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import Annotated, Any
 import tyro
 
 from reelwright import families
+from reelwright.cli.actions import list_actions, run_action, take_action, take_family
 from reelwright.cli.command_line import ORIGIN, read_command_line
-from reelwright.cli.output import OutputFlags, open_sinks
+from reelwright.cli.output import OutputFlags
 from reelwright.core.config import validate
-from reelwright.core.errors import ConfigError, suggestion
 from reelwright.data.synthetic.config import SynthConfig
-from reelwright.jobs.job import run_workflow
 from reelwright.protocols.cache_configs import ClipsConfig
 from reelwright.protocols.lint_config import LintConfig
 from reelwright.protocols.preview_config import PreviewConfig
@@ -80,25 +78,15 @@ VERBS: Mapping[str, Verb] = {
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
     """Run the command line after `reelwright dataset` and return the exit code."""
-    if not arguments or arguments[0] in ("--help", "-h"):
-        sys.stdout.write(_help())
-        return 0 if arguments else ConfigError.exit_code
-    workflow, job = parse(arguments)
-    with open_sinks(output) as sinks:
-        return run_workflow(workflow, job, sinks)
+    return run_action(arguments, output, parse=parse, usage=_usage)
 
 
 def parse(arguments: Sequence[str]) -> tuple[str, dict[str, object]]:
     """The workflow and what it is told. Raises ConfigError."""
-    word, *words = arguments
-    if word not in VERBS:
-        raise ConfigError(f"dataset: {word!r} is no action. {suggestion(word, VERBS)}")
-    verb, given, command = VERBS[word], dict[str, object](), f"dataset {word}"
-    family = ""
+    action, words = take_action("dataset", arguments, VERBS)
+    verb, given, command, family = VERBS[action], dict[str, object](), f"dataset {action}", ""
     if verb.needs_family:
-        if not words or words[0].startswith("-"):
-            raise ConfigError(f"{ORIGIN}: the family comes after {word}: {', '.join(families.names())}.")
-        family, *words = words
+        family, words = take_family(action, words)
         given, command = {"family": family}, f"{command} {family}"
     default = verb.line(family)
     line = read_command_line(
@@ -113,10 +101,6 @@ def _validated(line: Any) -> Any:  # noqa: ANN401 - any line
     return replace(line, **groups)
 
 
-def _help() -> str:
-    width = max(len(verb.usage) for verb in VERBS.values())
-    lines = "".join(
-        f"  {verb.usage:<{width}}  {verb.line(families.names()[0] if verb.needs_family else '').__doc__}\n"
-        for verb in VERBS.values()
-    )
-    return f"usage: reelwright dataset ACTION ...\n\n{lines}\nEach action has --help.\n"
+def _usage() -> str:
+    listed = list_actions({verb.usage: str(LINES[name].__doc__) for name, verb in VERBS.items()})
+    return f"usage: reelwright dataset ACTION ...\n\n{listed}\nEach action has --help.\n"

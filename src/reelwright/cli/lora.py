@@ -1,6 +1,5 @@
 """`reelwright lora inspect|convert|merge`: LoRA files by themselves."""
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,11 +8,11 @@ from typing import Annotated
 import tyro
 from annotated_types import Ge
 
+from reelwright.cli.actions import list_actions, run_action, take_action
 from reelwright.cli.command_line import ORIGIN, read_command_line
-from reelwright.cli.output import OutputFlags, open_sinks
+from reelwright.cli.output import OutputFlags
 from reelwright.core.config import validate
-from reelwright.core.errors import ConfigError, suggestion
-from reelwright.jobs.job import run_workflow
+from reelwright.core.errors import ConfigError
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,26 +63,19 @@ LINES: dict[str, type[Line]] = {"inspect": InspectLine, "convert": ConvertLine, 
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
     """Run the command line after `reelwright lora` and return the exit code."""
-    if not arguments or arguments[0] in ("--help", "-h"):
-        sys.stdout.write(_help())
-        return 0 if arguments else ConfigError.exit_code
-    action, line = parse(arguments)
-    with open_sinks(output) as sinks:
-        return run_workflow("lora", {"action": action, **vars(line)}, sinks)
+    return run_action(arguments, output, parse=parse, usage=_usage)
 
 
-def parse(arguments: Sequence[str]) -> tuple[str, Line]:
-    """The action and its options. Raises ConfigError."""
-    action = arguments[0]
-    if action not in LINES:
-        raise ConfigError(f"lora: {action!r} is no action. {suggestion(action, LINES)}")
+def parse(arguments: Sequence[str]) -> tuple[str, dict[str, object]]:
+    """The workflow and what it is told. Raises ConfigError."""
+    action, words = take_action("lora", arguments, LINES)
     schema = LINES[action]
-    line = read_command_line(schema, arguments[1:], command=f"lora {action}", about=str(schema.__doc__))
+    line = read_command_line(schema, words, command=f"lora {action}", about=str(schema.__doc__))
     if isinstance(line, MergeLine) and len(line.files) < 2:
         raise ConfigError("lora merge: give at least two files.")
-    return action, validate(line, ORIGIN)
+    return "lora", {"action": action, **vars(validate(line, ORIGIN))}
 
 
-def _help() -> str:
-    lines = "".join(f"  {action:<8}  {schema.__doc__}\n" for action, schema in LINES.items())
-    return f"usage: reelwright lora ACTION FILE ...\n\n{lines}\nEach action has --help.\n"
+def _usage() -> str:
+    listed = list_actions({action: str(schema.__doc__) for action, schema in LINES.items()})
+    return f"usage: reelwright lora ACTION FILE ...\n\n{listed}\nEach action has --help.\n"

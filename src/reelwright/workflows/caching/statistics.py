@@ -38,13 +38,15 @@ def index_facts(index: CacheIndex, is_own: Callable[[str], bool], listed: Collec
 
 
 def _origins(identity: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """What a cache was made with, by name; the facts that are kept as JSON each for itself."""
+    """What a cache was made with, by name; those facts that are kept as JSON each for itself, but
+    for those that say nothing."""
     for name, text in sorted(identity.items()):
         facts = _table(text)
         if facts is None:
             yield name, text
         else:
-            yield from ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in facts)
+            told = ((key, value) for key, value in facts if value is not None and value != "")
+            yield from ((key, value if isinstance(value, str) else json.dumps(value)) for key, value in told)
 
 
 def _table(text: str) -> list[tuple[str, object]] | None:
