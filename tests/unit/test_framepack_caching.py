@@ -15,6 +15,7 @@ from reelwright.families.framepack.cache_reading import item_reader
 from reelwright.families.framepack.config import FramePackCacheLatents
 from reelwright.families.framepack.latent_space import LatentSpace
 from reelwright.protocols.caching import CacheFile
+from reelwright.protocols.datasets import DatasetConfig
 
 from .framepack_clips import (
     SIDE,
@@ -388,3 +389,9 @@ def test_options_that_exclude_each_other_are_refused():
         located(posterior="moments")
     with pytest.raises(ConfigError, match="a picture has no sections"):
         located(form="compact", mode="one_frame")
+
+
+def test_control_pictures_of_clips_are_refused():
+    clips = DatasetConfig(video_directory="clips", control_directory="poses")
+    with pytest.raises(ConfigError, match="^clips: control_directory: control pictures go with pictures"):
+        located().rule(clips)

@@ -132,7 +132,8 @@ def test_a_clip_has_one_control_of_its_name():
 def test_missing_and_double_controls_are_refused():
     write({"d/a.png": "", "d/b.png": "", "d/c.png": "", "c/a.png": "", "e/a_0.png": "", "e/a_0.jpg": ""})
     assert problems(image_directory="d", control_directory="c") == [
-        "c: there is no control for d/b.png, nor for 1 others. A control has the name of what it is for."
+        f"d/{name}.png: there is no control of its name in c. Add one, or take it out of the data set."
+        for name in "bc"
     ]
     assert problems(image_directory="d", control_directory="e") == [
         "e/a_0.png: has the same name and number as e/a_0.jpg. Keep one of them."

@@ -15,20 +15,12 @@ Controls = Mapping[str, Sequence[str]]
 def find_controls(folder: str | None, media: Sequence[str], kind: Kind) -> Controls:
     """The controls of each of `media`, by stem: `stem`, then `stem_0`, `stem_1`, ... in order.
 
-    A clip has one control: a clip, picture or folder of its name. Raises FileError with what lacks a control
-    or has two of one name.
+    A clip has one control: a clip, picture or folder of its name. Raises FileError for two of one name.
     """
     if folder is None:
         return {}
     stems = {stem_of(each) for each in media}
-    found = _controls_of_clips(folder, stems) if kind == "video" else _controls_of_pictures(folder, stems)
-    missing = [each for each in media if stem_of(each) not in found]
-    if missing:
-        more = f", nor for {len(missing) - 1} others" if len(missing) > 1 else ""
-        raise FileError(
-            f"{folder}: there is no control for {missing[0]}{more}. A control has the name of what it is for."
-        )
-    return found
+    return _controls_of_clips(folder, stems) if kind == "video" else _controls_of_pictures(folder, stems)
 
 
 def _controls_of_pictures(folder: str, stems: set[str]) -> Controls:

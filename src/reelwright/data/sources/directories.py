@@ -8,6 +8,7 @@ from reelwright.data.sources.beside import source_beside
 from reelwright.data.sources.controls import find_controls
 from reelwright.data.sources.listing import Listed, each_listed
 from reelwright.data.sources.media_names import NAMES_OF_KINDS, Kind, kind_of, stem_of
+from reelwright.protocols.clips import Source
 from reelwright.protocols.datasets import DatasetConfig
 
 
@@ -19,12 +20,17 @@ def directory_sources(folder: str, kind: Kind, dataset: DatasetConfig) -> Iterat
         raise _holds_none(folder, kind, listed)
     files = frozenset(listed)
     controls = find_controls(dataset.control_directory, media, kind)
-    yield from each_listed(
-        media,
-        lambda file: source_beside(
-            file, kind, files, dataset.caption_extension, tuple(controls.get(stem_of(file), ()))
-        ),
-    )
+
+    def source(file: str) -> Source:
+        own = tuple(controls.get(stem_of(file), ()))
+        if dataset.control_directory is not None and not own:
+            raise FileError(
+                f"{file}: there is no control of its name in {dataset.control_directory}."
+                " Add one, or take it out of the data set."
+            )
+        return source_beside(file, kind, files, dataset.caption_extension, own)
+
+    yield from each_listed(media, source)
 
 
 def _holds_none(folder: str, kind: Kind, listed: Sequence[str]) -> FileError:

@@ -80,6 +80,11 @@ class FramePackLatentCache:
                 f"{dataset.origin}: pictures are trained on in one-frame mode alone."
                 " Use --mode one_frame (fpack_cache_latents: --one_frame), or a data set of clips."
             )
+        elif dataset.control_directory is not None:
+            raise ConfigError(
+                f"{dataset.origin}: control_directory: control pictures go with pictures, in one-frame mode."
+                " Leave it out."
+            )
         window = dataset_keys(dataset).fp_latent_window_size
         is_picture = self.config.mode == "one_frame"
         return ClipRule(
