@@ -52,7 +52,7 @@ def test_a_disk_that_fills_up_while_decoding_is_told_and_the_latents_stay(in_pro
 
 def test_a_disk_without_room_is_told_before_anything_starts(refused, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda path: shutil._ntuple_diskusage(10**9, 10**9, 1000))
-    assert "GB are needed" in refused("--run", "run", code=1)
+    assert "1 kB are free" in refused("--run", "run", code=1)
 
 
 def test_too_little_memory_says_what_to_lower(in_process, tmp_path):

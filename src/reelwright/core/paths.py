@@ -11,6 +11,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reelwright.core.errors import FileError
+from reelwright.core.sizes import size_text
 
 _ADVICE = {
     errno.ENOSPC: "The disk is full. Free some space or choose another folder.",
@@ -87,7 +88,7 @@ def check_writable(folder: Path, needed_bytes: int = 0) -> None:
                 each.rmdir()
     if free < needed_bytes:
         raise FileError(
-            f"{folder}: {needed_bytes / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free."
+            f"{folder}: {size_text(needed_bytes)} are needed, {size_text(free)} are free."
             " Free some space or choose another folder."
         )
 

@@ -54,11 +54,12 @@ def run(family: str, kind: Kind, config: CacheConfig) -> Iterator[Event]:
     caching = caching_of(family)
     overrides = {"batch_size": config.batch_size} if config.batch_size else {}
     datasets = open_datasets(config.dataset, overrides).datasets
-    making = _Making(family=family, kind=kind, config=config, work=_work_of(kind, config, caching, datasets))
-    yield from map(Notice, making.work.cache.notices)
     with ExitStack() as held:
+        work = _work_of(kind, config, caching, datasets, held)
+        making = _Making(family=family, kind=kind, config=config, work=work)
+        yield from map(Notice, work.cache.notices)
         for dataset in datasets:
-            held.enter_context(_held(dataset, making.work.cache.kind))
+            held.enter_context(_held(dataset, work.cache.kind))
         yield from making.run(datasets)
 
 
@@ -88,15 +89,18 @@ class _Work:
     identity: Callable[[DatasetConfig], dict[str, str]]
 
 
-def _work_of(kind: Kind, config: CacheConfig, caching: Caching, datasets: Sequence[DatasetConfig]) -> _Work:
+def _work_of(
+    kind: Kind, config: CacheConfig, caching: Caching, datasets: Sequence[DatasetConfig], held: ExitStack
+) -> _Work:
     if kind == "text":
         texts = caching.locate_texts(config)
         return _Work(cache=texts, planner=text_planner(texts), identity=partial(text_identity, texts))
     latents = caching.locate_latents(config)
     check_datasets(latents, datasets)
+    ledger = held.enter_context(closing(open_ledger()))
     return _Work(
         cache=latents,
-        planner=latent_planner(latents, open_ledger()),
+        planner=latent_planner(latents, ledger),
         identity=partial(latents_identity, latents),
     )
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import cast
 
 from reelwright.core.locations import local_path
+from reelwright.core.sizes import size_text
 from reelwright.data.cache_folder import CacheFolder
 from reelwright.data.cache_index import CacheIndex
 from reelwright.workflows.caching.pruning import find_strangers
@@ -80,7 +81,7 @@ def _sizes_and_ages(index: CacheIndex) -> dict[str, str]:
             continue
         size += status[0]
         times = [min([*times, status[1]]), max([*times, status[1]])]
-    facts = {"size": f"{size / 1e9:.2f} GB" if size >= 1e9 else f"{size / 1e6:.2f} MB"}
+    facts = {"size": size_text(size)}
     if missing:
         facts["missing files"] = f"{missing:,}, which the cache command makes again"
     if times:

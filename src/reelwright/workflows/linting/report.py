@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 
+from reelwright.core.sizes import size_text
 from reelwright.data.lint.findings import Severity
 from reelwright.data.lint.totals import Totals
 
@@ -14,7 +15,7 @@ def describe(totals: Totals, seconds: float | None) -> dict[str, str]:
         **dict(_buckets(totals)),
         "training items in an epoch": str(totals.num_items),
         "steps in an epoch": str(totals.num_steps),
-        "disk for caches": _bytes(totals.num_bytes),
+        "disk for caches": size_text(totals.num_bytes),
         "time for caches": "unknown; --measure tells it" if seconds is None else _duration(seconds),
     }
 
@@ -34,13 +35,6 @@ def _buckets(totals: Totals) -> Iterator[tuple[str, str]]:
     for ((width, height), num_frames), count in sorted(totals.clips.items()):
         name = f"bucket {width} x {height}"
         yield (name if num_frames == 1 else f"{name}, {num_frames} frames"), str(count)
-
-
-def _bytes(count: int) -> str:
-    for unit, size in (("GB", 1e9), ("MB", 1e6)):
-        if count >= size:
-            return f"{count / size:.1f} {unit}"
-    return f"{count / 1e3:.0f} kB"
 
 
 def _duration(seconds: float) -> str:

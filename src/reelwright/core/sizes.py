@@ -1,0 +1,9 @@
+"""Numbers of bytes as people read them."""
+
+
+def size_text(num_bytes: float) -> str:
+    """As 1.5 GB, 20.0 MB or 3 kB."""
+    for unit, size in (("GB", 1e9), ("MB", 1e6)):
+        if num_bytes >= size:
+            return f"{num_bytes / size:.1f} {unit}"
+    return f"{num_bytes / 1e3:.0f} kB"
