@@ -1,10 +1,13 @@
 """Convolution over time that sees only the past, so that a clip can be processed as a stream of chunks."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelwright.nn import winograd
+from reelwright.nn.threads import share_out
 
 _FEW_CHANNELS = 3
 
@@ -101,7 +104,17 @@ def scale_shift_silu(frames_BCFHW: Tensor, scale: Tensor, shift: Tensor, room: i
         output = output.permute(0, 4, 1, 2, 3)
     else:
         output = frames_BCFHW.new_empty(batch, channels, room + num_frames, height, width)
-    inside = output[:, :, room:]
-    torch.addcmul(shift, rows, scale, out=inside.unflatten(3, (scale.shape[3], -1)))
-    F.silu(inside, inplace=True)
+    inside = output[:, :, room:].unflatten(3, (scale.shape[3], -1))
+    if frames_BCFHW.stride(1) != 1:
+        F.silu(torch.addcmul(shift, rows, scale, out=inside), inplace=True)
+        return output
+    scales, shifts = (values.expand(-1, -1, num_frames, -1, -1, -1) for values in (scale, shift))
+
+    def activate(frames: Sequence[int]) -> None:
+        for frame in (slice(index, index + 1) for index in frames):
+            place = inside[:, :, frame]
+            torch.addcmul(shifts[:, :, frame], rows[:, :, frame], scales[:, :, frame], out=place)
+            F.silu(place, inplace=True)
+
+    share_out(activate, range(num_frames), frames_BCFHW)
     return output

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from reelwright.nn.threads import share_out
+
 
 @dataclass(frozen=True, kw_only=True)
 class GroupMoments:
@@ -83,14 +85,18 @@ def _moments_of_rows(frames_BCFHW: Tensor, num_groups: int) -> tuple[Tensor, Ten
 def _moments_of_frames(frames_BFHWC: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     """Means of the values and of their squares, [B, groups, frames x channels of a group]."""
     dtype = torch.promote_types(frames_BFHWC.dtype, torch.float32)
-    means: list[Tensor] = []
-    squares: list[Tensor] = []
-    for frame_BHWC in frames_BFHWC.unbind(1):
-        pixels_BLC = frame_BHWC.flatten(1, 2).to(dtype)
-        means.append(pixels_BLC.mean(1))
-        squares.append(pixels_BLC.square().mean(1))
+    means: dict[int, Tensor] = {}
+    squares: dict[int, Tensor] = {}
 
-    def by_group(moments_BC: list[Tensor]) -> Tensor:
-        return torch.stack(moments_BC, dim=-1).unflatten(1, (num_groups, -1)).flatten(2)
+    def measure(frames: Sequence[int]) -> None:
+        for frame in frames:
+            pixels_BLC = frames_BFHWC[:, frame].flatten(1, 2).to(dtype)
+            means[frame] = pixels_BLC.mean(1)
+            squares[frame] = pixels_BLC.square().mean(1)
 
+    def by_group(moments_BC: dict[int, Tensor]) -> Tensor:
+        in_order = [moments_BC[frame] for frame in range(len(moments_BC))]
+        return torch.stack(in_order, dim=-1).unflatten(1, (num_groups, -1)).flatten(2)
+
+    share_out(measure, range(frames_BFHWC.shape[1]), frames_BFHWC)
     return by_group(means), by_group(squares)

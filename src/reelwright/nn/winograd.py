@@ -6,9 +6,13 @@ times the error of the direct way; with the usual 0, +-1, +-2 it would be ten ti
 """
 
 import math
+from collections.abc import Sequence
+from itertools import product
 
 import torch
 from torch import Tensor
+
+from reelwright.nn.threads import share_out
 
 _TILE, _MARGIN = 4, 2
 _SIDE = _TILE + _MARGIN
@@ -73,10 +77,11 @@ def is_suited(frames_BCFHW: Tensor, weight: Tensor) -> bool:
 def convolve_tiles(frames_BCFHW: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """As conv3d with zero padding of one pixel in space and none in time; channels lie innermost in memory.
 
-    Beside the result it needs about 20 MB, and four times the weights.
+    Beside the result it needs about 20 MB for each thread, and four times the weights.
     """
-    kernel = _transformed_kernel(weight)
-    clips = [_convolve_clip(frames_FHWC, kernel, bias) for frames_FHWC in frames_BCFHW.permute(0, 2, 3, 4, 1)]
+    kernel = _transformed_kernel(weight.detach())
+    frames_BFHWC = frames_BCFHW.detach().permute(0, 2, 3, 4, 1)
+    clips = [_convolve_clip(frames_FHWC, kernel, bias.detach()) for frames_FHWC in frames_BFHWC]
     return (
         torch.stack(clips).permute(0, 4, 1, 2, 3) if len(clips) > 1 else clips[0][None].permute(0, 4, 1, 2, 3)
     )
@@ -96,12 +101,16 @@ def _convolve_clip(frames_FHWC: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
     result = frames_FHWC.new_empty(num_frames - 2, rows * _TILE, columns * _TILE, outputs)
     by_tile = result.unflatten(2, (columns, _TILE)).unflatten(1, (rows, _TILE))
     block_rows, block_columns = _block(rows, columns, num_frames * _NUM_PRODUCTS * max(channels, outputs))
-    block = _Block(frames_FHWC, kernel, block_rows, block_columns)
-    for top in range(0, rows, block_rows):
-        for left in range(0, columns, block_columns):
+
+    def convolve_blocks(starts: Sequence[tuple[int, int]]) -> None:
+        block = _Block(frames_FHWC, kernel, block_rows, block_columns)
+        for top, left in starts:
             place = by_tile[:, top : top + block_rows, :, left : left + block_columns]
             tiles = block.convolve(top * _TILE - 1, left * _TILE - 1)
             torch.add(tiles[:, : place.shape[1], :, : place.shape[3]], bias, out=place)
+
+    starts = list(product(range(0, rows, block_rows), range(0, columns, block_columns)))
+    share_out(convolve_blocks, starts, frames_FHWC)
     return result[:, :height, :width]
 
 
