@@ -393,5 +393,5 @@ def test_options_that_exclude_each_other_are_refused():
 
 def test_control_pictures_of_clips_are_refused():
     clips = DatasetConfig(video_directory="clips", control_directory="poses")
-    with pytest.raises(ConfigError, match="^clips: control_directory: control pictures go with pictures"):
+    with pytest.raises(ConfigError, match=r"^clips: control_directory: control pictures go with pictures"):
         located().rule(clips)
