@@ -49,9 +49,9 @@ class DatasetConfig(GeneralKeys):
     """Where its cache goes, a path or URL; without it, beside the media. JSONL files need it. A relative path
     starts at the working directory, or at the file of data sets where the data was found beside that."""
     image_directory: str | None = None
-    """Pictures with captions beside them: png, jpg, jpeg, webp, bmp, avif, gif, in any case (jxl is found, but
-    has to be converted). Here as in all paths: from the working directory, or, if it is not there, beside the
-    file of data sets; or a URL."""
+    """Pictures with captions beside them: png, jpg, jpeg, webp, bmp, avif, gif, in any case (jxl is found,
+    but has to be converted). Here as in all paths: from the working directory, or, if it is not there,
+    beside the file of data sets; or a URL."""
     image_jsonl_file: str | None = None
     """A line of JSON for each picture: image_path, caption, control_path or control_path_0, control_path_1
     and so on. Relative paths start at the working directory, or beside the JSONL file."""
