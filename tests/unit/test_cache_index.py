@@ -3,6 +3,7 @@
 import os
 import random
 import sqlite3
+from contextlib import closing
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -173,6 +174,18 @@ def test_a_damaged_list_is_told_and_never_a_crash(tmp_path, place, change, cut):
             list(index.rows())
     except FileError as error:
         assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("more", ["", "\0\0", "{", "[1]", '[["a"]]', "7"])
+def test_damaged_words_on_more_sources_are_told(tmp_path, more):
+    write_index(CacheFolder(str(tmp_path)), "x", {}, rows_of(2))
+    with closing(sqlite3.connect(tmp_path / index_name("x"))) as database, database:
+        database.execute("UPDATE files SET more_sources = ?", (more,))
+    with read_index(CacheFolder(str(tmp_path)), "x") as index:
+        with pytest.raises(FileError, match="damaged"):
+            list(index.rows())
+        with pytest.raises(FileError, match="damaged"):
+            index.row(0)
 
 
 def test_a_list_of_another_version_is_told(tmp_path):

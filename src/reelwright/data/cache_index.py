@@ -194,11 +194,11 @@ class CacheIndex:
             (found,) = self._ask(f"{_SELECT} WHERE files.number = ?", (number,)) or [None]
         if found is None:
             raise LookupError(f"{self.place} has no file of number {number}")
-        return _row(found)
+        return self._row(found)
 
     def rows(self) -> Iterator[IndexRow]:
         """All files, a few in memory at a time."""
-        yield from map(_row, self._some_at_a_time(f"{_SELECT} {_ORDER}"))
+        yield from map(self._row, self._some_at_a_time(f"{_SELECT} {_ORDER}"))
 
     def counts(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
         """The number of each file's group in `groups`, and how many training items it holds."""
@@ -226,6 +226,12 @@ class CacheIndex:
                 )
             finally:
                 self._ask("DETACH other")
+
+    def _row(self, values: Sequence[Any]) -> IndexRow:
+        *plain, more = values
+        with _refused(self.place, "is damaged"):
+            more_sources = tuple((str(source), str(mark)) for source, mark in json.loads(more))
+            return IndexRow(**dict(zip(_COLUMNS[:-1], plain, strict=True)), more_sources=more_sources)
 
     def _ask(self, question: str, values: Sequence[object] = ()) -> list[Any]:
         with self._lock:
@@ -300,12 +306,6 @@ def _digest(database: sqlite3.Connection) -> str:
     for found in database.execute(f"{question} {_ORDER}"):
         digest.update(repr(found).encode())
     return digest.hexdigest()
-
-
-def _row(values: Sequence[Any]) -> IndexRow:
-    *plain, more = values
-    more_sources = tuple((str(source), str(mark)) for source, mark in json.loads(more))
-    return IndexRow(**dict(zip(_COLUMNS[:-1], plain, strict=True)), more_sources=more_sources)
 
 
 def _open(path: Path) -> sqlite3.Connection:
