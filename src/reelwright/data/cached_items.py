@@ -42,6 +42,8 @@ class CachedItem:
     name: str
     """For messages: the file, and its item where it has several."""
     tensors: dict[str, Tensor]
+    seed: int
+    """Where its random numbers for training start, in 63 bits."""
 
 
 class CachedItems:
@@ -89,12 +91,14 @@ class CachedItems:
         name = f"{place} item {item}" if row.num_items > 1 else place
         with _named(name, part.latents.folder, row):
             latents = _read_file(part.latents.folder, row)
-            tensors = part.reader.read(latents, item, _generator(seed, epoch, row.file, draw))
+            tensors = part.reader.read(latents, item, _generator("read", seed, epoch, row.file, draw))
         text_row = part.texts.row(int(self._texts[number][row_number]))
         with _named(name, part.texts.folder, text_row):
             features = part.reader.read_text(_read_file(part.texts.folder, text_row))
         with _named(name, part.latents.folder, row):
-            return CachedItem(name=name, tensors=_sound(tensors, features))
+            return CachedItem(
+                name=name, tensors=_sound(tensors, features), seed=_seed("train", seed, epoch, row.file, draw)
+            )
 
     def group(self, file: int) -> str:
         """The name of a file's group."""
@@ -157,9 +161,14 @@ def _identity(sets: Sequence[CacheSet]) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def _generator(seed: int, epoch: int, file: str, draw: int) -> torch.Generator:
-    digest = hashlib.sha256(f"{seed} {epoch} {draw} {file}".encode()).digest()
-    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little"))
+def _generator(use: str, seed: int, epoch: int, file: str, draw: int) -> torch.Generator:
+    return torch.Generator().manual_seed(_seed(use, seed, epoch, file, draw))
+
+
+def _seed(use: str, seed: int, epoch: int, file: str, draw: int) -> int:
+    """Uses do not share their random numbers."""
+    digest = hashlib.sha256(f"{use} {seed} {epoch} {draw} {file}".encode()).digest()
+    return int.from_bytes(digest[:8], "little") >> 1
 
 
 def _read_file(folder: CacheFolder, row: IndexRow) -> dict[str, Tensor]:

@@ -2,36 +2,19 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from reelwright.core.ahead import run_ahead
 from reelwright.core.errors import ConfigError, FileError
 from reelwright.data.batches import EpochOrder, batches_of_rank, epoch_order
 from reelwright.data.cached_items import CachedItem, CachedItems
+from reelwright.protocols.training import Batch
 
 _AS_LIST = "varlen_"
 """Tensors whose names start so differ in shape from item to item."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Batch:
-    """Items that are trained on together."""
-
-    epoch: int
-    number: int
-    """Its place among the batches that this rank takes in the epoch, from 0."""
-    names: tuple[str, ...]
-    """Of the items, for messages."""
-    group: str
-    tensors: dict[str, Tensor]
-    """By name, stacked over the batch."""
-    lists: dict[str, list[Tensor]]
-    """By name, those that may differ in shape."""
 
 
 class Loader:
@@ -107,6 +90,7 @@ class Loader:
 
     def _read(self, order: EpochOrder, epoch: int, number: int, batch: int) -> Batch:
         files, draws = order.batch(batch)
+        start = int(order.starts[batch])
         read = partial(self._items.read, seed=self._seed, epoch=epoch)
         items = [read(int(file), int(draw)) for file, draw in zip(files, draws, strict=True)]
         names = [name for name in items[0].tensors if not name.startswith(_AS_LIST)]
@@ -122,6 +106,9 @@ class Loader:
                 for name in items[0].tensors
                 if name.startswith(_AS_LIST)
             },
+            seeds=tuple(item.seed for item in items),
+            places=tuple(range(start, start + len(items))),
+            num_places=len(order.files),
         )
 
 

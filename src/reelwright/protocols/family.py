@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from torch import Tensor
 
@@ -11,6 +11,9 @@ from reelwright.core.events import Event
 from reelwright.protocols.adapter_targets import ReleasedTargets
 from reelwright.protocols.caching import Caching
 from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
+
+if TYPE_CHECKING:
+    from reelwright.protocols.training import Training
 
 
 class Model(Protocol):
@@ -122,6 +125,8 @@ class Family:
     """What LoRAs can change in the denoisers of the family, one for each released size."""
     caching: Caching | None = None
     """How data sets become caches; None for families that are not trained here."""
+    training: "Training | None" = None
+    """How its denoisers are trained; None for families that are not trained here."""
     redo: Callable[[Any, int, str | None, int], Any] | None = None
     """(resolved configuration, section, prompt or None, seed or -1 for the noise of the run) -> the
     configuration that makes the clip again from that section on; None for families without sections."""
