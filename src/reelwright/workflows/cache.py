@@ -27,7 +27,12 @@ from reelwright.workflows.caching.datasets import (
 )
 from reelwright.workflows.caching.executors import order_size, run_orders
 from reelwright.workflows.caching.holding import hold_folder
-from reelwright.workflows.caching.identity import check_owner, latents_identity, text_identity
+from reelwright.workflows.caching.identity import (
+    check_owner,
+    latents_identity,
+    settings_identity,
+    text_identity,
+)
 from reelwright.workflows.caching.orders import Item, ItemFailed, Kind
 from reelwright.workflows.caching.planning import (
     Planner,
@@ -181,7 +186,7 @@ class _Making:
         """List what is there, whoever made it; remove what a killed run left, and strangers where asked."""
         whole = [planned for planned in found.planned if is_present(planned.item, found.folder)]
         cache = self.work.cache
-        identity = self.work.identity(found.dataset)
+        identity = self.work.identity(found.dataset) | settings_identity(self.config)
         write_index(found.folder, cache.kind, identity, (row for each in whole for row in each.rows))
         if not is_url(found.folder.location):
             remove_leftovers(Path(found.folder.location), inner=False)

@@ -1,18 +1,30 @@
 """What an index says of the cache it lists: whose it is and what it was made with."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import TypeVar
 
-from reelwright.core.config import to_mapping
+from reelwright.core.config import from_mapping, to_mapping
 from reelwright.core.errors import ConfigError, FileError
 from reelwright.core.locations import exists, join
 from reelwright.data.cache_folder import CacheFolder
 from reelwright.data.cache_index import CacheIndex, index_name, read_index
+from reelwright.protocols.cache_configs import CacheConfig
 from reelwright.protocols.caching import LatentCache, TextCache
 from reelwright.protocols.datasets import DatasetConfig
 from reelwright.workflows.caching.datasets import absolute
 
+C = TypeVar("C", bound=CacheConfig)
+
+SETTINGS = "settings"
+"""The configuration of the command that made a cache, for those who read it; what follows from it is compared
+one by one."""
 _ORIGIN = "origin"
+_OF_ONE_RUN = (
+    *("dataset", "force", "import_from", "prune", "batch_size"),
+    *("num_workers", "processes", "executor", "ray_address"),
+)
+"""Fields of that configuration that change no file."""
 _WITHOUT_EFFECT = (
     *("batch_size", "num_repeats", "caption_extension", "cache_directory", "family_keys"),
     *("image_directory", "image_jsonl_file", "video_directory", "video_jsonl_file", "folder"),
@@ -29,6 +41,17 @@ def latents_identity(cache: LatentCache, dataset: DatasetConfig) -> dict[str, st
 def text_identity(cache: TextCache, dataset: DatasetConfig) -> dict[str, str]:
     """Of the features of a data set's captions."""
     return _identity(cache, dataset, cache.facts())
+
+
+def settings_identity(config: CacheConfig) -> dict[str, str]:
+    """What an index remembers of the configuration, beside what it is compared by."""
+    said = {key: each for key, each in to_mapping(config).items() if key not in _OF_ONE_RUN}
+    return {SETTINGS: json.dumps(said, sort_keys=True)}
+
+
+def stored_settings(identity: Mapping[str, str], schema: type[C]) -> C:
+    """The configuration that a cache was made with; the defaults for one that does not say."""
+    return from_mapping(schema, json.loads(identity.get(SETTINGS, "{}")), "settings of the cache")
 
 
 def check_owner(folder: str, kind: str, dataset: DatasetConfig) -> None:
@@ -65,6 +88,6 @@ def _identity(cache: LatentCache | TextCache, dataset: DatasetConfig, facts: obj
 def _differences(found: dict[str, str], expected: dict[str, str]) -> Iterator[str]:
     for name in sorted(expected.keys() | found.keys()):
         was, now = found.get(name, "nothing"), expected.get(name, "nothing")
-        if was == now or name == _ORIGIN:
+        if was == now or name in (_ORIGIN, SETTINGS):
             continue
         yield f"{name} was {was}, is {now}"

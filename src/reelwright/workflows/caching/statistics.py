@@ -11,6 +11,7 @@ from reelwright.core.locations import local_path
 from reelwright.core.sizes import size_text
 from reelwright.data.cache_folder import CacheFolder
 from reelwright.data.cache_index import CacheIndex
+from reelwright.workflows.caching.identity import SETTINGS
 from reelwright.workflows.caching.pruning import find_strangers
 
 
@@ -42,6 +43,8 @@ def _origins(identity: Mapping[str, str]) -> Iterator[tuple[str, str]]:
     """What a cache was made with, by name; those facts that are kept as JSON each for itself, but
     for those that say nothing."""
     for name, text in sorted(identity.items()):
+        if name == SETTINGS:
+            continue
         facts = _table(text)
         if facts is None:
             yield name, text
