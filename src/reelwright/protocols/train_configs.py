@@ -322,6 +322,9 @@ class TrainConfig:
     """Go on from this state, or from the last one of this run folder, in a new run; `reelwright resume RUN`
     goes on in the same one."""
 
+    show_timesteps: Literal["no", "console", "image"] = "no"
+    """Only show how often each noise level would be drawn, as text or as a picture; nothing is trained."""
+
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)

@@ -9,8 +9,10 @@ from annotated_types import Ge, Le
 
 from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
+from reelwright.diffusion.noise_settings import NoiseSettings
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
+from reelwright.protocols.train_configs import SamplesConfig, TrainConfig
 from reelwright.protocols.variant import Variant
 
 Direction = Literal["backward", "forward"]
@@ -265,11 +267,69 @@ class FramePackDatasetKeys:
     """Leave out the latent of zeros after the section."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class FramePackNoiseConfig(NoiseSettings):
+    """How much noise training sees, what each amount counts, and the guidance that the model is told of."""
+
+    distilled_guidance: Annotated[float, Ge(0.0)] = 10.0
+    """What the model is told of how strongly to follow the prompt: 10, with which clips are made. Other
+    trainers tell it 1, and what they train looks different when it is used at 10."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackSamples(SamplesConfig):
+    """Clips or pictures made while training goes on, where their prompts say no more."""
+
+    direction: Literal["auto"] | Direction = "auto"
+    """Which section is made first; auto takes what is trained."""
+    latent_window_size: Annotated[int, Ge(0), Le(100)] = 0
+    """Latent frames of a section; 0 takes that of the caches."""
+    one_frame: str = ""
+    """Options of single frames, as `generate` takes them; empty takes those of the caches, if they are of
+    one_frame mode."""
+    video_sections: Annotated[int, Ge(1), Le(30_000)] = 1
+    """Length of a clip in sections."""
+    height: Annotated[int, Ge(0), Le(8192)] = 0
+    """Pixels; 0 takes the model's own size."""
+    width: Annotated[int, Ge(0), Le(8192)] = 0
+    """Pixels; 0 takes the model's own size."""
+    steps: Annotated[int, Ge(1), Le(1000)] = 25
+    """Denoising steps for each section."""
+    distilled_guidance: Annotated[float, Ge(0.0)] = 10.0
+    """How strongly to follow the prompt, as the model is told."""
+    guidance_scale: Annotated[float, Ge(0.0)] = 1.0
+    """Real guidance by a second, negative pass; 1 leaves it out."""
+    system_prompt: str = ""
+    """What the text encoder is told to look for in a prompt; empty takes that of the caches."""
+    bulk_decode: bool = False
+    """Decode a whole clip at once rather than window by window with a cross-fade."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackTrain(TrainConfig):
+    """Fine-tune FramePack, F1 or single frames on cached data sets, whose caches say which of these it is.
+
+    Captions are never dropped: the models make clips without a negative pass, so nobody asks them what they
+    show without a prompt.
+    """
+
+    text_encoder_2: Path | None = None
+    """A single file or folder with CLIP instead of the model's own; `text_encoder` is LLaMA."""
+    tokenizer_2: Path | None = None
+    """A folder with CLIP's tokenizer instead of the model's own; `tokenizer` is LLaMA's."""
+    image_encoder: Path | None = None
+    """A single file or folder with the SigLIP image encoder instead of the model's own."""
+
+    noise: FramePackNoiseConfig = field(default_factory=FramePackNoiseConfig)
+    samples: FramePackSamples = field(default_factory=FramePackSamples)
+
+
 GENERATE = FramePackGenerate
 CLIPS = FramePackClips
 CACHE_LATENTS = FramePackCacheLatents
 CACHE_TEXT = FramePackCacheText
 DATASET_KEYS = FramePackDatasetKeys
+TRAIN = FramePackTrain
 
 _REAL_GUIDANCE = PromptOption(
     sets="guidance_scale",
