@@ -15,8 +15,7 @@ from reelwright.protocols.adapter_targets import AdapterTargets
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.datasets import DatasetConfig
-from reelwright.protocols.family import Model, Session
-from reelwright.protocols.train_configs import TrainConfig
+from reelwright.protocols.family import Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,11 +132,13 @@ class TrainingModel(Protocol):
 class Sampling:
     """How clips are made with a denoiser that is being trained."""
 
-    config: Callable[[TrainConfig], GenerateConfig]
-    """The family's configuration of `generate` before a prompt says more: model, parts, sizes, seed."""
-    start: Callable[[Model, TrainConfig, nn.Module], Session]
-    """(located by `Family.locate`, ..., the denoiser) -> a session that uses this denoiser, as it is."""
-    encode: Callable[[Model, TrainConfig, Sequence[Any]], None]
+    config: Callable[[Any, Any], GenerateConfig]
+    """(configuration of `train`, what `Training.locate` gave) -> the family's configuration of `generate`
+    before a prompt says more: model, parts, sizes, seed, and what the caches tell of how clips are made."""
+    start: Callable[[Any, Any, nn.Module], Session]
+    """(located by `Family.locate`, configuration of `train`, the denoiser) -> a session that uses this
+    denoiser, as it is."""
+    encode: Callable[[Any, Any, Sequence[Any]], None]
     """Encode the texts and pictures of requests, so that a session finds them done: before the denoiser is
     there."""
 
