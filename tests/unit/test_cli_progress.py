@@ -11,6 +11,7 @@ from reelwright.core.events import (
     Event,
     Failed,
     Finished,
+    Measured,
     Notice,
     PreviewSaved,
     PromptAwaited,
@@ -91,6 +92,41 @@ def test_bars_show_stage_steps_pace_and_memory_and_end_full():
     assert "0.50 s/step" in last
     assert "3.0 GB" in last
     assert "done in 2.0 s" in text
+
+
+def measured(step: int, total: int, **more: float) -> Measured:
+    return Measured(step, total, {"loss": 1 / step, "seconds": 0.5, "peak_memory": 3e9, **more})
+
+
+def test_training_has_a_bar_that_goes_on_while_clips_are_made_in_between():
+    text = bars(
+        *(measured(step, 8) for step in (1, 2)),
+        StageStarted("decode", 4),
+        *steps(4),
+        *(measured(step, 8, smoothed_loss=0.25) for step in (3, 4)),
+    )
+    last = text[text.rindex("train") :]
+    assert "4/8  loss 0.2500" in last
+    assert "0.50 s/step" in last
+    assert "3.0 GB" in last
+    assert "decode" in text
+    assert "decode" not in last
+
+
+def test_a_run_that_is_resumed_is_told_the_time_that_its_own_steps_take():
+    lines = plain(measured(901, 1000), measured(902, 1000), measured(920, 1000))
+    assert lines == [
+        "train: 901/1000, loss 0.0011, 0.50 s/step, 50 s left, 3.0 GB",
+        "train: 920/1000, loss 0.0011, 0.50 s/step, 40 s left, 3.0 GB",
+    ]
+
+
+def test_a_log_has_at_most_fifty_lines_for_training_and_each_validation():
+    assert len(plain(*(measured(step, 1600) for step in range(1, 1601)))) == 50
+    validation = Measured(100, 1600, {"validation_loss": 0.5, "validation_loss/0.1": 0.25})
+    line = "step 100/1600: validation_loss 0.5, validation_loss/0.1 0.25"
+    assert plain(validation) == [line]
+    assert line in bars(validation)
 
 
 def test_brackets_in_messages_are_not_markup():

@@ -2,7 +2,7 @@
 
 import json
 
-from reelwright.core.events import Finished, Notice, StepDone, to_json
+from reelwright.core.events import Finished, Measured, Notice, StepDone, to_json
 
 
 def test_an_event_becomes_json_with_its_name_first():
@@ -16,6 +16,12 @@ def test_an_event_becomes_json_with_its_name_first():
         ("peak_memory", 1000),
     ]
     assert to_json(Notice("hello")) == {"event": "notice", "message": "hello"}
+
+
+def test_a_measured_number_that_is_not_finite_becomes_null():
+    event = Measured(3, 50, {"loss": float("nan"), "gradient_norm": float("inf"), "rate": 0.5})
+    values = {"loss": None, "gradient_norm": None, "rate": 0.5}
+    assert to_json(event) == {"event": "measured", "step": 3, "total": 50, "values": values}
 
 
 def test_the_files_of_all_clips_survive_json():

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
+from reelwright.cli.measured_lines import StepLines, all_values_text, is_step, loss_text
 from reelwright.core.events import (
     ClipFailed,
     ClipFinished,
@@ -16,6 +17,7 @@ from reelwright.core.events import (
     EventSink,
     Failed,
     Finished,
+    Measured,
     Notice,
     PreviewSaved,
     PromptAwaited,
@@ -39,12 +41,16 @@ def open_display() -> Generator[EventSink, None, None]:
 
 
 class Bars:
-    """A bar for each stage with steps, seconds per step, time left and peak memory."""
+    """A bar for each stage with steps, seconds per step, time left and peak memory.
+
+    Training has one of its own with the loss, which goes on while clips are made in between.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._remark = Remarks()
         self._running: TaskID | None = None
+        self._training: TaskID | None = None
         self._progress = _empty_bars(console)
 
     def __call__(self, event: Event, /) -> None:
@@ -53,9 +59,12 @@ class Bars:
                 self._start_stage(event)
             case StepDone():
                 self._show_step(event)
+            case Measured():
+                self._show_measured(event)
             case Finished() | PromptAwaited():
                 self._complete_stage()
                 self.stop()
+                self._training = None
                 self._progress = _empty_bars(self._console)
             case Failed() | Stopped():
                 self.stop()
@@ -88,6 +97,33 @@ class Bars:
             memory=memory_text(event.peak_memory),
         )
 
+    def _show_measured(self, event: Measured) -> None:
+        if not is_step(event):
+            return
+        if self._training is None:
+            self._complete_stage()
+            self._progress.start()
+            # A run that is resumed begins in the middle, which shall not look as if it had been fast.
+            self._training = self._progress.add_task(
+                "train", total=event.total, completed=event.step, count="", pace="", memory=""
+            )
+        self._progress.update(
+            self._training,
+            completed=event.step,
+            total=event.total,
+            count=f"{event.step}/{event.total}  {loss_text(event)}",
+            pace=f"{event.values.get('seconds', 0.0):.2f} s/step",
+            memory=memory_text(int(event.values.get("peak_memory", 0))),
+        )
+        self._remove_bars_after(self._training)
+
+    def _remove_bars_after(self, first: TaskID) -> None:
+        """Take away the bars of stages within training, which come again and again."""
+        for task in self._progress.task_ids:
+            if task > first:
+                self._progress.remove_task(task)
+        self._running = None
+
     def _complete_stage(self) -> None:
         """Fill the bar of the running stage, also one whose steps nobody counted."""
         if self._running is not None:
@@ -116,6 +152,7 @@ class PlainLines:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._remark = Remarks()
+        self._step_line = StepLines()
         self._tenth = 0
         self._elapsed = 0.0
 
@@ -126,6 +163,8 @@ class PlainLines:
                 self._write(f"{stage}: {total} steps" if total else stage)
             case StepDone():
                 self._show_step(event)
+            case Measured() if is_step(event):
+                self._show_measured(event)
             case _:
                 if (line := self._remark(event)) is not None:
                     self._write(line)
@@ -140,6 +179,11 @@ class PlainLines:
         left = pace * (event.total - event.step)
         memory = f", {text}" if (text := memory_text(event.peak_memory)) else ""
         self._write(f"{event.stage}: {_count(event)}, {pace:.2f} s/step, {left:.0f} s left{memory}")
+
+    def _show_measured(self, event: Measured) -> None:
+        if (line := self._step_line(event)) is not None:
+            memory = memory_text(int(event.values.get("peak_memory", 0)))
+            self._write(f"{line}, {memory}" if memory else line)
 
     def _write(self, line: str) -> None:
         self._stream.write(line + "\n")
@@ -156,6 +200,8 @@ class Remarks:
         match event:
             case Notice(message=message):
                 return f"note: {message}"
+            case Measured() if not is_step(event):
+                return all_values_text(event)
             case PreviewSaved(path=path) if path not in self._previews:
                 self._previews.add(path)
                 return f"preview, renewed as it goes: {path}"

@@ -3,7 +3,9 @@
 Paths are strings, memory is in bytes, time in seconds; a total of 0 means that nobody knows it yet.
 """
 
+import math
 import re
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Protocol
 
@@ -25,6 +27,19 @@ class StepDone:
     total: int
     seconds: float
     peak_memory: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Numbers known after training step `step` of `total`, by name, for curves and logs.
+
+    After each step: loss, smoothed_loss, rate (and rate/GROUP of several), gradient_norm, seconds,
+    items_per_second, peak_memory; after some: change, loss_at/LEVEL, validation_loss, validation_loss/LEVEL.
+    """
+
+    step: int
+    total: int
+    values: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +141,7 @@ class Stopped:
 Event = (
     StageStarted
     | StepDone
+    | Measured
     | PreviewSaved
     | Notice
     | FileSaved
@@ -148,6 +164,17 @@ class EventSink(Protocol):
 
 
 def to_json(event: Event) -> dict[str, object]:
-    """The event as JSON-safe data, its name first: {"event": "step_done", "stage": "denoise", ...}."""
+    """The event as JSON-safe data, its name first: {"event": "step_done", "stage": "denoise", ...}.
+
+    What was measured and is no finite number becomes null, as JSON has no word for it.
+    """
     name = re.sub(r"(?<!^)(?=[A-Z])", "_", type(event).__name__).lower()
-    return {"event": name, **asdict(event)}
+    data = asdict(event)
+    if isinstance(event, Measured):
+        data["values"] = finite_or_none(event.values)
+    return {"event": name, **data}
+
+
+def finite_or_none(values: Mapping[str, float]) -> dict[str, float | None]:
+    """The same numbers, as JSON can hold them."""
+    return {name: value if math.isfinite(value) else None for name, value in values.items()}
