@@ -5,15 +5,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge
+from annotated_types import Ge, Gt
 
 from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig, SamplerName
+from reelwright.protocols.train_configs import Share, TrainConfig
 from reelwright.protocols.variant import Variant
 
 RopeGrid = Literal["exact", "released", "integer"]
+ImageLatentScale = Literal["auto", "raw", "scaled", "inverse"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -243,7 +245,7 @@ class CogVideoXGenerate(GenerateConfig):
     """What the negative pass sees: the encoded negative prompt, or zeros as in training (SAT)."""
     control_video: Path | None = None
     """A clip of poses, edges or depth for models with a control layout."""
-    image_latent_scale: Literal["auto", "raw", "scaled", "inverse"] = "auto"
+    image_latent_scale: ImageLatentScale = "auto"
     """Scale s of image latents: raw 1, scaled s, inverse 1/s; auto: scaled for 1.0, raw for 1.5 (SAT)."""
     compatibility: Compatibility = field(default_factory=Compatibility)
     """Switches between behaviors of released programs."""
@@ -279,11 +281,73 @@ class CogVideoXDatasetKeys:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXNoiseConfig:
+    """How clips are noised, and what is left out now and then."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    timestep_sampling: Literal["uniform", "logit_normal"] = "uniform"
+    """Which timesteps are trained: all alike, as the released models were, or most in the middle."""
+    logit_mean: float = 0.0
+    """Of logit_normal: below 0 there is less noise, above more."""
+    logit_std: Annotated[float, Gt(0.0)] = 1.0
+    """Of logit_normal: how far timesteps spread from the middle."""
+    num_timestep_buckets: Annotated[int, Ge(0)] = 0
+    """Give items in turn a timestep from each of so many equal shares, which makes losses less noisy (the
+    paper's explicit uniform sampling); 0 draws each on its own."""
+    min_timestep: Annotated[int, Ge(0)] = 0
+    """The lowest timestep that is trained: the least noise."""
+    max_timestep: Annotated[int, Ge(0)] = 0
+    """The highest; 0 takes the last there is, 999."""
+    weighting: Literal["none", "min_snr"] = "none"
+    """Weight of each timestep in the loss of velocities: 1, as released, or min(SNR, gamma) / (SNR + 1)
+    (arXiv 2303.09556), which is next to nothing at the noisiest."""
+    min_snr_gamma: Annotated[float, Gt(0.0)] = 5.0
+    """Of min_snr."""
+    zero_terminal_snr: Literal["auto", "on", "off"] = "auto"
+    """Whether the last timestep is noise alone; auto does as the model's scheduler says."""
+    noise_offset: Annotated[float, Ge(0.0)] = 0.0
+    """Shift the noise of each channel by so much times a draw: darker and brighter clips are learned."""
+
+    caption_dropout: Share = 0.1
+    """How often the caption is left out. Guidance compares with a model that sees none, so with 0, which
+    other trainers of these models have, it weakens the longer training goes on."""
+    caption_dropout_to: Literal["zero", "empty"] = "zero"
+    """What stands for no caption: zeros, as in the released models' training (generate: --negative zero), or
+    the encoded empty prompt, which programs put there when they make clips."""
+    condition_dropout: Share = 0.05
+    """How often the image or control clip is left out, for models that read one."""
+    image_noise: Literal["auto", "on", "off"] = "auto"
+    """Noise the pixels of first frames before they are encoded, so that the model does not hold on to them;
+    it takes the autoencoder. auto is on where the caches hold pixels."""
+    image_noise_mean: float = -3.0
+    """Of the logarithm of that noise's strength."""
+    image_noise_std: Annotated[float, Ge(0.0)] = 0.5
+    """Of the logarithm of that noise's strength."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXTrain(TrainConfig):
+    """Fine-tune CogVideoX on cached clips."""
+
+    noise: CogVideoXNoiseConfig = field(default_factory=CogVideoXNoiseConfig)
+    """How clips are noised, and what is left out now and then."""
+    condition: Literal["auto", "image", "control"] = "auto"
+    """What a transformer of 32 channels reads beside the noise; auto is an image for the released image
+    models, else a control clip."""
+    image_latent_scale: ImageLatentScale = "auto"
+    """Scale s of image latents: raw 1, scaled s, inverse 1/s; auto: scaled for 1.0, raw for 1.5 (SAT)."""
+    rope_grid: RopeGrid = "exact"
+    """Rotary positions of 1.0 at sizes other than 3:2: exact, as diffusers spaces them, or integers (SAT)."""
+
+
 GENERATE = CogVideoXGenerate
 CLIPS = ClipsConfig
 CACHE_LATENTS = CogVideoXCacheLatents
 CACHE_TEXT = CogVideoXCacheText
 DATASET_KEYS = CogVideoXDatasetKeys
+TRAIN = CogVideoXTrain
 
 PROMPT_OPTIONS = prompt_options(
     CogVideoXGenerate,
