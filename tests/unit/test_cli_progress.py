@@ -100,6 +100,8 @@ def measured(step: int, total: int, **more: float) -> Measured:
 
 def test_training_has_a_bar_that_goes_on_while_clips_are_made_in_between():
     text = bars(
+        StageStarted("train", 8),
+        StepDone("train", 1, 8, 0.5),
         *(measured(step, 8) for step in (1, 2)),
         StageStarted("decode", 4),
         *steps(4),
@@ -114,8 +116,16 @@ def test_training_has_a_bar_that_goes_on_while_clips_are_made_in_between():
 
 
 def test_a_run_that_is_resumed_is_told_the_time_that_its_own_steps_take():
-    lines = plain(measured(901, 1000), measured(902, 1000), measured(920, 1000))
+    start = StageStarted("train", 1000)
+    lines = plain(
+        start,
+        measured(901, 1000),
+        StepDone("train", 902, 1000, 0.5),
+        measured(902, 1000),
+        measured(920, 1000),
+    )
     assert lines == [
+        "train: 1000 steps",
         "train: 901/1000, loss 0.0011, 0.50 s/step, 50 s left, 3.0 GB",
         "train: 920/1000, loss 0.0011, 0.50 s/step, 40 s left, 3.0 GB",
     ]

@@ -2,6 +2,8 @@
 
 from reelwright.core.events import Measured
 
+TRAINING = "train"
+"""The stage whose steps are told of with what was measured."""
 _LINES = 50
 """Steps are told of so many times in a run."""
 

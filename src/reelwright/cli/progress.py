@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.text import Text
 
-from reelwright.cli.measured_lines import StepLines, all_values_text, is_step, loss_text
+from reelwright.cli.measured_lines import TRAINING, StepLines, all_values_text, is_step, loss_text
 from reelwright.core.events import (
     ClipFailed,
     ClipFinished,
@@ -51,6 +51,7 @@ class Bars:
         self._remark = Remarks()
         self._running: TaskID | None = None
         self._training: TaskID | None = None
+        self._is_pace_known = False
         self._progress = _empty_bars(console)
 
     def __call__(self, event: Event, /) -> None:
@@ -80,13 +81,16 @@ class Bars:
     def _start_stage(self, event: StageStarted) -> None:
         self._complete_stage()
         self._progress.start()
+        if event.stage == TRAINING:
+            self._open_training(event.total)
+            return
         count = f"0/{event.total}" if event.total else ""
         self._running = self._progress.add_task(
             event.stage, total=event.total or None, count=count, pace="", memory=""
         )
 
     def _show_step(self, event: StepDone) -> None:
-        if self._running is None:
+        if self._running is None or event.stage == TRAINING:
             return
         self._progress.update(
             self._running,
@@ -101,12 +105,12 @@ class Bars:
         if not is_step(event):
             return
         if self._training is None:
-            self._complete_stage()
-            self._progress.start()
+            self._open_training(event.total)
+        assert self._training is not None
+        if not self._is_pace_known:
             # A run that is resumed begins in the middle, which shall not look as if it had been fast.
-            self._training = self._progress.add_task(
-                "train", total=event.total, completed=event.step, count="", pace="", memory=""
-            )
+            self._progress.reset(self._training, total=event.total, completed=event.step)
+            self._is_pace_known = True
         self._progress.update(
             self._training,
             completed=event.step,
@@ -116,6 +120,14 @@ class Bars:
             memory=memory_text(int(event.values.get("peak_memory", 0))),
         )
         self._remove_bars_after(self._training)
+
+    def _open_training(self, total: int) -> None:
+        self._complete_stage()
+        self._progress.start()
+        self._training = self._progress.add_task(
+            TRAINING, total=total or None, count=f"0/{total}", pace="", memory=""
+        )
+        self._is_pace_known = False
 
     def _remove_bars_after(self, first: TaskID) -> None:
         """Take away the bars of stages within training, which come again and again."""
@@ -170,6 +182,8 @@ class PlainLines:
                     self._write(line)
 
     def _show_step(self, event: StepDone) -> None:
+        if event.stage == TRAINING:
+            return
         self._elapsed += event.seconds
         tenth = 10 * event.step // event.total if event.total else 0
         if tenth <= self._tenth:
