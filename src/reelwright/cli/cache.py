@@ -9,9 +9,8 @@ import tyro
 
 from reelwright import families
 from reelwright.cli.actions import list_actions, run_action, take_action, take_family
-from reelwright.cli.command_line import ORIGIN, read_command_line
 from reelwright.cli.output import OutputFlags
-from reelwright.core.config import read_recipe, validate
+from reelwright.cli.recipe_line import read_recipe_line
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 
 
@@ -81,21 +80,8 @@ def parse(arguments: Sequence[str]) -> tuple[str, dict[str, object]]:
     family, words = take_family(action, words)
     verb = VERBS[action]
     schema = verb.schema(family)
-    line = _read(action, family, words, schema())
-    if line.recipe is not None:
-        identity = {"workflow": f"cache {action}", "family": family}
-        line = _read(action, family, words, read_recipe(line.recipe, schema, identity))
-    return verb.workflow, {"family": family, "config": validate(line.config, ORIGIN), **verb.arguments}
-
-
-def _read(action: str, family: str, words: Sequence[str], default: CacheTask) -> CacheLine:
-    return read_command_line(
-        CacheLine,
-        words,
-        command=f"cache {action} {family}",
-        about=str(default.__doc__),
-        default=CacheLine(config=default),
-    )
+    line = read_recipe_line(CacheLine, words, command=f"cache {action}", family=family, schema=schema)
+    return verb.workflow, {"family": family, "config": line.config, **verb.arguments}
 
 
 def _usage() -> str:

@@ -2,17 +2,17 @@
 
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
 from reelwright import families
-from reelwright.cli.command_line import ORIGIN, read_command_line
+from reelwright.cli.command_line import ORIGIN
 from reelwright.cli.output import OutputFlags, open_sinks
 from reelwright.cli.prompting import typed_lines
-from reelwright.core.config import read_recipe, validate
+from reelwright.cli.recipe_line import read_recipe_line
 from reelwright.core.errors import ConfigError
 from reelwright.jobs.job import run_workflow
 from reelwright.protocols.configs import GenerateConfig
@@ -53,22 +53,7 @@ def parse(arguments: Sequence[str]) -> tuple[str, GenerateLine]:
     if family.startswith("-"):
         raise ConfigError(f"{ORIGIN}: the family comes first: {', '.join(families.names())}.")
     schema = families.configs(family).GENERATE
-    line = _read(family, rest, schema())
-    if line.recipe is not None:
-        identity = {"workflow": "generate", "family": family}
-        line = _read(family, rest, read_recipe(line.recipe, schema, identity))
-    return family, replace(line, config=validate(line.config, ORIGIN))
-
-
-def _read(family: str, arguments: Sequence[str], default: GenerateConfig) -> GenerateLine:
-    about = f"{default.__doc__} Flags go over the recipe, the recipe over the defaults shown here."
-    return read_command_line(
-        GenerateLine,
-        arguments,
-        command=f"generate {family}",
-        about=about,
-        default=GenerateLine(config=default),
-    )
+    return family, read_recipe_line(GenerateLine, rest, command="generate", family=family, schema=schema)
 
 
 def _help() -> str:

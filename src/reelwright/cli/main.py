@@ -42,6 +42,11 @@ COMMANDS = {
         "cache latents|text|... FAMILY --dataset data.toml",
         "encode data sets for training",
     ),
+    "train": Command(
+        "reelwright.cli.train",
+        "train FAMILY recipe.toml [--flags]",
+        "fine-tune a model on encoded data sets",
+    ),
     "lora": Command(
         "reelwright.cli.lora",
         "lora inspect|convert|merge FILE ...",

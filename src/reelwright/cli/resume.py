@@ -12,16 +12,20 @@ from reelwright import families
 from reelwright.cli.command_line import ORIGIN, read_command_line
 from reelwright.cli.output import OutputFlags, open_sinks
 from reelwright.core.config import read_recipe, read_toml, validate
-from reelwright.core.errors import ConfigError, nearest
+from reelwright.core.errors import ConfigError, nearest, suggestion
 from reelwright.jobs.job import run_workflow
 from reelwright.protocols.configs import GenerateConfig
+from reelwright.protocols.train_configs import TrainConfig
 
 RECIPE = "recipe.toml"
+_SCHEMAS = {"generate": "GENERATE", "train": "TRAIN"}
+"""Workflow that a recipe names -> what a family calls its schema."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ResumeLine:
-    """Go on with a run that was stopped: what is finished stays, the rest is made.
+    """Go on with a run that was stopped: what is finished stays, the rest is made. Training goes on from its
+    last state.
 
     Or make a video again from one of its sections on, in its own run or in a new one.
     """
@@ -46,7 +50,7 @@ class StoredRun:
 
     workflow: str
     family: str
-    config: GenerateConfig
+    config: GenerateConfig | TrainConfig
 
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
@@ -56,6 +60,8 @@ def run(arguments: Sequence[str], output: OutputFlags) -> int:
     job: dict[str, object] = {"family": stored.family, "config": stored.config}
     workflow = stored.workflow
     if (section := _section_to_redo(line)) is not None:
+        if workflow != "generate":
+            raise ConfigError(f"{line.run}: is a run of {workflow}, which has no sections to make again.")
         workflow = "redo"
         job |= {"section": section, "prompt": line.prompt, "seed": line.seed, "branch": _branch_folder(line)}
     with open_sinks(output) as sinks:
@@ -75,7 +81,12 @@ def read_run(folder: Path) -> StoredRun:
         raise ConfigError(f"{folder}: is no run folder, it has no {RECIPE}. {_neighbor(folder)}")
     facts = read_toml(recipe)
     workflow, family = (_identity(facts, key, recipe) for key in ("workflow", "family"))
-    config = read_recipe(recipe, families.configs(family).GENERATE)
+    schema = _SCHEMAS.get(workflow)
+    if schema is None:
+        raise ConfigError(
+            f"{recipe}: workflow: {workflow!r}: unknown workflow. {suggestion(workflow, _SCHEMAS)}"
+        )
+    config = read_recipe(recipe, getattr(families.configs(family), schema))
     return StoredRun(workflow=workflow, family=family, config=replace(config, run=folder))
 
 

@@ -77,6 +77,11 @@ class CachedItems:
             part.latents.close()
             part.texts.close()
 
+    @property
+    def num_items(self) -> int:
+        """Of all sets together, each once."""
+        return sum(each.latents.num_items for each in self._sets)
+
     def read(self, file: int, draw: int, *, seed: int, epoch: int) -> CachedItem:
         """Item `draw` of a file, as `EpochOrder` counts them; what is drawn at random follows from all four.
 

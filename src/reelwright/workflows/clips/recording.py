@@ -20,6 +20,7 @@ from reelwright.core.events import (
 )
 from reelwright.core.run_folder import RunFolder
 from reelwright.protocols.configs import GenerateConfig
+from reelwright.protocols.train_configs import TrainConfig
 from reelwright.workflows.clips.making import COMPUTING
 
 RECIPE = "recipe.toml"
@@ -68,10 +69,17 @@ def draw_seed() -> int:
     return secrets.randbelow(2**31)
 
 
-def store_recipe(folder: RunFolder, family: str, config: GenerateConfig, *, replaces: bool = False) -> None:
-    """Write recipe.toml; a folder with the clips of another recipe is refused, unless told otherwise."""
+def store_recipe(
+    folder: RunFolder,
+    family: str,
+    config: GenerateConfig | TrainConfig,
+    *,
+    workflow: str = "generate",
+    replaces: bool = False,
+) -> None:
+    """Write recipe.toml; a folder with the work of another recipe is refused, unless told otherwise."""
     path = folder.path / RECIPE
-    identity = {"workflow": "generate", "family": family}
+    identity = {"workflow": workflow, "family": family}
     elsewhere = {"out": config.out, "run": config.run}
     is_other = path.exists() and replace(read_recipe(path, type(config), identity), **elsewhere) != config
     if is_other and not replaces:

@@ -1,0 +1,45 @@
+"""Commands that take a family, a recipe and flags: flags go over the recipe, the recipe over the defaults."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from reelwright.cli.command_line import ORIGIN, read_command_line
+from reelwright.core.config import read_recipe, validate
+
+
+class RecipeLine(Protocol):
+    """The words after the family: a dataclass."""
+
+    @property
+    def recipe(self) -> Path | None: ...
+
+    @property
+    def config(self) -> Any: ...  # noqa: ANN401 - of the schema
+
+
+L = TypeVar("L", bound=RecipeLine)
+
+
+def read_recipe_line(
+    line_type: type[L], words: Sequence[str], *, command: str, family: str, schema: type[Any]
+) -> L:
+    """The line that the words after the family make; `command` is also the workflow that recipes name.
+
+    Raises ConfigError.
+    """
+
+    def read(default: object) -> Any:  # noqa: ANN401 - a line
+        return read_command_line(
+            line_type,
+            words,
+            command=f"{command} {family}",
+            about=f"{schema.__doc__} Flags go over the recipe, the recipe over the defaults shown here.",
+            default=line_type(config=default),  # pyright: ignore[reportCallIssue]
+        )
+
+    line = read(schema())
+    if line.recipe is not None:
+        line = read(read_recipe(line.recipe, schema, {"workflow": command, "family": family}))
+    return replace(line, config=validate(line.config, ORIGIN))

@@ -1,0 +1,107 @@
+"""Fine-tune a denoiser: one run folder with weights, states to go on from, and what was measured."""
+
+import time
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, closing, nullcontext
+from dataclasses import replace
+from pathlib import Path
+
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+
+from reelwright.core.config import validate
+from reelwright.core.events import Event, FileSaved, Finished, Notice, StageStarted
+from reelwright.core.log import RunLog
+from reelwright.core.paths import check_writable
+from reelwright.core.run_folder import RunFolder
+from reelwright.protocols.train_configs import TrainConfig
+from reelwright.workflows.caching.ranks import rank
+from reelwright.workflows.clips.recording import ROOM_NEEDED, draw_seed, recorded, store_recipe
+from reelwright.workflows.training.assembling import assemble
+from reelwright.workflows.training.finding import Found, find
+from reelwright.workflows.training.processes import open_accelerator
+from reelwright.workflows.training.states import TrainingState, latest_state, read_state
+from reelwright.workflows.training.trackers import open_trackers
+
+
+def run(family: str, config: TrainConfig) -> Iterator[Event]:
+    """Train as the configuration says, from the start or from the last state in the run folder.
+
+    What can be wrong with the configuration, the checkpoint, the caches and the prompts is found before a
+    model loads and before a folder is made. With several processes each one calls this; the first one tells.
+    """
+    config = validate(config, "train")
+    with ExitStack() as opened:
+        found = opened.enter_context(find(family, config))
+        if rank() > 0:
+            for _ in _train(found, None):
+                pass
+            return
+        check_writable(config.run or config.out, ROOM_NEEDED)
+        found = replace(found, config=_with_seed(config))
+        folder = opened.enter_context(RunFolder.create(config.out, config.run, config.name))
+        opened.enter_context(RunLog(folder.log_path))
+        store_recipe(folder, family, without_secrets(found.config), workflow="train")
+        yield from recorded(folder.sink(), _train(found, folder.path))
+
+
+def without_secrets(config: TrainConfig) -> TrainConfig:
+    """The configuration as it may be stored and shown."""
+    return replace(config, tracking=replace(config.tracking, wandb_key=""), hub=replace(config.hub, token=""))
+
+
+def _train(found: Found, folder: Path | None) -> Generator[Event]:
+    """The run, on one of its processes; the first one has made its folder."""
+    started = time.perf_counter()
+    accelerator = open_accelerator(
+        found.config, folder or found.config.out, open_trackers(found.config, folder)
+    )
+    folder, config = _agree(accelerator, folder, found.config)
+    yield from map(Notice, found.notices)
+    state, notices = _find_state(config, folder)
+    yield from map(Notice, notices)
+    if found.samples is not None and accelerator.is_main_process:
+        yield StageStarted("encode prompts")
+        found.samples.encode(config)
+    accelerator.wait_for_everyone()
+    yield StageStarted("load networks")
+    trainer, notices = assemble(replace(found, config=config), accelerator, folder, state)
+    del state
+    yield from map(Notice, notices)
+    files: dict[str, str] = {"run": str(folder)}
+    with closing(trainer.run()) as events:
+        for event in events:
+            if isinstance(event, FileSaved):
+                files[event.kind] = event.path
+            yield event
+    accelerator.end_training()
+    yield Finished((files,), time.perf_counter() - started)
+
+
+def _with_seed(config: TrainConfig) -> TrainConfig:
+    """Draw the seed that was left open, or take that of the state that the run goes on from."""
+    if config.seed >= 0:
+        return config
+    if config.state is not None:
+        return replace(config, seed=read_state(config.state)[0].progress["loader"]["seed"])
+    return replace(config, seed=draw_seed())
+
+
+def _agree(accelerator: Accelerator, folder: Path | None, config: TrainConfig) -> tuple[Path, TrainConfig]:
+    """The folder and the seed that the first process chose, on all of them."""
+    if accelerator.num_processes == 1:
+        assert folder is not None
+        return folder, config
+    chosen = broadcast_object_list([str(folder), config.seed])
+    return Path(chosen[0]), replace(config, seed=chosen[1])
+
+
+def _find_state(config: TrainConfig, folder: Path) -> tuple[TrainingState | None, list[str]]:
+    """The state to go on from: the last one of this run, else the one that was named."""
+    if (found := latest_state(folder)) is not None:
+        state, notices = found
+        return state, [*notices, f"going on after step {state.progress['step']}."]
+    if config.state is None:
+        return None, []
+    state, notices = read_state(config.state)
+    return state, [*notices, f"going on after step {state.progress['step']} of {config.state}."]

@@ -1,0 +1,147 @@
+"""A run put together: the denoiser loaded, what learns put into it, and everything that goes with it."""
+
+from collections.abc import Generator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from torch import nn
+
+from reelwright.adapters.learning.base_weights import merge_base_weights
+from reelwright.adapters.learning.trainables import adapter_trainables
+from reelwright.core.config import to_mapping
+from reelwright.data.loader import Loader
+from reelwright.execution.devices import choose_dtype
+from reelwright.execution.prepare import prepare
+from reelwright.protocols.training import Trainables
+from reelwright.workflows.caching.opening import OpenedData
+from reelwright.workflows.training.alarms import Alarms
+from reelwright.workflows.training.ema import Averages
+from reelwright.workflows.training.finding import Found
+from reelwright.workflows.training.full_trainables import full_trainables
+from reelwright.workflows.training.keeper import Keeper
+from reelwright.workflows.training.lr_schedules import make_schedule
+from reelwright.workflows.training.metrics import Metrics
+from reelwright.workflows.training.model_files import ModelFiles
+from reelwright.workflows.training.optimizers import make_optimizer, optimizer_modes
+from reelwright.workflows.training.processes import prepare_learning
+from reelwright.workflows.training.samples import Samples
+from reelwright.workflows.training.setting import Part, Setting
+from reelwright.workflows.training.states import TrainingState
+from reelwright.workflows.training.step import Stepper
+from reelwright.workflows.training.trainer import Trainer, plan_steps
+from reelwright.workflows.training.validation import Validation
+
+
+def assemble(
+    found: Found, accelerator: Accelerator, folder: Path, state: TrainingState | None
+) -> tuple[Trainer, list[str]]:
+    """A trainer at its start, or at a state, and what is to be said. Raises UserError."""
+    config, model = found.config, found.model
+    dtype = _weights_dtype(found, accelerator.device)
+    denoiser, trainables, notices = _load(found, accelerator, dtype)
+    optimizer = make_optimizer(config.optimizer, trainables.groups())
+    called, optimizer = prepare_learning(accelerator, denoiser, optimizer)
+    loader = _loader(found.data, found, accelerator)
+    plan = plan_steps(len(loader), steps=config.steps, epochs=config.epochs, accumulation=config.accumulation)
+    schedule = make_schedule(config.schedule, optimizer, plan.num_steps, config.optimizer)
+    averages = Averages(config.ema, trainables.tensors) if config.ema.decay else None
+    setting = Setting(
+        family=found.family,
+        config=config,
+        model=model,
+        folder=folder,
+        accelerator=accelerator,
+        denoiser=called,
+        trainables=trainables,
+        objective=model.objective(accelerator.device, dtype),
+        facts=_facts(found, loader, plan.num_epochs),
+        shown=partial(_shown, optimizer, averages if config.ema.sample else None),
+    )
+    stepper = Stepper(setting=setting, optimizer=optimizer, schedule=schedule)
+    keeper = Keeper(setting=setting, optimizer=optimizer, schedule=schedule, averages=averages)
+    files = ModelFiles(setting, averages)
+    trainer = Trainer(setting, stepper, loader, keeper, _parts(found, setting, accelerator), files)
+    if state is not None:
+        keeper.restore(state)
+        trainer.restore(state.progress)
+    called.train()
+    return trainer, notices
+
+
+def _load(
+    found: Found, accelerator: Accelerator, dtype: torch.dtype
+) -> tuple[nn.Module, Trainables, list[str]]:
+    """The denoiser with what learns in it."""
+    config, model, execution = found.config, found.model, found.config.execution
+    first_device = torch.device("cpu") if execution.fp8 else accelerator.device
+    denoiser = model.load(first_device, dtype)
+    notices = merge_base_weights(denoiser, model.targets, config.adapter)
+    denoiser.requires_grad_(config.method == "full")
+    prepare(denoiser, execution, found.training.quantized, dtype=dtype, device=accelerator.device)
+    saved = getattr(torch, config.saving.dtype)
+    if config.method == "full":
+        return denoiser, full_trainables(denoiser, model, saved), notices
+    layout = model.adapter_layout if config.saving.layout == "auto" else config.saving.layout
+    trainables = adapter_trainables(
+        denoiser,
+        model.targets,
+        config.adapter,
+        config.method,
+        layout=layout,
+        dtype=saved,
+        seed=config.seed,
+    )
+    return denoiser, trainables, notices
+
+
+def _weights_dtype(found: Found, device: torch.device) -> torch.dtype:
+    """Weights that learn are kept in float32 unless told otherwise: small changes would be rounded away."""
+    execution = found.config.execution
+    if found.config.method == "full" and execution.dtype == "auto":
+        return torch.float32
+    return choose_dtype(execution.dtype, device, found.model.released_dtype)
+
+
+def _loader(data: OpenedData, found: Found, accelerator: Accelerator) -> Loader:
+    return Loader(
+        data.items,
+        seed=found.config.seed,
+        rank=accelerator.process_index,
+        num_ranks=accelerator.num_processes,
+        num_workers=max(found.config.execution.num_workers, 1),
+    )
+
+
+def _parts(found: Found, setting: Setting, accelerator: Accelerator) -> dict[str, Part]:
+    """What happens after each step, in order: what is cheap and always wanted first."""
+    parts: dict[str, Part] = {"metrics": Metrics(setting), "alarms": Alarms(setting)}
+    if found.validation is not None:
+        parts["validation"] = Validation(setting, _loader(found.validation, found, accelerator))
+    if found.samples is not None:
+        parts["samples"] = Samples(setting, found.samples)
+    return parts
+
+
+def _facts(found: Found, loader: Loader, num_epochs: int) -> dict[str, Any]:
+    return {
+        "num_items": found.data.items.num_items,
+        "num_batches": len(loader),
+        "num_epochs": num_epochs,
+        "datasets": [to_mapping(dataset, only_changed=True) for dataset in found.data.data.datasets],
+    }
+
+
+@contextmanager
+def _shown(optimizer: torch.optim.Optimizer, averages: Averages | None) -> Generator[None]:
+    """The weights that are meant to be used: those of the average, or of a schedule-free optimizer."""
+    with ExitStack() as entered:
+        contexts: list[AbstractContextManager[None]] = [optimizer_modes(optimizer)]
+        if averages is not None:
+            contexts.append(averages.shown())
+        for context in contexts:
+            entered.enter_context(context)
+        yield

@@ -1,0 +1,86 @@
+"""Everything that a run needs, found and checked, with nothing loaded."""
+
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reelwright import families
+from reelwright.core.errors import ConfigError
+from reelwright.protocols.family import Family
+from reelwright.protocols.train_configs import TrainConfig
+from reelwright.protocols.training import Training, TrainingModel
+from reelwright.workflows.caching.opening import OpenedData, open_training_data, training_of
+from reelwright.workflows.training.lr_schedules import check_schedule
+from reelwright.workflows.training.optimizers import check_optimizer
+from reelwright.workflows.training.samples import SamplePlan, plan_samples
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """Of one run."""
+
+    family: Family
+    training: Training
+    config: TrainConfig
+    data: OpenedData
+    validation: OpenedData | None
+    model: TrainingModel
+    samples: SamplePlan | None
+    notices: tuple[str, ...]
+
+
+@contextmanager
+def find(family: str, config: TrainConfig) -> Generator[Found]:
+    """Open caches, find the checkpoint, read the prompts of samples; all is closed at the end of the block.
+
+    Raises UserError.
+    """
+    _check(config)
+    known, training = families.load(family), training_of(family)
+    remarks = check_optimizer(config.optimizer)
+    data = open_training_data(family, config, config.dataset)
+    with closing(data.items):
+        validation = _open_validation(family, config, config.validation.dataset)
+        try:
+            model = training.locate(config, data.data)
+            samples = plan_samples(known, training, config)
+            yield Found(
+                family=known,
+                training=training,
+                config=config,
+                data=data,
+                validation=validation,
+                model=model,
+                samples=samples,
+                notices=(
+                    *remarks,
+                    *data.notices,
+                    *model.notices,
+                    *(samples.notices if samples is not None else ()),
+                ),
+            )
+        finally:
+            if validation is not None:
+                validation.items.close()
+
+
+def _open_validation(family: str, config: TrainConfig, dataset: Path | None) -> OpenedData | None:
+    return None if dataset is None else open_training_data(family, config, dataset)
+
+
+def _check(config: TrainConfig) -> None:
+    """Refuse what would have no effect. Raises ConfigError with all of it."""
+    adapter = config.adapter
+    problems: list[str] = []
+    if config.method == "full":
+        changed = [name for name in vars(adapter) if getattr(adapter, name) != getattr(type(adapter)(), name)]
+        given = [name for name in changed if not name.startswith("base_weights")]
+        problems += [f"adapter.{name}: has no effect when all weights learn (method full)." for name in given]
+    if adapter.factor != -1 and config.method != "lokr":
+        problems.append("adapter.factor: is for method lokr alone. Leave it out.")
+    if adapter.up_rate != 1.0 and config.method != "lora":
+        problems.append("adapter.up_rate: is for method lora alone. Leave it out.")
+    if problems:
+        raise ConfigError("\n".join(f"train: {problem}" for problem in problems))
+    check_schedule(config.schedule, config.steps, config.optimizer)

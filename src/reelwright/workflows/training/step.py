@@ -1,0 +1,151 @@
+"""One step: a question for each batch, gradients of the errors, one change of what learns."""
+
+import hashlib
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from itertools import chain
+
+import torch
+from torch import Tensor
+
+from reelwright.core.errors import MemoryLimitError, NumericsError, is_out_of_memory
+from reelwright.execution.devices import peak_memory
+from reelwright.protocols.training import Batch, Example
+from reelwright.workflows.training.optimizers import learning_rates
+from reelwright.workflows.training.setting import Setting, StepResult
+
+NUM_BINS = 10
+"""Equal parts of the noise levels, by which losses are told apart."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stepper:
+    """Takes steps with an optimizer; its learning rates follow a schedule, if there is one."""
+
+    setting: Setting
+    optimizer: torch.optim.Optimizer
+    schedule: torch.optim.lr_scheduler.LRScheduler | None
+
+    def take(self, batches: Sequence[Batch], number: int) -> StepResult:
+        """Step `number`, from 1, with the batches of this process: all processes together.
+
+        Raises NumericsError before anything has changed if errors or gradients are not finite,
+        MemoryLimitError where memory is too small for a batch, also before.
+        """
+        started = time.perf_counter()
+        accelerator, config = self.setting.accelerator, self.setting.config
+        num_items = self._sum_over_processes(torch.tensor([float(sum(len(b.names) for b in batches))]))[0]
+        told = torch.zeros(1 + 2 * NUM_BINS, dtype=torch.float64)
+        for index, batch in enumerate(batches):
+            torch.manual_seed(_seed_of_layers(config.seed, number, index, accelerator.process_index))
+            told += self._learn_from(batch, num_items, is_last=index + 1 == len(batches))
+        told = self._sum_over_processes(told)
+        _check_finite(told[0], "errors", batches)
+        rates = learning_rates(self.optimizer)
+        norm = self._clip()
+        if accelerator.scaler is None:
+            _check_finite(norm, "gradients", batches)
+        self._change()
+        return StepResult(
+            loss=float(told[0]),
+            num_items=int(num_items),
+            level_losses=tuple(told[1 : 1 + NUM_BINS].tolist()),
+            level_counts=tuple(int(count) for count in told[1 + NUM_BINS :].tolist()),
+            gradient_norm=float(norm),
+            rates=rates,
+            seconds=time.perf_counter() - started,
+            peak_memory=peak_memory(accelerator.device),
+        )
+
+    def _learn_from(self, batch: Batch, num_items: Tensor, *, is_last: bool) -> Tensor:
+        """Add a batch's gradients; its part of the loss, then of errors and counts by noise level."""
+        accelerator, denoiser = self.setting.accelerator, self.setting.denoiser
+        try:
+            with nullcontext() if is_last else accelerator.no_sync(denoiser):
+                example = self.setting.objective.example(batch)
+                errors_B = errors_of(denoiser, example)
+                loss = (errors_B * example.weight_B).sum() / num_items.item()
+                # Gradients are averaged over processes, but the sum is wanted.
+                accelerator.backward(loss * accelerator.num_processes)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise MemoryLimitError(_too_large(batch)) from error
+        return torch.cat([loss.detach().cpu().double()[None], by_level(example.level_B, errors_B)])
+
+    def _clip(self) -> Tensor:
+        """The norm of all gradients, which are scaled down if it is too large."""
+        groups = self.setting.trainables.groups()
+        parameters = list(chain.from_iterable(group.parameters.values() for group in groups))
+        limit = self.setting.config.optimizer.max_grad_norm or float("inf")
+        norm = self.setting.accelerator.clip_grad_norm_(parameters, limit)
+        assert isinstance(norm, Tensor)
+        return (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).detach().cpu()
+
+    def _change(self) -> None:
+        self.optimizer.step()
+        was_taken = not self.setting.accelerator.optimizer_step_was_skipped
+        if self.schedule is not None and was_taken:
+            self.schedule.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.setting.trainables.after_step()
+
+    def _sum_over_processes(self, values: Tensor) -> Tensor:
+        accelerator = self.setting.accelerator
+        if accelerator.num_processes == 1:
+            return values
+        summed = accelerator.reduce(values.to(accelerator.device), "sum")
+        assert isinstance(summed, Tensor)
+        return summed.cpu()
+
+
+def errors_of(denoiser: torch.nn.Module, example: Example) -> Tensor:
+    """The mean squared error of each item of a batch, float32 [B], unweighted."""
+    prediction = denoiser(example.noisy_BCTHW, example.timestep_B, example.conditions)
+    return (prediction.float() - example.target_BCTHW).square().flatten(1).mean(1)
+
+
+def by_level(level_B: Tensor, errors_B: Tensor) -> Tensor:
+    """Sums of errors in each bin of noise levels, then counts; float64 [2 x NUM_BINS], on the processor."""
+    bins = (level_B.detach().cpu() * NUM_BINS).long().clamp(0, NUM_BINS - 1)
+    errors = errors_B.detach().cpu().double()
+    sums = torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, errors)
+    counts = torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, torch.ones_like(errors))
+    return torch.cat([sums, counts])
+
+
+def level_means(sums: Sequence[float], counts: Sequence[int]) -> Mapping[str, float]:
+    """The mean error of each bin that has any, by the noise levels it spans."""
+    return {
+        f"{index / NUM_BINS:.1f}-{(index + 1) / NUM_BINS:.1f}": total / count
+        for index, (total, count) in enumerate(zip(sums, counts, strict=True))
+        if count
+    }
+
+
+def _seed_of_layers(*parts: int) -> int:
+    """Where dropout starts, for one batch of one process in one step."""
+    return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little") >> 1
+
+
+def _check_finite(value: Tensor, what: str, batches: Sequence[Batch]) -> None:
+    if torch.isfinite(value):
+        return
+    names = ", ".join(name for batch in batches for name in batch.names[:4])
+    raise NumericsError(
+        f"training: the {what} of a step hold NaN or infinity; this process had {names}. Nothing was changed."
+        " Lower optimizer.learning_rate, or compute in float32 or bf16 rather than fp16; the last saved state"
+        " is as it was before."
+    )
+
+
+def _too_large(batch: Batch) -> str:
+    shape = "x".join(map(str, batch.tensors["latents"].shape)) if "latents" in batch.tensors else "unknown"
+    return (
+        f"memory: there is not enough for {len(batch.names)} items of the bucket {batch.group} (latents"
+        f" {shape}). Lower batch_size in the data set (and raise accumulation for the same result), its"
+        " resolution or its frames; or use --execution.activation-checkpoint, --execution.fp8, or a smaller"
+        " --adapter.rank."
+    )

@@ -1,0 +1,185 @@
+"""The loop: steps in order, what happens between them, and the state that lets a run go on."""
+
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
+from itertools import islice
+from typing import Any
+
+from reelwright.core.errors import MemoryLimitError
+from reelwright.core.events import Event, FileSaved, Notice, StageStarted, StepDone
+from reelwright.core.held_signals import HeldSignals
+from reelwright.data.loader import Loader
+from reelwright.protocols.training import Batch
+from reelwright.workflows.training.keeper import Keeper
+from reelwright.workflows.training.model_files import ModelFiles
+from reelwright.workflows.training.setting import Moment, Part, Setting, StepResult
+from reelwright.workflows.training.step import Stepper
+from reelwright.workflows.training.wishes import Wish, Wishes
+
+STAGE = "train"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """How long a run is."""
+
+    num_steps: int
+    steps_per_epoch: int
+
+    @property
+    def num_epochs(self) -> int:
+        return -(-self.num_steps // self.steps_per_epoch)
+
+
+def plan_steps(num_batches: int, *, steps: int, epochs: int, accumulation: int) -> Plan:
+    """`num_batches` are those that a process takes in an epoch; the last step of one may have fewer."""
+    per_epoch = -(-num_batches // accumulation)
+    return Plan(num_steps=epochs * per_epoch if epochs else steps, steps_per_epoch=per_epoch)
+
+
+class Trainer:
+    """One run. Its state is what the steps that were taken came to, and which batch is next."""
+
+    def __init__(
+        self,
+        setting: Setting,
+        stepper: Stepper,
+        loader: Loader,
+        keeper: Keeper,
+        parts: Mapping[str, Part],
+        files: ModelFiles,
+    ) -> None:
+        """`parts` happen after each step in their order, then `files`; by name in the state."""
+        self._setting = setting
+        self._stepper = stepper
+        self._loader = loader
+        self._keeper = keeper
+        self._parts = {**parts, "files": files}
+        self._files = files
+        self._wishes = Wishes(setting.folder, setting.accelerator, setting.config.saving.state_every_minutes)
+        config = setting.config
+        self._plan = plan_steps(
+            len(loader), steps=config.steps, epochs=config.epochs, accumulation=config.accumulation
+        )
+        self._moment = self._moment_of(0, epoch=0, epoch_ended=False)
+        self._position = loader.state_dict()
+        self._is_between_done = False
+
+    @property
+    def moment(self) -> Moment:
+        return self._moment
+
+    def restore(self, progress: Mapping[str, Any]) -> None:
+        """Stand where the state was written. Raises ConfigError if the data are others now."""
+        self._loader.load_state_dict(progress["loader"])
+        self._position = progress["loader"]
+        self._moment = self._moment_of(
+            progress["step"], epoch=progress["epoch"], epoch_ended=progress["epoch_ended"]
+        )
+        self._is_between_done = progress["is_between_done"]
+        for name, part in self._parts.items():
+            if name in progress["parts"]:
+                part.restore(progress["parts"][name])
+
+    def run(self) -> Generator[Event]:
+        """Train to the end. A run that is interrupted, or runs out of memory, keeps its state first."""
+        yield StageStarted(STAGE, self._plan.num_steps)
+        try:
+            if not self._is_between_done:
+                yield from self._between()
+            while not self._moment.is_last:
+                for window in self._windows():
+                    yield from self._take(window)
+                    if self._moment.is_last:
+                        break
+                    if (yield from self._heed()):
+                        return
+        except (KeyboardInterrupt, GeneratorExit, MemoryLimitError):
+            self._save_state()
+            raise
+        if self._setting.config.saving.state_at_end:
+            yield from self._write_state()
+
+    def _take(self, window: Sequence[Batch]) -> Iterator[Event]:
+        """One step, which signals do not break, and what comes after it."""
+        number = self._moment.step + 1
+        with HeldSignals():
+            result = self._stepper.take(window, number)
+            self._keeper.average(number)
+            ended = self._loader.epoch > window[-1].epoch
+            self._position = self._loader.state_dict()
+            self._is_between_done = False
+            self._moment = self._moment_of(number, epoch=self._loader.epoch, epoch_ended=ended, result=result)
+        yield StepDone(STAGE, number, self._plan.num_steps, result.seconds, result.peak_memory)
+        yield from self._between()
+
+    def _between(self) -> Iterator[Event]:
+        """What happens now that a step is done; the state is written when all of it is."""
+        moment, saving = self._moment, self._setting.config.saving
+        # The other processes wait in what all do together: one that left would be waited for in vain.
+        with HeldSignals() if self._setting.accelerator.num_processes > 1 else nullcontext():
+            for part in self._parts.values():
+                yield from part(moment)
+        self._is_between_done = True
+        every = saving.state_every_steps
+        is_due = every > 0 and moment.step > 0 and moment.step % every == 0
+        with_weights = saving.state_with_weights and self._files.is_due(moment)
+        if (is_due or with_weights) and not moment.is_last:
+            yield from self._write_state()
+
+    def _heed(self) -> Generator[Event, None, bool]:
+        """Do what the user wished meanwhile; whether the run is to end."""
+        with HeldSignals() as held:
+            wish = self._wishes.ask(is_interrupted=held.is_pending)
+            if wish >= Wish.STATE:
+                yield from self._write_state()
+            if wish == Wish.INTERRUPT and not held.is_pending:
+                held.send_now()
+        if wish == Wish.SAVE:
+            yield from self._files.write_now(self._moment)
+        if wish == Wish.STOP:
+            yield Notice(
+                f"stopped after step {self._moment.step}, as asked: reelwright resume {self._setting.folder}"
+            )
+        return wish == Wish.STOP
+
+    def _windows(self) -> Iterator[list[Batch]]:
+        """The batches of one step after the other, to the end of the epoch."""
+        batches = iter(self._loader)
+        assert isinstance(batches, Generator)
+        with closing(batches):
+            while window := list(islice(batches, self._setting.config.accumulation)):
+                yield window
+
+    def _write_state(self) -> Iterator[Event]:
+        if path := self._save_state():
+            yield FileSaved("state", path)
+
+    def _save_state(self) -> str:
+        """The folder of the state as things stand, on the main process; empty elsewhere."""
+        moment = self._moment
+        progress = {
+            "step": moment.step,
+            "epoch": moment.epoch,
+            "epoch_ended": moment.epoch_ended,
+            "is_between_done": self._is_between_done,
+            "loader": self._position,
+            "parts": {name: part.state() for name, part in self._parts.items()},
+        }
+        with HeldSignals():
+            path = self._keeper.write(progress)
+            self._wishes.state_was_saved()
+        return path
+
+    def _moment_of(
+        self, step: int, *, epoch: int, epoch_ended: bool, result: StepResult | None = None
+    ) -> Moment:
+        return Moment(
+            step=step,
+            num_steps=self._plan.num_steps,
+            epoch=epoch,
+            num_epochs=self._plan.num_epochs,
+            epoch_ended=epoch_ended,
+            result=result,
+        )
