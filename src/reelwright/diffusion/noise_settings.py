@@ -1,9 +1,12 @@
 """How much noise training sees, and what each amount counts. No torch here: it is part of configurations."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
+
+from reelwright.core.errors import ConfigError
 
 TimestepSampling = Literal[
     "inference_matched",
@@ -40,7 +43,7 @@ class NoiseSettings:
     shifted sigmoid, with the shift of those models for one frame. logsnr: normal in the logarithm of signal
     to noise. qinglong_flux, qinglong_qwen: mixtures of those. sigma: as `weighting` says."""
     discrete_flow_shift: Annotated[float, Ge(0.0)] = 0.0
-    """Of shift (0 is unset: 3) and of sigma (0: none)."""
+    """Of shift (0 is unset: 3) and of sigma (0 and 1: none)."""
     sigmoid_scale: Annotated[float, Gt(0.0)] = 1.0
     """Times n, before a sigmoid: more spreads to both ends."""
     weighting: Weighting = "none"
@@ -66,3 +69,51 @@ class NoiseSettings:
     compat: bool = False
     """The numbers of musubi-tuner with its faults: the model is told 1000 t + 1; with sigma, levels are those
     of 1000 timesteps in bfloat16, weightings and limits mean the opposite end, and no shift is applied."""
+
+
+def check_noise_settings(settings: NoiseSettings) -> None:
+    """Raise ConfigError for settings that contradict each other or would have no effect."""
+    if problems := list(_problems(settings)):
+        raise ConfigError("\n".join(problems))
+
+
+def _problems(settings: NoiseSettings) -> Iterator[str]:
+    sampling, weighting = settings.timestep_sampling, settings.weighting
+    if settings.min_timestep >= settings.max_timestep:
+        yield (
+            f"min_timestep: {settings.min_timestep:g} is not below max_timestep, {settings.max_timestep:g}."
+            " Give a range, as 0 and 1000 for all."
+        )
+    is_whole = settings.max_timestep - settings.min_timestep >= 1000.0
+    if settings.preserve_distribution_shape and is_whole:
+        yield (
+            "preserve_distribution_shape: there is nothing to cut off. Give min_timestep or max_timestep,"
+            " or leave it out."
+        )
+    if weighting in ("logit_normal", "mode") and sampling != "sigma":
+        yield (
+            f"weighting: {weighting} says which levels timestep_sampling sigma draws; it is {sampling}."
+            " Use sigma, or the weighting none, sigma_sqrt or cosmap."
+        )
+    for name, (is_used, users) in _uses(settings).items():
+        if getattr(settings, name) != getattr(NoiseSettings(), name) and not is_used:
+            yield f"{name}: is of {users}, and timestep_sampling is {sampling}. Leave it out."
+
+
+def _uses(settings: NoiseSettings) -> dict[str, tuple[bool, str]]:
+    """Of settings that not all samplings read: whether this one does, and which do."""
+    sampling, is_sigma = settings.timestep_sampling, settings.timestep_sampling == "sigma"
+    is_drawn = (is_sigma and settings.weighting == "logit_normal") or sampling in ("logsnr", "qinglong_flux")
+    drawn = is_drawn, "logsnr, qinglong_flux, and sigma with the weighting logit_normal"
+    is_mode = is_sigma and settings.weighting == "mode"
+    is_listed = is_sigma and settings.compat
+    is_unshifted = settings.discrete_flow_shift == 1.0
+    return {
+        "discrete_flow_shift": (is_sigma or sampling == "shift" or is_unshifted, "shift and sigma"),
+        "sigmoid_scale": (sampling not in ("inference_matched", "uniform", "logsnr", "sigma"), "sigmoids"),
+        "logit_mean": drawn,
+        "logit_std": drawn,
+        "mode_scale": (is_mode, "sigma with the weighting mode"),
+        "preserve_distribution_shape": (not is_listed, "all but sigma with compat"),
+        "num_timestep_buckets": (not is_listed, "all but sigma with compat"),
+    }
