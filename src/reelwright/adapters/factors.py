@@ -49,7 +49,7 @@ class Adapter:
     def delta(self, device: torch.device | str = "cpu") -> Tensor:
         """The change at multiplier 1, float32 [rows, columns]; a kernel's columns are flattened."""
         factors = {name: tensor.to(device).float() for name, tensor in self.factors.items()}
-        return take_parts(_PRODUCTS[self.kind](factors) * self.scale, self.parts, self.of)
+        return take_parts(product(self.kind, factors) * self.scale, self.parts, self.of)
 
     def norm(self, device: torch.device | str = "cpu") -> float:
         """Frobenius norm of the change at multiplier 1."""
@@ -59,6 +59,11 @@ class Adapter:
         down, up = (self.factors[name].to(device).flatten(1).float() for name in ("down", "up"))
         squares = float(((up.mT @ up) * (down @ down.mT)).sum())
         return abs(self.scale) * math.sqrt(0.0 if squares < 0 else squares)
+
+
+def product(kind: AdapterKind, factors: Tensors) -> Tensor:
+    """What the factors multiply to, [rows, columns] in their number format."""
+    return _PRODUCTS[kind](factors)
 
 
 def scale_of(alpha: float, rank: int) -> float:

@@ -54,12 +54,48 @@ def atomic_path(path: Path) -> Generator[Path, None, None]:
             temporary.unlink()
 
 
+@contextmanager
+def atomic_folder(folder: Path) -> Generator[Path, None, None]:
+    """A new folder beside `folder` that takes its place when the block succeeds.
+
+    Readers see the old folder, none for the blink between two renames, or the whole new one. On any failure
+    the new one is removed. Raises FileError where the disk refuses.
+    """
+    built = folder.with_name(f".{uuid.uuid4().hex[:12]}")
+    try:
+        built.mkdir(parents=True)
+        yield built
+        _replace_folder(folder, built)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    finally:
+        shutil.rmtree(built, ignore_errors=True)
+
+
 def remove_leftovers(folder: Path, *, inner: bool = True) -> None:
     """Remove what a killed process left half-built, in inner folders too; only where no other one writes."""
     for path in list(folder.rglob("*") if inner else folder.glob(".*")):
         if _LEFTOVER.fullmatch(path.name):
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder so that it is whole or absent at any moment, or leave it where the disk refuses."""
+    hidden = folder.with_name(f".{uuid.uuid4().hex[:12]}-old")
+    with suppress(OSError):
+        folder.rename(hidden)
+        shutil.rmtree(hidden)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make sure that the names in a folder outlive a power cut, on systems that can."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def write_text_atomic(path: Path, text: str) -> None:
@@ -126,6 +162,15 @@ def sha256_of(path: Path) -> str:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise cannot_read(path, error) from error
+
+
+def _replace_folder(folder: Path, built: Path) -> None:
+    """Put `built` in the place of `folder`. A folder with content cannot be overwritten, only moved away."""
+    old = built.with_name(f"{built.name}-old")
+    if folder.is_dir():
+        folder.rename(old)
+    built.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _concerns(error: OSError, path: Path) -> bool:

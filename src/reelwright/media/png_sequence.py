@@ -1,7 +1,5 @@
 """Frames as a folder of PNG files, for those who edit or composite them."""
 
-import shutil
-import uuid
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -9,7 +7,7 @@ from PIL import Image
 from torch import Tensor
 
 from reelwright.core.errors import FileError
-from reelwright.core.paths import cannot_write
+from reelwright.core.paths import atomic_folder
 from reelwright.media.frame_chunks import each_frame
 from reelwright.media.image_ops import png_bytes
 
@@ -31,32 +29,16 @@ def stream_to_png_sequence(
 ) -> Iterator[int]:
     """As write_png_sequence, yielding how many frames are written so far."""
     _check_replaceable(folder)
-    building = folder.with_name(f".{uuid.uuid4().hex[:12]}")
     num_frames = 0
-    try:
-        building.mkdir(parents=True)
+    with atomic_folder(folder) as building:
         for num_frames, frame_HWC in enumerate(each_frame(frames), start=1):
             content = png_bytes(Image.fromarray(frame_HWC), metadata or {})
             (building / f"frame_{num_frames - 1:05d}.png").write_bytes(content)
             yield num_frames
         if num_frames == 0:
             raise ValueError("frames: there are none to write")
-        _replace_folder(folder, building)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
-    finally:
-        shutil.rmtree(building, ignore_errors=True)
 
 
 def _check_replaceable(folder: Path) -> None:
     if folder.is_dir() and not all(each.match("frame_*.png") for each in folder.iterdir()):
         raise FileError(f"{folder}: holds other files than frames. Choose another folder or empty this one.")
-
-
-def _replace_folder(folder: Path, built: Path) -> None:
-    """Put `built` in the place of `folder`. A folder with content cannot be overwritten, only moved away."""
-    old = built.with_name(f"{built.name}-old")
-    if folder.is_dir():
-        folder.rename(old)
-    built.rename(folder)
-    shutil.rmtree(old, ignore_errors=True)

@@ -36,10 +36,25 @@ class AdapterTargets:
     """The released one first: files that we write use its names."""
     usual: str = ""
     """A regular expression of our names of the modules that trainers change unless told otherwise."""
+    attention: str = ""
+    """As `usual`, of queries, keys, values and outputs of the blocks' attention."""
+    blocks: str = ""
+    """As `usual`, of all modules inside the blocks."""
 
     def usual_modules(self) -> list[str]:
         """The modules that a LoRA usually has, in the network's order."""
-        return [name for name in self.shapes if re.fullmatch(self.usual, name)]
+        return self._found(self.usual)
+
+    def attention_modules(self) -> list[str]:
+        """Those of `attention`, in the network's order."""
+        return self._found(self.attention)
+
+    def linear_modules(self) -> list[str]:
+        """Every linear layer of the blocks, in the network's order."""
+        return [name for name in self._found(self.blocks) if len(self.shapes[name]) == 2]
+
+    def _found(self, pattern: str) -> list[str]:
+        return [name for name in self.shapes if re.fullmatch(pattern, name)]
 
 
 def weight_shapes(network: nn.Module) -> dict[str, tuple[int, ...]]:

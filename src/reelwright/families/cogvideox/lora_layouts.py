@@ -14,14 +14,17 @@ _LAYOUTS = (
     # The original trainer scales by 1 / rank and stores nothing of it.
     AdapterLayout(key_map=SAT_TRANSFORMER, default_alpha=1.0),
 )
-_USUAL = r"blocks\.\d+\.attention\.(query|key|value|output)"
+_ATTENTION = r"blocks\.\d+\.attention\.(query|key|value|output)"
+_BLOCKS = r"blocks\.\d+\..+"
 
 
 def adapter_targets(config: TransformerConfig, name: str) -> AdapterTargets:
     """The modules of a transformer of these sizes that LoRAs may change."""
     with torch.device("meta"):
         shapes = weight_shapes(CogVideoXTransformer(config))
-    return AdapterTargets(name=name, shapes=shapes, layouts=_LAYOUTS, usual=_USUAL)
+    return AdapterTargets(
+        name=name, shapes=shapes, layouts=_LAYOUTS, usual=_ATTENTION, attention=_ATTENTION, blocks=_BLOCKS
+    )
 
 
 def released_targets() -> tuple[AdapterTargets, ...]:

@@ -69,13 +69,21 @@ _USUAL = (
     r"double_blocks\.\d+\.(video|text)\.(heads\.(query|key|value)|output|feed_forward\.(expand|contract))"
     r"|single_blocks\.\d+\.(heads\.(query|key|value)|expand|output)"
 )
+# The output of a single block is that of its feed-forward too.
+_ATTENTION = (
+    r"double_blocks\.\d+\.(video|text)\.(heads\.(query|key|value)|output)"
+    r"|single_blocks\.\d+\.(heads\.(query|key|value)|output)"
+)
+_BLOCKS = r"(double|single)_blocks\.\d+\..+"
 
 
 def adapter_targets(config: TransformerConfig, name: str) -> AdapterTargets:
     """The modules of a transformer of these sizes that LoRAs may change."""
     with torch.device("meta"):
         shapes = weight_shapes(FramePackTransformer(config))
-    return AdapterTargets(name=name, shapes=shapes, layouts=_LAYOUTS, usual=_USUAL)
+    return AdapterTargets(
+        name=name, shapes=shapes, layouts=_LAYOUTS, usual=_USUAL, attention=_ATTENTION, blocks=_BLOCKS
+    )
 
 
 def released_targets() -> tuple[AdapterTargets, ...]:

@@ -1,0 +1,1 @@
+"""Adapters that learn beside the frozen weights of a network."""

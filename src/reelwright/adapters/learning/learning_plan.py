@@ -1,0 +1,152 @@
+"""What is to learn, checked before a model is loaded: modules, sizes, and a file to start from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from reelwright.adapters.combination import Adapters, load_adapters
+from reelwright.adapters.factors import Adapter, AdapterKind, scaled
+from reelwright.adapters.formats import AdapterFile, read_adapter
+from reelwright.adapters.learning.initial_factors import FactorSizes, initial_adapter
+from reelwright.adapters.learning.learning_modules import Dropouts
+from reelwright.adapters.learning.selection import select_modules
+from reelwright.adapters.matching import check_belongs
+from reelwright.core.errors import ConfigError, suggestion
+from reelwright.protocols.adapter_targets import AdapterTargets
+from reelwright.protocols.train_configs import AdapterConfig
+
+_OF_WEIGHTS = ("rank", "alpha", "targets", "include", "exclude", "rank_pattern", "alpha_pattern", "factor")
+"""Fields that `rank_from_weights` decides."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningPlan:
+    """The modules that get an adapter. Only names and shapes were read."""
+
+    kind: AdapterKind
+    targets: AdapterTargets
+    layout: str
+    sizes: Mapping[str, FactorSizes] = field(default_factory=dict[str, FactorSizes])
+    """Our module -> size; empty where the file decides."""
+    file: AdapterFile | None = None
+    dropouts: Dropouts
+
+    def adapters(self, seed: int) -> dict[str, Adapter]:
+        """Where learning starts, float32, by our module name. Raises ConfigError for sizes that differ."""
+        stored: Adapters = load_adapters(self.file) if self.file else {}
+        if not self.sizes:
+            return dict(stored)
+        fresh = {
+            name: initial_adapter(self.kind, self.targets.shapes[name], sizes, seed=seed, name=name)
+            for name, sizes in self.sizes.items()
+        }
+        return fresh | {name: _resized(name, stored[name], fresh[name]) for name in fresh if name in stored}
+
+
+def plan_learning(
+    targets: AdapterTargets, config: AdapterConfig, kind: AdapterKind, layout: str
+) -> LearningPlan:
+    """Check all that is said of adapters against a network.
+
+    Raises ConfigError for options that do not fit it, each other or the file to start from, and
+    CheckpointError for a file that is damaged or of another model.
+    """
+    _check_options(config, kind, layout)
+    file = _read_start(targets, config, kind)
+    plan = LearningPlan(
+        kind=kind,
+        targets=targets,
+        layout=layout,
+        sizes={} if config.rank_from_weights else select_modules(targets, config),
+        file=file,
+        dropouts=Dropouts(values=config.dropout, ranks=config.rank_dropout, modules=config.module_dropout),
+    )
+    if file is not None and plan.sizes:
+        _check_ranks(file, plan.sizes)
+    return plan
+
+
+def _check_options(config: AdapterConfig, kind: AdapterKind, layout: str) -> None:
+    if layout not in (known := ("native", "diffusers", "peft")):
+        raise ConfigError(f"layout: {layout!r} is none. {suggestion(layout, known)}")
+    if kind != "lora" and layout != "native":
+        raise ConfigError(f"layout: {kind} is written as native only, not as {layout}.")
+    if kind != "lora" and config.dropout:
+        raise ConfigError(f"dropout: {kind} has no values between two matrices. Use rank_dropout.")
+    if kind != "lokr" and config.factor != -1:
+        raise ConfigError(f"factor: is for the method lokr, not for {kind}. Leave it out.")
+    if config.factor == 0:
+        raise ConfigError("factor: 0 is no side of a matrix. Give 1 or more, or -1 for a square root.")
+    for name in ("dropout", "rank_dropout", "module_dropout"):
+        if getattr(config, name) == 1:
+            raise ConfigError(f"{name}: at 1 nothing is left to learn. Give less.")
+    if len(config.base_weights_multiplier) > len(config.base_weights):
+        raise ConfigError(
+            f"base_weights_multiplier: {len(config.base_weights_multiplier)} values for"
+            f" {len(config.base_weights)} files of base_weights. Give at most one for each."
+        )
+    if config.rank_from_weights:
+        _check_rank_from_weights(config)
+
+
+def _check_rank_from_weights(config: AdapterConfig) -> None:
+    if config.weights is None:
+        raise ConfigError("rank_from_weights: there is no file to take it from. Name one as weights.")
+    defaults = AdapterConfig()
+    for name in _OF_WEIGHTS:
+        if getattr(config, name) != getattr(defaults, name):
+            raise ConfigError(
+                f"{name}: comes from weights, as rank_from_weights says. Leave one of them out."
+            )
+
+
+def _read_start(targets: AdapterTargets, config: AdapterConfig, kind: AdapterKind) -> AdapterFile | None:
+    if config.weights is None:
+        return None
+    file = read_adapter(config.weights, targets)
+    check_belongs(file, targets)
+    if file.kinds != [kind]:
+        raise ConfigError(
+            f"weights: {file.path} holds {' and '.join(file.kinds)}, the method is {kind}."
+            " Choose its method, or start from nothing."
+        )
+    if kind == "lokr" and any(target.of != 1 for module in file.modules for target in module.targets):
+        raise ConfigError(f"weights: {file.path} joins modules that are apart here. LoKr cannot be cut.")
+    return file
+
+
+def _check_ranks(file: AdapterFile, sizes: Mapping[str, FactorSizes]) -> None:
+    for module in file.modules:
+        for target in module.targets:
+            sized = sizes.get(target.module)
+            if sized is None:
+                raise ConfigError(
+                    f"weights: {file.path} has {target.module}, which is not trained, and would lose it."
+                    " Include it, or set rank_from_weights."
+                )
+            if module.extent.rank not in (0, sized.rank):
+                raise ConfigError(
+                    f"weights: {target.module} has rank {module.extent.rank} in {file.path}, rank"
+                    f" {sized.rank} is asked for. Set rank_from_weights, or that rank."
+                )
+
+
+def _resized(name: str, stored: Adapter, fresh: Adapter) -> Adapter:
+    """What a file holds, at the scale that is asked for, with the same effect."""
+    shapes, needed = (
+        {factor: tuple(tensor.shape) for factor, tensor in adapter.factors.items()}
+        for adapter in (stored, fresh)
+    )
+    if shapes != needed:
+        raise ConfigError(
+            f"weights: {name} has factors {shapes} there, {needed} are asked for. Set rank_from_weights."
+        )
+    exact = Adapter(
+        kind=stored.kind,
+        factors={factor: tensor.float() for factor, tensor in stored.factors.items()},
+        alpha=stored.alpha,
+    )
+    if not fresh.scale:
+        return exact
+    return Adapter(
+        kind=fresh.kind, factors=scaled(exact, stored.scale / fresh.scale).factors, alpha=fresh.alpha
+    )

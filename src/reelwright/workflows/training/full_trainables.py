@@ -1,0 +1,71 @@
+"""The whole denoiser as what learns: every parameter, saved as released models are."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from reelwright.checkpoint.live_parameters import load_parameters
+from reelwright.checkpoint.safetensors_io import save_sharded
+from reelwright.checkpoint.settings_files import write_json
+from reelwright.core.events import Event, FileSaved
+from reelwright.core.paths import atomic_folder
+from reelwright.protocols.training import ParameterGroup, Trainables, TrainingModel
+
+_SETTINGS = "config.json"
+
+
+def full_trainables(denoiser: nn.Module, model: TrainingModel, dtype: torch.dtype) -> Trainables:
+    """Let all of a denoiser learn, in place. `dtype` is that of saved files."""
+    denoiser.requires_grad_(requires_grad=True)
+    return _FullTrainables(denoiser=denoiser, model=model, dtype=dtype)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FullTrainables:
+    """`Trainables` of a whole denoiser. Parameters are looked up each time, as they stand in it."""
+
+    denoiser: nn.Module
+    model: TrainingModel
+    dtype: torch.dtype
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        return [ParameterGroup(name="denoiser", parameters=dict(self.denoiser.named_parameters()))]
+
+    def tensors(self) -> dict[str, Tensor]:
+        return dict(self.denoiser.named_parameters())
+
+    def load(self, tensors: Mapping[str, Tensor], /) -> None:
+        load_parameters(self.tensors(), tensors)
+
+    def save(
+        self, place: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], /
+    ) -> Iterator[Event]:
+        """A folder that loads like a released model, with what does not learn in it too."""
+        buffers = {name: tensor for name, tensor in self.denoiser.state_dict().items() if name not in tensors}
+        state = {name: self._rounded(tensor) for name, tensor in (buffers | dict(tensors)).items()}
+        with atomic_folder(place) as building:
+            files = save_sharded(building, self.model.key_map.to_file(state), metadata=metadata)
+            write_json(building / _SETTINGS, self.model.settings)
+        for file in files:
+            yield FileSaved("model", str(place / file.name))
+        yield FileSaved("settings", str(place / _SETTINGS))
+
+    def untrained(self) -> AbstractContextManager[bool]:
+        """False: what it was is nowhere kept."""
+        return nullcontext(enter_result=False)
+
+    def after_step(self) -> None:
+        """There are no limits."""
+
+    def change(self) -> float:
+        """NaN: the weights before are nowhere kept."""
+        return math.nan
+
+    def _rounded(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.detach().cpu()
+        return tensor.to(self.dtype) if tensor.is_floating_point() else tensor
