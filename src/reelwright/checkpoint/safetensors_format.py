@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, Protocol
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -22,7 +23,14 @@ _DTYPES = {
     **{"I64": torch.int64, "I32": torch.int32, "I16": torch.int16, "I8": torch.int8, "BOOL": torch.bool},
     **{"U64": torch.uint64, "U32": torch.uint32, "U16": torch.uint16, "U8": torch.uint8},
 }
+_NAMES = {dtype: name for name, dtype in _DTYPES.items()}
 _MAX_HEADER_BYTES = 100_000_000  # the library's own limit; a length beyond it is no length
+
+
+class Writable(Protocol):
+    """What bytes can be written to."""
+
+    def write(self, data: bytes | memoryview, /) -> int: ...
 
 
 def open_safetensors(path: Path) -> TensorSource:
@@ -47,6 +55,27 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         raise OSError(code, os.strerror(code) if number else str(error)) from error
     if len(metadata) > 1:
         _sort_metadata(path)
+
+
+def stream_safetensors(file: Writable, tensors: Mapping[str, Tensor]) -> None:
+    """Write tensors from start to end, each brought to the CPU only while it is written. Raises OSError."""
+    names = sorted(tensors, key=lambda name: (-tensors[name].dtype.itemsize, name))
+    fields: dict[str, Any] = {"__metadata__": {"format": "pt"}}
+    end = 0
+    for name in names:
+        tensor = tensors[name]
+        begin, end = end, end + tensor.nbytes
+        fields[name] = {
+            "dtype": _NAMES[tensor.dtype],
+            "shape": list(tensor.shape),
+            "data_offsets": [begin, end],
+        }
+    header = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    header = header.ljust(-(-len(header) // 8) * 8)
+    file.write(len(header).to_bytes(8, "little") + header)
+    for name in names:
+        dense = tensors[name].detach().cpu().contiguous()
+        file.write(dense.reshape(-1).view(torch.uint8).numpy().data)
 
 
 class _OpenFile:

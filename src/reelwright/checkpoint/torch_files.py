@@ -15,8 +15,7 @@ from reelwright.core.errors import CheckpointError
 
 _CONTAINERS = ("model", "module", "state_dict")
 _MIN_RESIDENT_BYTES = 4 << 20
-# What torch.load raises for a pickle that is damaged, or that wants to run code.
-_UNREADABLE = (
+UNREADABLE = (
     pickle.UnpicklingError,
     struct.error,
     AssertionError,
@@ -29,6 +28,7 @@ _UNREADABLE = (
     TypeError,
     OSError,
 )
+"""What torch.load raises for a pickle that is damaged, or that wants to run code."""
 
 
 def open_torch(path: Path) -> TensorSource:
@@ -90,7 +90,7 @@ def _load(path: Path, *, mapped: bool) -> dict[str, Tensor]:
             origin = path if mapped else file
             content = torch.load(origin, map_location="cpu", weights_only=True, mmap=mapped)
         return _named_tensors(path, content)
-    except _UNREADABLE as error:
+    except UNREADABLE as error:
         if "weights_only" in str(error) or "Weights only" in str(error):
             raise CheckpointError(
                 f"{path}: this pickle holds more than tensors, and loading it could run any program."
