@@ -36,7 +36,7 @@ class Keeper:
         state = TrainingState(
             progress=progress,
             weights=gathered(setting.trainables.tensors()),
-            optimizer=optimizer_state(setting.accelerator, setting.denoiser, self.optimizer),
+            optimizer=optimizer_state(self.optimizer),
             schedule=None if self.schedule is None else self.schedule.state_dict(),
             averages={} if self.averages is None else gathered(self.averages.tensors()),
         )
@@ -48,7 +48,7 @@ class Keeper:
         """Put everything back. Raises UserError where it does not fit what is trained now."""
         setting = self.setting
         setting.trainables.load(state.weights)
-        load_optimizer_state(setting.accelerator, setting.denoiser, self.optimizer, state.optimizer)
+        load_optimizer_state(self.optimizer, state.optimizer)
         if self.schedule is not None and state.schedule is not None:
             self.schedule.load_state_dict(state.schedule)
         if self.averages is not None and state.averages:

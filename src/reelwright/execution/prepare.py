@@ -1,0 +1,33 @@
+"""The one place that knows in which order the ways to run a denoiser in training are put around it."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from reelwright.execution.activation_checkpoint import checkpoint_blocks
+from reelwright.execution.fp8 import quantize_blocks
+from reelwright.execution.stacks import stacks_of
+from reelwright.protocols.train_configs import TrainExecutionConfig
+
+
+def prepare(
+    denoiser: nn.Module,
+    config: TrainExecutionConfig,
+    is_wanted: Callable[[str], bool],
+    *,
+    dtype: torch.dtype,
+    device: torch.device,
+) -> None:
+    """Make a loaded denoiser run as configured, on `device`; adapters are put into it after this.
+
+    `dtype` is the number format it was loaded in. With `fp8`, load it into the computer's memory: layers come
+    to the device one by one, when they are small; `is_wanted` says by name which ones.
+    """
+    # Weights are rounded before anything learns beside them, and before blocks are given another forward.
+    if config.fp8:
+        quantize_blocks(denoiser, is_wanted, dtype, device)
+    denoiser.to(device)
+    if config.activation_checkpoint:
+        for stack in stacks_of(denoiser):
+            checkpoint_blocks(stack, offload=config.activation_offload)
