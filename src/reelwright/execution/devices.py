@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import nn
 
 from reelwright.core.errors import ConfigError
 
@@ -44,6 +45,13 @@ def choose_dtype(
 def stored_dtype(name: str, released: Literal["float32", "bfloat16", "float16"]) -> torch.dtype:
     """The number format of weights that are written: the released one wherever it is computed, unless set."""
     return getattr(torch, released if name == "auto" else name)
+
+
+def dtype_of(network: nn.Module) -> torch.dtype:
+    """The number format of a network's inputs: that of weights that stay as they are, of 16 bits at least."""
+    parameters = [each for each in network.parameters() if each.is_floating_point() and each.itemsize > 1]
+    frozen = [each for each in parameters if not each.requires_grad]
+    return (frozen or parameters)[0].dtype
 
 
 def peak_memory(device: torch.device) -> int:

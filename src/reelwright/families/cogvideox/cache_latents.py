@@ -13,7 +13,7 @@ from torch import Tensor
 from reelwright.core.errors import ConfigError, NumericsError
 from reelwright.data.clip_batches import chunk_pixels, clip_generator, stack_chunks
 from reelwright.data.local_media import local_media
-from reelwright.execution.devices import choose_device, choose_dtype
+from reelwright.execution.devices import choose_device
 from reelwright.families.cogvideox.cache_layout import (
     FIRST_FRAME_PIXELS,
     LatentFileName,
@@ -22,10 +22,9 @@ from reelwright.families.cogvideox.cache_layout import (
     stored,
     tensor_key,
 )
-from reelwright.families.cogvideox.cache_parts import LatentParts, find_latent_parts
-from reelwright.families.cogvideox.checkpoints import load_autoencoder
+from reelwright.families.cogvideox.cache_parts import LatentParts, find_latent_parts, load_latent_space
 from reelwright.families.cogvideox.config import CogVideoXCacheLatents
-from reelwright.families.cogvideox.latent_space import CHUNK_IS_FIXED, LatentSpace, released_tiling
+from reelwright.families.cogvideox.latent_space import CHUNK_IS_FIXED
 from reelwright.media.geometry import FrameRule, Size
 from reelwright.media.image_ops import fit_image, open_image
 from reelwright.nn.posterior import Posterior
@@ -165,11 +164,8 @@ class CogVideoXLatentEncoder:
         self._cache = cache
         parts, execution = cache.parts, cache.config.execution
         self._device = choose_device(execution.device)
-        dtype = choose_dtype(execution.dtype, self._device, parts.released_dtype)
-        self.space = LatentSpace(
-            autoencoder=load_autoencoder(parts, self._device, dtype),
-            tiling=released_tiling(parts.autoencoder, execution.tile_size) if execution.tiling else None,
-            whole_clip=cache.config.vae_chunk == "whole",
+        self.space = load_latent_space(
+            parts, execution, self._device, whole_clip=cache.config.vae_chunk == "whole"
         )
 
     def encode(self, batch: Sequence[ClipFrames]) -> Sequence[Sequence[CacheFile]]:

@@ -1,10 +1,8 @@
 """The parts of a checkpoint that caches need: for clips no text encoder, for captions no autoencoder."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import torch
 
@@ -12,26 +10,19 @@ from reelwright.checkpoint.fingerprint import fingerprint_folder, fingerprint_pa
 from reelwright.checkpoint.loading import check_network
 from reelwright.core.errors import CheckpointError
 from reelwright.encoders.t5 import T5Text
-from reelwright.execution.devices import choose_device
+from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
-from reelwright.families.cogvideox.checkpoints import (
-    FOLDER_ADVICE,
-    guess_dtype,
-    read_autoencoder_config,
-    read_transformer_config,
-)
+from reelwright.families.cogvideox.checkpoints import load_autoencoder, read_autoencoder_config
 from reelwright.families.cogvideox.config import (
-    TRANSFORMERS,
-    VARIANTS,
     AutoencoderConfig,
     CogVideoXCacheLatents,
     CogVideoXCacheText,
     TransformerConfig,
 )
 from reelwright.families.cogvideox.key_maps import AUTOENCODER_LAYOUTS
-from reelwright.protocols.model_folder import find_root, find_variant, weight_notices
-
-ReleasedDtype = Literal["float32", "bfloat16", "float16"]
+from reelwright.families.cogvideox.latent_space import LatentSpace, released_tiling
+from reelwright.families.cogvideox.model_parts import ModelFolder, ReleasedDtype
+from reelwright.protocols.configs import AutoencodingConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +59,7 @@ class TextParts:
 def find_latent_parts(config: CogVideoXCacheLatents) -> LatentParts:
     """Raises CheckpointError for what is missing, damaged or of another model."""
     choose_device(config.execution.device)
-    folder = _ModelFolder(config, ["vae/*"] if config.vae is None else [])
+    folder = ModelFolder(config, ["vae/*"] if config.vae is None else [])
     transformer = folder.transformer
     path = config.vae or folder.part("vae")
     autoencoder = read_autoencoder_config(path, transformer)
@@ -94,7 +85,7 @@ def find_text_parts(config: CogVideoXCacheText) -> TextParts:
     """Raises CheckpointError for what is missing, damaged or of another model."""
     choose_device(config.execution.device)
     alone = {"text_encoder/*": config.text_encoder, "tokenizer/*": config.tokenizer}
-    folder = _ModelFolder(config, [pattern for pattern, path in alone.items() if path is None])
+    folder = ModelFolder(config, [pattern for pattern, path in alone.items() if path is None])
     encoder_path = config.text_encoder or folder.part("text_encoder")
     tokenizer_path = config.tokenizer or folder.part("tokenizer")
     text = T5Text(encoder_path, tokenizer_path)
@@ -116,38 +107,13 @@ def find_text_parts(config: CogVideoXCacheText) -> TextParts:
     )
 
 
-class _ModelFolder:
-    """The folder of a model, of which no more is looked for, or downloaded, than is asked for."""
-
-    def __init__(self, config: CogVideoXCacheLatents | CogVideoXCacheText, patterns: Sequence[str]) -> None:
-        self._config = config
-        self._variant = find_variant(config.model, VARIANTS)
-        self._is_described = config.dit is not None or config.model in TRANSFORMERS
-        self._patterns = [*patterns, *([] if self._is_described else ["transformer/config.json"])]
-
-    @cached_property
-    def transformer(self) -> TransformerConfig:
-        """That of the single file or the folder; the released models are known by name."""
-        if self._config.dit is not None:
-            return read_transformer_config(self._config.dit)
-        if self._is_described:
-            return TRANSFORMERS[self._config.model]
-        return read_transformer_config(self._root / "transformer")
-
-    @property
-    def released_dtype(self) -> ReleasedDtype:
-        return self._variant.dtype if self._variant else guess_dtype(self.transformer)
-
-    @property
-    def notices(self) -> tuple[str, ...]:
-        return weight_notices(self._config.model, self._root)
-
-    def part(self, name: str) -> Path:
-        path = self._root / name
-        if not path.exists():
-            raise CheckpointError(f"{path}: is missing. {FOLDER_ADVICE}")
-        return path
-
-    @cached_property
-    def _root(self) -> Path:
-        return find_root(self._config.model, self._variant, self._patterns, offline=self._config.offline)
+def load_latent_space(
+    parts: LatentParts, execution: AutoencodingConfig, device: torch.device, *, whole_clip: bool
+) -> LatentSpace:
+    """The autoencoder, loaded; `whole_clip`: its norms see all of a clip, not chunks of it."""
+    dtype = choose_dtype(execution.dtype, device, parts.released_dtype)
+    return LatentSpace(
+        autoencoder=load_autoencoder(parts, device, dtype),
+        tiling=released_tiling(parts.autoencoder, execution.tile_size) if execution.tiling else None,
+        whole_clip=whole_clip,
+    )

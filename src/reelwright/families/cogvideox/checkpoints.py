@@ -110,7 +110,7 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
     transformer = read_transformer_config(transformer_path)
     if config.compatibility.norm_eps == "sat":
         transformer = replace(transformer, norm_eps=1e-6)
-    scheduler, sampler = _scheduler(root, transformer if config.dit else None)
+    scheduler, sampler = read_scheduler(None if config.dit else root, transformer)
     autoencoder = read_autoencoder_config(autoencoder_path, transformer)
     text = T5Text(config.text_encoder or root / "text_encoder", config.tokenizer or root / "tokenizer")
     _check_parts(transformer_path, transformer, autoencoder_path, autoencoder, text)
@@ -124,7 +124,9 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
         scheduler=scheduler,
         default_sampler=sampler,
         text=text,
-        layout=_layout(transformer, config),
+        layout=find_layout(
+            transformer, config.model, wants_image=config.image is not None and config.control_video is None
+        ),
         released_dtype=variant.dtype if variant else guess_dtype(transformer),
         fingerprints=_fingerprints(root, config) | adapters.fingerprints,
         adapters=adapters,
@@ -149,6 +151,39 @@ def read_autoencoder_config(path: Path, transformer: TransformerConfig) -> Autoe
         return read_settings(AutoencoderConfig, described, FOLDER_ADVICE)
     # A single file is the released network; only the scale of its latents depends on the denoiser.
     return AutoencoderConfig(scaling_factor=1.15258426 if _is_small(transformer) else 0.7)
+
+
+def read_scheduler(
+    root: Path | None, transformer: TransformerConfig
+) -> tuple[SchedulerConfig, Literal["ddim", "dpm"]]:
+    """The schedule and sampler of a model folder; without one, those that such a transformer came with."""
+    if root is None:
+        small = _is_small(transformer)
+        return SchedulerConfig(snr_shift_scale=3.0 if small else 1.0), "ddim" if small else "dpm"
+    path = root / "scheduler" / "scheduler_config.json"
+    class_name = str(read_json(path, FOLDER_ADVICE).get("_class_name", ""))
+    return read_settings(SchedulerConfig, path, FOLDER_ADVICE), "dpm" if "DPM" in class_name else "ddim"
+
+
+def find_layout(transformer: TransformerConfig, name: str, *, wants_image: bool) -> Layout:
+    """32 channels are an image, if nothing else can be or the user wants it, or a control clip."""
+    channels = transformer.condition_channels
+    if channels == 0:
+        return Layout.TEXT
+    if channels == transformer.out_channels + 1:
+        return Layout.INPAINT
+    if channels != transformer.out_channels:
+        raise CheckpointError(
+            f"{name}: the transformer reads {transformer.in_channels} channels, which is no known"
+            " layout. Known are 16 (text), 32 (image or control) and 33 (inpainting)."
+        )
+    return Layout.IMAGE if is_image_model(transformer) or wants_image else Layout.CONTROL
+
+
+def is_image_model(transformer: TransformerConfig) -> bool:
+    """Whether channels beside the noise can only be an image's."""
+    has_table = transformer.use_learned_positional_embeddings
+    return transformer.condition_channels > 0 and (has_table or transformer.is_second_generation)
 
 
 def guess_dtype(transformer: TransformerConfig) -> Literal["bfloat16", "float16"]:
@@ -213,18 +248,6 @@ def _is_small(transformer: TransformerConfig) -> bool:
     return transformer.num_attention_heads == TRANSFORMERS["2b"].num_attention_heads
 
 
-def _scheduler(
-    root: Path, single_file: TransformerConfig | None
-) -> tuple[SchedulerConfig, Literal["ddim", "dpm"]]:
-    """The schedule of the folder; a transformer that was given alone brings the one it was released with."""
-    if single_file is not None:
-        small = _is_small(single_file)
-        return SchedulerConfig(snr_shift_scale=3.0 if small else 1.0), "ddim" if small else "dpm"
-    path = root / "scheduler" / "scheduler_config.json"
-    class_name = str(read_json(path, FOLDER_ADVICE).get("_class_name", ""))
-    return read_settings(SchedulerConfig, path, FOLDER_ADVICE), "dpm" if "DPM" in class_name else "ddim"
-
-
 def _check_parts(
     transformer_path: Path,
     transformer: TransformerConfig,
@@ -250,20 +273,3 @@ def _check_parts(
             f"{autoencoder_path}: makes {autoencoder.latent_channels} latent channels; {transformer_path}"
             f" reads {transformer.out_channels}. Give the autoencoder of this model with --vae."
         )
-
-
-def _layout(transformer: TransformerConfig, config: CogVideoXGenerate) -> Layout:
-    """32 channels are an image or a control clip; only image models have a learned table or are of 1.5."""
-    channels = transformer.condition_channels
-    if channels == 0:
-        return Layout.TEXT
-    if channels == transformer.out_channels + 1:
-        return Layout.INPAINT
-    if channels != transformer.out_channels:
-        raise CheckpointError(
-            f"{config.model}: the transformer reads {transformer.in_channels} channels, which is no known"
-            " layout. Known are 16 (text), 32 (image or control) and 33 (inpainting)."
-        )
-    known_image_model = transformer.use_learned_positional_embeddings or transformer.is_second_generation
-    wants_image = config.image is not None and config.control_video is None
-    return Layout.IMAGE if known_image_model or wants_image else Layout.CONTROL

@@ -1,14 +1,16 @@
 """What one call of the denoiser needs besides noisy latents: text, positions, latents of images."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Self
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-from reelwright.families.cogvideox.config import RopeGrid, TransformerConfig
+from reelwright.families.cogvideox.config import ImageLatentScale, RopeGrid, TransformerConfig
 from reelwright.nn.embeddings import sincos_position_table
 from reelwright.nn.rope import rotary_table
+
+ImageScale = Literal["raw", "scaled", "inverse"]
 
 OFS = 2.0
 """The one value of the second time embedding that 1.5-I2V was trained with."""
@@ -103,6 +105,18 @@ def _spread(start: int, stop: int, count: int, rope_grid: RopeGrid) -> Tensor:
         # Ends where start = 0 would end, so a box away from the edge gets too small a step.
         return torch.linspace(start, stop * (count - 1) / count, count)
     return start + (stop - start) * torch.arange(count) / count
+
+
+def chosen_image_scale(name: ImageLatentScale, transformer: TransformerConfig) -> ImageScale:
+    """What `auto` comes to: models of 1.5 read images as they are encoded (SAT; specs: CogVideoX 5.2)."""
+    if name != "auto":
+        return name
+    return "raw" if transformer.is_second_generation else "scaled"
+
+
+def image_scale(name: ImageScale, scale: float) -> float:
+    """What the latents of an image are multiplied by, where those of clips are by `scale`."""
+    return {"raw": 1.0, "scaled": scale, "inverse": 1.0 / scale}[name]
 
 
 def pad_front(latents_BCTHW: Tensor, count: int) -> Tensor:

@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from reelwright.adapters.merged_model import write_merged
 from reelwright.core.errors import FileError
@@ -16,7 +16,13 @@ from reelwright.diffusion.guidance import guidance_scales, guide
 from reelwright.diffusion.process import V_PREDICTION, add_noise
 from reelwright.diffusion.samplers import SAMPLERS, DrawNoise, PredictX0
 from reelwright.diffusion.schedules import Step
-from reelwright.execution.devices import choose_device, choose_dtype, peak_memory, stored_dtype
+from reelwright.execution.devices import (
+    choose_device,
+    choose_dtype,
+    dtype_of,
+    peak_memory,
+    stored_dtype,
+)
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import (
     CogVideoXModel,
@@ -31,7 +37,6 @@ from reelwright.families.cogvideox.latent_space import LatentSpace, released_til
 from reelwright.families.cogvideox.requests import CogVideoXRequest
 from reelwright.families.cogvideox.schedule import plan_steps
 from reelwright.families.cogvideox.texts import Texts, encode_texts
-from reelwright.families.cogvideox.transformer import CogVideoXTransformer
 from reelwright.media.latent_preview import fit_latent_colors, paint_latents
 from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.family import FindSection, Made, Preview, Segment
@@ -41,7 +46,7 @@ from reelwright.protocols.family import FindSection, Made, Preview, Segment
 class Networks:
     """What is loaded while clips are made."""
 
-    transformer: CogVideoXTransformer
+    transformer: nn.Module
     space: LatentSpace
     device: torch.device
     dtype: torch.dtype
@@ -55,8 +60,12 @@ class Networks:
 class CogVideoXSession:
     """A model in use: its networks are loaded for the first clip and stay."""
 
-    def __init__(self, model: CogVideoXModel, execution: ExecutionConfig) -> None:
+    def __init__(
+        self, model: CogVideoXModel, execution: ExecutionConfig, transformer: nn.Module | None = None
+    ) -> None:
+        """`transformer` is used as it is, where it is and with what is in it, instead of the model's own."""
         self._model = model
+        self._given = transformer
         self._execution = execution
         self._device = choose_device(execution.device)
         self._dtype = choose_dtype(execution.dtype, self._device, model.released_dtype)
@@ -71,13 +80,14 @@ class CogVideoXSession:
         yield StageStarted("load networks")
         transformer, changes = self._transformer
         yield from map(Notice, changes)
+        dtype = self._dtype if self._given is None else dtype_of(self._given)
         for request in requests:
             whole_clip = request.config.compatibility.vae_chunk == "whole"
             networks = Networks(
                 transformer=transformer,
                 space=self._space(whole_clip),
                 device=self._device,
-                dtype=self._dtype,
+                dtype=dtype,
             )
             yield from make_clip(model, networks, texts, request)
 
@@ -102,8 +112,10 @@ class CogVideoXSession:
         return _segment(model, config, space, latents_BCTHW)
 
     @cached_property
-    def _transformer(self) -> tuple[CogVideoXTransformer, list[str]]:
+    def _transformer(self) -> tuple[nn.Module, list[str]]:
         """And what LoRAs changed in it, in words."""
+        if self._given is not None:
+            return self._given, []
         transformer = load_transformer(self._model, self._device, self._dtype)
         return transformer, self._model.adapters.apply(transformer)
 

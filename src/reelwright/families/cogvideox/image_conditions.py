@@ -2,9 +2,10 @@
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reelwright.families.cogvideox.checkpoints import Layout
-from reelwright.families.cogvideox.conditions import pad_front
+from reelwright.families.cogvideox.conditions import image_scale, pad_front
 from reelwright.families.cogvideox.latent_space import LatentSpace
 from reelwright.families.cogvideox.requests import CogVideoXRequest
 
@@ -35,20 +36,22 @@ def _first_frame(
 
     Where a frame is put in front, the image is in that one, which is dropped after sampling, and in no other.
     """
-    scale = {"raw": 1.0, "scaled": space.scale, "inverse": 1.0 / space.scale}[
-        request.config.image_latent_scale
-    ]
+    assert request.config.image_latent_scale != "auto"
+    scale = image_scale(request.config.image_latent_scale, space.scale)
 
     def encode(image_CHW: Tensor) -> Tensor:
         return space.encode(image_CHW[None, :, None]).sample(generator) * scale
 
     assert request.first_image_CHW is not None
-    first = encode(request.first_image_CHW)
-    frames = first.new_zeros(1, first.shape[1], num_frames, *first.shape[3:])
-    frames[:, :, :1] = first
+    frames = in_first_frame(encode(request.first_image_CHW), num_frames)
     if request.last_image_CHW is not None:
         frames[:, :, -1:] = encode(request.last_image_CHW)
     return frames
+
+
+def in_first_frame(image_BCTHW: Tensor, num_frames: int) -> Tensor:
+    """The latent of an image, [B, C, 1, H, W], and zeros in the frames that follow."""
+    return F.pad(image_BCTHW, (0, 0, 0, 0, 0, num_frames - 1))
 
 
 def _control_clip(request: CogVideoXRequest, space: LatentSpace) -> Tensor:
@@ -71,7 +74,12 @@ def _masked_clip(request: CogVideoXRequest, space: LatentSpace) -> Tensor:
     clip[0, :, 0] = request.first_image_CHW
     if request.last_image_CHW is not None:
         clip[0, :, -1] = request.last_image_CHW
-    known = space.encode(clip).mean * space.scale
-    mask = known.new_zeros(1, 1, frames, height, width)
+    return masked_latents(clip, space)
+
+
+def masked_latents(clip_BCFHW: Tensor, space: LatentSpace) -> Tensor:
+    """What an inpainting model reads of a clip whose first frame is known: [B, 1 + C, T, H, W]."""
+    known = space.encode(clip_BCFHW).mean * space.scale
+    mask = torch.zeros_like(known[:, :1])
     mask[:, :, 0] = space.scale
     return torch.cat([mask, known], dim=1)

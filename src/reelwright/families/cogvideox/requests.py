@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel, Layout
+from reelwright.families.cogvideox.conditions import chosen_image_scale
 from reelwright.families.cogvideox.config import CogVideoXGenerate
 from reelwright.families.cogvideox.latent_space import CHUNK_IS_FIXED
 from reelwright.media.geometry import FrameRule, nearest_multiple
@@ -194,8 +195,8 @@ def _choose_sampling(review: Review[CogVideoXGenerate], model: CogVideoXModel) -
         review.set(sampler=model.default_sampler)
     if config.timestep_spacing == "auto":
         review.set(timestep_spacing=model.scheduler.timestep_spacing)
-    if config.image_latent_scale == "auto" and model.layout is Layout.IMAGE:
-        review.set(image_latent_scale="raw" if model.transformer.is_second_generation else "scaled")
+    if model.layout is Layout.IMAGE:
+        review.set(image_latent_scale=chosen_image_scale(config.image_latent_scale, model.transformer))
     if config.negative == "zero" and config.negative_prompt:
         review.refuse("negative_prompt: is not read with --negative zero. Drop one of them.")
     if config.steps > model.scheduler.num_train_timesteps:
