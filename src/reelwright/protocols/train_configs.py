@@ -114,7 +114,8 @@ class ScheduleConfig:
     timescale: Annotated[int, Ge(0)] = 0
     """Of inverse_sqrt; 0 takes the warm-up."""
     min_rate: Share = 0.0
-    """Where cosine_with_min_lr, polynomial, warmup_stable_decay and rex end, as a share of the learning rate."""
+    """Where cosine_with_min_lr, polynomial, warmup_stable_decay and rex end, as a share of the learning
+    rate."""
 
 
 @dataclass(frozen=True, kw_only=True)

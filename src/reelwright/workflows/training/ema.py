@@ -48,7 +48,8 @@ class Averages:
         if problems:
             raise CheckpointError(
                 f"The average of the weights does not fit in {len(problems)} tensors:"
-                f" {', '.join(problems[:3])}. Use a state of a run that trained the same, or set ema.decay to 0."
+                f" {', '.join(problems[:3])}."
+                " Use a state of a run that trained the same, or set ema.decay to 0."
             )
         for name, average in self._averages.items():
             average.copy_(tensors[name])
