@@ -44,16 +44,17 @@ def item_chances(
 
 
 def buckets_of_places(
-    settings: NoiseSettings, places: Sequence[int], num_places: int, *, seed: int, epoch: int
+    settings: NoiseSettings, places: Sequence[int], num_places: int, *, epoch: int
 ) -> list[int | None]:
     """The bucket of each item, from its place among all of the epoch; None where levels are drawn freely.
 
-    Over an epoch buckets get equally many items, or one more, in an order that follows from seed and epoch.
+    Over an epoch buckets get equally many items, or one more. Which item has a place follows from the run's
+    seed, so places need only be told apart from epoch to epoch.
     """
     count = settings.num_timestep_buckets
     if count < 2:
         return [None] * len(places)
-    order = _shuffled(num_places, seed, epoch)
+    order = _shuffled(num_places, epoch)
     return [int(order[place]) * count // num_places for place in places]
 
 
@@ -66,7 +67,7 @@ def _listed_level(settings: NoiseSettings, where: float) -> DrawnLevel:
 
 
 @lru_cache(maxsize=2)
-def _shuffled(count: int, seed: int, epoch: int) -> Tensor:
-    digest = hashlib.sha256(f"timesteps {seed} {epoch}".encode()).digest()
+def _shuffled(count: int, epoch: int) -> Tensor:
+    digest = hashlib.sha256(f"timesteps {epoch}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
     return torch.randperm(count, generator=generator)

@@ -91,31 +91,39 @@ def positions_of(layout: SectionLayout) -> list[int]:
     return sorted({0, *layout.positions, *seen})
 
 
-def picture_layout(
-    config: FramePackCacheLatents, keys: FramePackDatasetKeys, num_controls: int
-) -> SectionLayout:
-    """Where a picture and its control pictures lie in time (specs: FramePack 9).
+def picture_options(config: FramePackCacheLatents, keys: FramePackDatasetKeys) -> OneFrameOptions:
+    """What the pictures of a data set are made of, as `generate` is told (specs: FramePack 9).
 
-    Raises ConfigError for keys that do not fit: no target index, or not one index for each control picture.
+    Raises ConfigError if the data set says no target index.
     """
     if keys.fp_1f_target_index is None:
         raise ConfigError(
             "fp_1f_target_index: is missing, and one_frame mode needs the time of the picture that is trained"
             " on. Write fp_1f_target_index = 9 into the data set, for a picture right after a section."
         )
-    clean = clean_indices(keys)
-    if len(clean) != max(num_controls, 1):
-        raise ConfigError(
-            f"fp_1f_clean_indices: has {len(clean)} numbers for {num_controls} control pictures."
-            " Give one for each; without a control picture, one for the black picture that stands in."
-        )
-    options = OneFrameOptions(
+    return OneFrameOptions(
         target_index=(keys.fp_1f_target_index,),
-        control_index=clean,
+        control_index=clean_indices(keys),
         no_2x=config.one_frame_no_2x,
         no_4x=config.one_frame_no_4x,
         no_post=keys.fp_1f_no_post,
     )
+
+
+def picture_layout(
+    config: FramePackCacheLatents, keys: FramePackDatasetKeys, num_controls: int
+) -> SectionLayout:
+    """Where a picture and its control pictures lie in time.
+
+    Raises ConfigError for keys that do not fit: no target index, or not one index for each control picture.
+    """
+    options = picture_options(config, keys)
+    if len(options.control_index) != max(num_controls, 1):
+        raise ConfigError(
+            f"fp_1f_clean_indices: has {len(options.control_index)} numbers for {num_controls} control"
+            " pictures. Give one for each; without a control picture, one for the black picture that stands"
+            " in."
+        )
     return one_frame_layout(options, num_controls, window=keys.fp_latent_window_size)
 
 

@@ -76,6 +76,14 @@ class Conditions:
         return tuple((reduced, clean) for reduced, clean in groups if clean is not None)
 
 
+def guidance_of(scales: Sequence[float], dtype: torch.dtype) -> Tensor:
+    """The distilled guidance of each sample, as the model reads it.
+
+    Rounded to the model's format before the multiplication, as released: 10 gives 9984 in bfloat16.
+    """
+    return torch.tensor(scales, dtype=dtype) * 1000.0
+
+
 def rotary_positions(
     config: TransformerConfig, conditions: Conditions, grid_HW: tuple[int, int], device: torch.device
 ) -> Tensor:

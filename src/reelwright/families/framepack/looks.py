@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from reelwright.families.framepack.checkpoints import FramePackModel
-from reelwright.families.framepack.conditions import CleanLatents, Conditions
+from reelwright.families.framepack.conditions import CleanLatents, Conditions, guidance_of
 from reelwright.families.framepack.denoise import Look
 from reelwright.families.framepack.embeddings import (
     PromptFeatures,
@@ -91,8 +91,7 @@ def look_of(
             text_lengths=(prompt.length,),
             pooled_BD=prompt.pooled_BD,
             image_BLD=picture,
-            # Rounded to the model's format before the multiplication, as released: 10 gives 9984 in bfloat16.
-            guidance_B=torch.tensor([config.distilled_guidance], dtype=dtype) * 1000.0,
+            guidance_B=guidance_of([config.distilled_guidance], dtype),
             indices_BT=torch.tensor([layout.indices]),
             clean_1x=group(layout.clean_1x),
             clean_2x=group(layout.clean_2x),

@@ -62,6 +62,13 @@ def parse_one_frame(text: str, origin: str = "one_frame") -> OneFrameOptions:
     )
 
 
+def write_one_frame(options: OneFrameOptions) -> str:
+    """The text that `parse_one_frame` reads these options from."""
+    lists = {name: getattr(options, name) for name in _LISTS}
+    said = [f"{name}={';'.join(map(str, indices))}" for name, indices in lists.items() if indices]
+    return ",".join([*said, *(name for name in _SWITCHES if getattr(options, name))]) or "default"
+
+
 def _check_name(name: str, seen: set[str], origin: str) -> None:
     known = ("default", *_LISTS, *_SWITCHES)
     if not name:
