@@ -13,15 +13,13 @@ from reelwright.adapters.exports import Export, export
 from reelwright.adapters.factors import Adapter, AdapterKind
 from reelwright.adapters.learning.initial_factors import zero_factors
 from reelwright.adapters.learning.learning_modules import LearningModule
-from reelwright.adapters.learning.learning_plan import plan_learning
-from reelwright.adapters.plan import plan_adapters
+from reelwright.adapters.learning.learning_plan import plan_base_weights, plan_learning
 from reelwright.checkpoint.live_parameters import load_parameters, whole
 from reelwright.checkpoint.safetensors_io import save_safetensors
 from reelwright.checkpoint.settings_files import write_json
 from reelwright.core.events import Event, FileSaved
 from reelwright.core.paths import atomic_folder
 from reelwright.protocols.adapter_targets import AdapterTargets
-from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.train_configs import AdapterConfig
 from reelwright.protocols.training import ParameterGroup, Trainables
 
@@ -49,7 +47,7 @@ def adapter_trainables(
     for name, adapter in plan.adapters(seed).items():
         layer = denoiser.get_submodule(name)
         modules[name] = LearningModule(layer, adapter, plan.dropouts)
-        weights += _norm(layer.get_parameter("weight")) ** 2
+        weights += _norm(modules[name].weight) ** 2
         parent, _, leaf = name.rpartition(".")
         setattr(denoiser.get_submodule(parent), leaf, modules[name])
     return _AdapterTrainables(
@@ -65,10 +63,9 @@ def adapter_trainables(
 def merge_base_weights(denoiser: nn.Module, targets: AdapterTargets, config: AdapterConfig) -> list[str]:
     """Merge the adapters that training starts on top of; what was changed, in words.
 
-    Raises CheckpointError for files that are damaged or of another model.
+    Raises as `plan_learning` does.
     """
-    known = GenerateConfig(lora=config.base_weights, lora_multiplier=config.base_weights_multiplier)
-    plan = plan_adapters(known, lambda: targets)
+    plan = plan_base_weights(targets, config)
     return [*plan.notices, *plan.apply(denoiser)] if plan.chosen else []
 
 
