@@ -66,7 +66,7 @@ def merge_base_weights(denoiser: nn.Module, targets: AdapterTargets, config: Ada
     Raises as `plan_learning` does.
     """
     plan = plan_base_weights(targets, config)
-    return [*plan.notices, *plan.apply(denoiser)] if plan.chosen else []
+    return [*plan.notices, *plan.apply(denoiser)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -28,12 +28,19 @@ def initial_adapter(
     kind: AdapterKind, shape: tuple[int, ...], sizes: FactorSizes, *, seed: int, name: str
 ) -> Adapter:
     """An adapter, float32, of a weight of this shape. Its numbers follow from `seed` and `name` alone."""
-    factors = {factor: torch.zeros(size) for factor, size in _SHAPES[kind](shape, sizes).items()}
+    factors = {factor: torch.zeros(size) for factor, size in factor_shapes(kind, shape, sizes).items()}
     generator = torch.Generator().manual_seed(_seed_of(seed, name))
     for factor, tensor in factors.items():
         if factor not in zero_factors(kind, factors):
             _fill(kind, factor, tensor, generator)
     return Adapter(kind=kind, factors=factors, alpha=sizes.alpha)
+
+
+def factor_shapes(
+    kind: AdapterKind, shape: tuple[int, ...], sizes: FactorSizes
+) -> dict[str, tuple[int, ...]]:
+    """Of an adapter of a weight of this shape."""
+    return _SHAPES[kind](shape, sizes)
 
 
 def zero_factors(kind: AdapterKind, factors: Mapping[str, Tensor]) -> frozenset[str]:

@@ -4,14 +4,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from reelwright.adapters.combination import Adapters, load_adapters
-from reelwright.adapters.factors import Adapter, AdapterKind, scaled
+from reelwright.adapters.factors import Adapter, AdapterKind, measure, scaled
 from reelwright.adapters.formats import AdapterFile, read_adapter
-from reelwright.adapters.learning.initial_factors import FactorSizes, initial_adapter
+from reelwright.adapters.learning.initial_factors import FactorSizes, factor_shapes, initial_adapter
 from reelwright.adapters.learning.learning_modules import Dropouts
 from reelwright.adapters.learning.selection import select_modules
 from reelwright.adapters.matching import check_belongs
+from reelwright.adapters.plan import AdapterPlan, plan_adapters
 from reelwright.core.errors import ConfigError, suggestion
 from reelwright.protocols.adapter_targets import AdapterTargets
+from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.train_configs import AdapterConfig
 
 _OF_WEIGHTS = ("rank", "alpha", "targets", "include", "exclude", "rank_pattern", "alpha_pattern", "factor")
@@ -62,7 +64,34 @@ def plan_learning(
     )
     if file is not None and plan.sizes:
         _check_ranks(file, plan.sizes)
+    if config.rank_dropout and not any(_ranks(plan)):
+        raise ConfigError(
+            "rank_dropout: at this rank LoKr holds whole matrices. Lower the rank, or leave it out."
+        )
+    plan_base_weights(targets, config)
     return plan
+
+
+def plan_base_weights(targets: AdapterTargets, config: AdapterConfig) -> AdapterPlan:
+    """The adapters that training starts on top of. Raises as `plan_learning` does."""
+    files, multipliers = config.base_weights, config.base_weights_multiplier
+    if len(multipliers) > len(files):
+        raise ConfigError(
+            f"base_weights_multiplier: {len(multipliers)} values for {len(files)} files of base_weights."
+            " Give at most one for each."
+        )
+    return plan_adapters(GenerateConfig(lora=files, lora_multiplier=multipliers), lambda: targets)
+
+
+def _ranks(plan: LearningPlan) -> list[int]:
+    """Of all modules; 0 where nothing is of low rank."""
+    if plan.file is not None and not plan.sizes:
+        return plan.file.ranks
+    shapes = plan.targets.shapes
+    return [
+        measure(plan.kind, factor_shapes(plan.kind, shapes[name], sizes)).rank
+        for name, sizes in plan.sizes.items()
+    ]
 
 
 def _check_options(config: AdapterConfig, kind: AdapterKind, layout: str) -> None:
@@ -79,11 +108,6 @@ def _check_options(config: AdapterConfig, kind: AdapterKind, layout: str) -> Non
     for name in ("dropout", "rank_dropout", "module_dropout"):
         if getattr(config, name) == 1:
             raise ConfigError(f"{name}: at 1 nothing is left to learn. Give less.")
-    if len(config.base_weights_multiplier) > len(config.base_weights):
-        raise ConfigError(
-            f"base_weights_multiplier: {len(config.base_weights_multiplier)} values for"
-            f" {len(config.base_weights)} files of base_weights. Give at most one for each."
-        )
     if config.rank_from_weights:
         _check_rank_from_weights(config)
 
