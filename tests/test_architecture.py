@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from reelwright import families
-from reelwright.cli import cache, dataset, generate, lora, replay, resume
+from reelwright.cli import cache, dataset, generate, lora, replay, resume, train
 from reelwright.cli.main import COMMANDS
 from reelwright.cli.reference import reference_pages
 
@@ -40,6 +40,7 @@ def python(code: str) -> subprocess.CompletedProcess[str]:
 PARSERS = {
     "generate": generate.parse,
     "cache": cache.parse,
+    "train": train.parse,
     "lora": lora.parse,
     "dataset": dataset.parse,
     "replay": replay.parse,

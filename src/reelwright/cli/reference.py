@@ -42,6 +42,7 @@ def reference_pages() -> dict[str, str]:
     return {
         **{f"generate-{family}.md": _generate_page(family) for family in names},
         **{f"cache-{family}.md": _cache_page(family) for family in names},
+        **{f"train-{family}.md": _train_page(family) for family in names},
         "dataset-file.md": _dataset_page(),
         "other-commands.md": _other_commands_page(),
     }
@@ -49,24 +50,29 @@ def reference_pages() -> dict[str, str]:
 
 def _generate_page(family: str) -> str:
     """Every flag of `generate FAMILY` with its default and meaning."""
-    config = families.configs(family).GENERATE()
-    text = [
-        f"# reelwright generate {family}",
+    text = _command_page("generate", family, families.configs(family).GENERATE())
+    text += ["", "On the command line alone:", "", *_HEAD, *_rows_of_schema(GenerateLine)]
+    return "\n".join(text) + "\n"
+
+
+def _train_page(family: str) -> str:
+    """Every flag of `train FAMILY`."""
+    return "\n".join(_command_page("train", family, families.configs(family).TRAIN())) + "\n"
+
+
+def _command_page(command: str, family: str, config: Any) -> list[str]:  # noqa: ANN401 - any schema
+    """The lines of a page with every flag of a configuration."""
+    return [
+        f"# reelwright {command} {family}",
         "",
-        f"{type(config).__doc__}",
+        str(inspect.getdoc(type(config))),
         "",
         _ORIGIN,
         "In a recipe a flag is its key with underscores; `--execution.device` is `device` in `[execution]`.",
         "",
         *_HEAD,
         *_rows(config),
-        "",
-        "On the command line alone:",
-        "",
-        *_HEAD,
-        *_rows_of_schema(GenerateLine),
     ]
-    return "\n".join(text) + "\n"
 
 
 def _cache_page(family: str) -> str:

@@ -47,5 +47,5 @@ def _usage() -> str:
     return (
         "usage: reelwright train FAMILY recipe.toml [--flags]\n\n"
         f"Families: {', '.join(families.names())}. Data sets are encoded first: reelwright cache --help.\n"
-        "reelwright train FAMILY --help lists the flags. For several processes: torchrun, accelerate launch.\n"
+        "reelwright train FAMILY --help lists the flags. Several processes: torchrun, accelerate launch.\n"
     )

@@ -168,11 +168,15 @@ class SavingConfig:
     comment: str = ""
     """Free text for the metadata."""
     title: str = ""
+    """For the metadata that model sites read; empty takes the name."""
     author: str = ""
+    """For that metadata."""
     description: str = ""
+    """For that metadata."""
     license: str = ""
+    """For that metadata."""
     tags: str = ""
-    """These five for the metadata that model sites read."""
+    """For that metadata, with commas between."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from reelwright.adapters.learning.base_weights import merge_base_weights
-from reelwright.adapters.learning.trainables import adapter_trainables
+from reelwright.adapters.learning.adapter_trainables import adapter_trainables, merge_base_weights
 from reelwright.core.config import to_mapping
 from reelwright.data.loader import Loader
 from reelwright.execution.devices import choose_dtype
@@ -118,9 +117,10 @@ def _loader(data: OpenedData, found: Found, accelerator: Accelerator) -> Loader:
 
 def _parts(found: Found, setting: Setting, accelerator: Accelerator) -> dict[str, Part]:
     """What happens after each step, in order: what is cheap and always wanted first."""
-    parts: dict[str, Part] = {"metrics": Metrics(setting), "alarms": Alarms(setting)}
-    if found.validation is not None:
-        parts["validation"] = Validation(setting, _loader(found.validation, found, accelerator))
+    metrics = Metrics(setting)
+    parts: dict[str, Part] = {"metrics": metrics, "alarms": Alarms(setting, metrics)}
+    if (held_out := found.validation) is not None:
+        parts["validation"] = Validation(setting, metrics, lambda: _loader(held_out, found, accelerator))
     if found.samples is not None:
         parts["samples"] = Samples(setting, found.samples)
     return parts
