@@ -57,9 +57,17 @@ def spaced_timesteps(
     return [round(k * gap) for k in reversed(range(num_steps))]
 
 
+def level_at(alphas: Tensor, timestep: int) -> Level:
+    """The level of a training timestep, whose squared signal share is listed; below 0 a clean clip."""
+    if timestep < 0:
+        return CLEAN
+    alpha = alphas[timestep].item()
+    return Level(math.sqrt(alpha), math.sqrt(1.0 - alpha))
+
+
 def neighbor_steps(alphas: Tensor, timesteps: Sequence[int]) -> list[Step]:
     """Each timestep leads to the next one listed, the last to a clean clip."""
-    levels = [_level(alphas, t) for t in timesteps]
+    levels = [level_at(alphas, t) for t in timesteps]
     following = [*levels[1:], CLEAN]
     return [Step(*step) for step in zip(timesteps, levels, following, strict=True)]
 
@@ -67,7 +75,7 @@ def neighbor_steps(alphas: Tensor, timesteps: Sequence[int]) -> list[Step]:
 def released_steps(alphas: Tensor, timesteps: Sequence[int], num_steps: int) -> list[Step]:
     """Each timestep leads to the one 1000 // num_steps below it, listed or not, as released."""
     stride = len(alphas) // num_steps
-    return [Step(t, _level(alphas, t), _level(alphas, t - stride)) for t in timesteps]
+    return [Step(t, level_at(alphas, t), level_at(alphas, t - stride)) for t in timesteps]
 
 
 def shift_of_tokens(num_tokens: int) -> float:
@@ -109,10 +117,3 @@ def with_unit_signal(steps: Sequence[Step]) -> list[Step]:
     return [
         Step(step.timestep, Level(1.0, step.level.sigma), Level(1.0, step.next_level.sigma)) for step in steps
     ]
-
-
-def _level(alphas: Tensor, timestep: int) -> Level:
-    if timestep < 0:
-        return CLEAN
-    alpha = alphas[timestep].item()
-    return Level(math.sqrt(alpha), math.sqrt(1.0 - alpha))

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,13 @@ from reelwright.diffusion.level_distributions import LatentGrid, inside, level_d
 from reelwright.diffusion.noise_settings import NoiseSettings
 
 NUM_TIMESTEPS = 1000
+
+
+class HasBuckets(Protocol):
+    """Settings that may ask for levels spread evenly over an epoch."""
+
+    @property
+    def num_timestep_buckets(self) -> int: ...
 
 
 class DrawnLevel(NamedTuple):
@@ -44,7 +51,7 @@ def item_chances(
 
 
 def buckets_of_places(
-    settings: NoiseSettings, places: Sequence[int], num_places: int, *, epoch: int
+    settings: HasBuckets, places: Sequence[int], num_places: int, *, epoch: int
 ) -> list[int | None]:
     """The bucket of each item, from its place among all of the epoch; None where levels are drawn freely.
 
