@@ -140,6 +140,8 @@ class SavingConfig:
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
 
+    folder: Path | None = None
+    """Where saved weights go; else the run's own folder."""
     every_steps: Annotated[int, Ge(0)] = 0
     """Save the weights every so many steps; 0 never."""
     every_epochs: Annotated[int, Ge(0)] = 0
