@@ -256,6 +256,7 @@ class HubConfig:
     repository: str = ""
     """owner/name; it is made, private, if it is not there. Empty uploads nothing."""
     kind: Literal["model", "dataset", "space"] = "model"
+    """Of the repository."""
     folder: str = ""
     """In the repository."""
     public: bool = False
