@@ -5,6 +5,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from hashlib import sha256
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +25,8 @@ RECORD = "state.json"
 
 _FORMAT = 1
 _WEIGHTS, _AVERAGES, _OPTIMIZER = "weights.safetensors", "averages.safetensors", "optimizer.pt"
-# Classes of tensors that torch reads once their library is there, which says so to torch itself.
-_TENSOR_LIBRARY = "torchao"
+_TENSOR_CLASSES = "torchao.optim."
+"""Where the tensors of 8-bit and 4-bit optimizers are defined."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,15 +152,25 @@ def _read_tensors(path: Path) -> dict[str, Tensor]:
 def _read_pickle(path: Path) -> dict[str, Any]:
     try:
         unknown = torch.serialization.get_unsafe_globals_in_checkpoint(path)
-        if any(name.startswith(_TENSOR_LIBRARY) for name in unknown):
-            import torchao.optim  # noqa: F401, PLC0415  # pyright: ignore  # tells torch of its tensors
-        return torch.load(path, map_location="cpu", weights_only=True)
+        with torch.serialization.safe_globals([_tensor_class(name) for name in unknown]):
+            return torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise CheckpointError(
-            f"{path}: holds tensors of {_TENSOR_LIBRARY}, which is not installed: pip install torchao"
+            f"{path}: holds tensors of a library that is not installed ({error.name}). Install it."
         ) from error
     except UNREADABLE as error:
         raise CheckpointError(f"{path}: cannot be read ({_first_line(error)}).") from error
+
+
+def _tensor_class(name: str) -> type[Tensor]:
+    """A class of tensors by its dotted name. Raises ValueError for anything else, which is never loaded."""
+    module, _, attribute = name.rpartition(".")
+    if not module.startswith(_TENSOR_CLASSES):
+        raise ValueError(f"{name} is no tensor or number")
+    found = getattr(import_module(module), attribute)
+    if not (isinstance(found, type) and issubclass(found, Tensor)):
+        raise ValueError(f"{name} is no kind of tensor")
+    return found
 
 
 def _first_line(error: BaseException) -> str:
