@@ -1,7 +1,6 @@
 """Which clips a run makes: every prompt with every seed, or the one whose latents were saved."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,13 +9,14 @@ from reelwright import __version__, families
 from reelwright.checkpoint.latent_files import read_latents
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.core.config import from_mapping, to_mapping
-from reelwright.core.errors import CheckpointError, ConfigError, FileError, UserError
+from reelwright.core.errors import CheckpointError, ConfigError, FileError
 from reelwright.core.paths import sha256_of
 from reelwright.core.prompt_lines import PromptLine, read_prompt_file
 from reelwright.core.provenance import METADATA_KEY, Provenance, library_versions
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Family, Model, Request
 from reelwright.workflows.adapter_origin import locate
+from reelwright.workflows.clips.problems import Problems
 
 _NOT_RECORDED = {
     "out",
@@ -70,7 +70,7 @@ def plan_generation(family: Family, config: GenerateConfig, record: Provenance |
     `record` is that of a clip to be made again. Raises UserError with everything that is wrong; but of a file
     of prompts with good lines too, the bad ones are the plan's failures, unless the configuration is strict.
     """
-    problems, remarks = _Problems(), list[str]()
+    problems, remarks = Problems(), list[str]()
     asked = list(_each_prompt_and_seed(family, config, problems, remarks))
     if not asked:
         problems.raise_all()
@@ -83,7 +83,7 @@ def plan_generation(family: Family, config: GenerateConfig, record: Provenance |
 
 def plan_line(family: Family, model: Model, config: GenerateConfig, line: PromptLine, origin: str) -> Plan:
     """Decide the clips of one more prompt, over the configuration of the run. Raises UserError."""
-    problems = _Problems()
+    problems = Problems()
     with problems.of(origin):
         wanted = with_line(config, line, origin)
         requests = _resolve_all(family, model, [(origin, each) for each in _each_seed(wanted)], problems)
@@ -97,6 +97,22 @@ def with_line(config: GenerateConfig, line: PromptLine, origin: str) -> Generate
     if values.get("seed") == -1:
         del values["seed"]  # left open: the run's, which is drawn once and stored
     return from_mapping(type(config), values, origin, config)
+
+
+def record_of(family: Family, model: Model, config: GenerateConfig, workflow: str = "generate") -> Provenance:
+    """How a clip is made of a resolved configuration."""
+    return Provenance(
+        version=__version__,
+        workflow=workflow,
+        family=family.name,
+        config=_recorded(config),
+        models=dict(model.fingerprints),
+        inputs={
+            name: {"path": str(path), "sha256": sha256_of(path)}
+            for name, path in family.inputs(config).items()
+        },
+        versions=library_versions(),
+    )
 
 
 def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
@@ -125,7 +141,7 @@ def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
 
 
 def _resolve_all(
-    family: Family, model: Model, asked: Sequence[tuple[str, GenerateConfig]], problems: "_Problems"
+    family: Family, model: Model, asked: Sequence[tuple[str, GenerateConfig]], problems: Problems
 ) -> list[Request]:
     requests: list[Request] = []
     for origin, wanted in asked:
@@ -142,7 +158,7 @@ def _plan(
     failures: Sequence[str] = (),
     record: Provenance | None = None,
 ) -> Plan:
-    made = [_record_of(family, model, request.config) for request in requests]
+    made = [record_of(family, model, request.config) for request in requests]
     notices = [*notices, *(notice for request in requests for notice in request.notices)]
     if record is not None:
         _check_same(record, made[0])
@@ -157,38 +173,8 @@ def _plan(
     )
 
 
-class _Problems:
-    """What is wrong with the prompts of a run, collected to be told at once."""
-
-    def __init__(self) -> None:
-        self._errors: dict[str, UserError] = {}
-
-    @contextmanager
-    def of(self, origin: str) -> Generator[None, None, None]:
-        """Keep an error of the block, with where it comes from before each of its lines."""
-        try:
-            yield
-        except (ConfigError, FileError) as error:
-            self.add(error, f"{origin}: " if origin else "")
-
-    def add(self, error: UserError, prefix: str = "") -> None:
-        lines = str(error).splitlines()
-        said = "\n".join(line if line.startswith(prefix) else f"{prefix}{line}" for line in lines)
-        self._errors.setdefault(said, error)
-
-    @property
-    def lines(self) -> list[str]:
-        return [line for said in self._errors for line in said.splitlines()]
-
-    def raise_all(self) -> None:
-        if self._errors:
-            kinds = [type(error) for error in self._errors.values()]
-            kind = ConfigError if ConfigError in kinds else kinds[0]
-            raise kind("\n".join(self._errors)) from next(iter(self._errors.values()))
-
-
 def _each_prompt_and_seed(
-    family: Family, config: GenerateConfig, problems: _Problems, remarks: list[str]
+    family: Family, config: GenerateConfig, problems: Problems, remarks: list[str]
 ) -> Iterator[tuple[str, GenerateConfig]]:
     """Every clip asked for, with where it was asked for."""
     for origin, wanted in _each_prompt(family, config, problems, remarks):
@@ -202,7 +188,7 @@ def _each_seed(config: GenerateConfig) -> Iterator[GenerateConfig]:
 
 
 def _each_prompt(
-    family: Family, config: GenerateConfig, problems: _Problems, remarks: list[str]
+    family: Family, config: GenerateConfig, problems: Problems, remarks: list[str]
 ) -> Iterator[tuple[str, GenerateConfig]]:
     if config.from_file is None:
         yield "", config
@@ -217,21 +203,6 @@ def _each_prompt(
         remarks += [f"{origin}: {said}" for said in line.notices]
         with problems.of(origin):
             yield origin, with_line(config, line, origin)
-
-
-def _record_of(family: Family, model: Model, config: GenerateConfig) -> Provenance:
-    return Provenance(
-        version=__version__,
-        workflow="generate",
-        family=family.name,
-        config=_recorded(config),
-        models=dict(model.fingerprints),
-        inputs={
-            name: {"path": str(path), "sha256": sha256_of(path)}
-            for name, path in family.inputs(config).items()
-        },
-        versions=library_versions(),
-    )
 
 
 def _recorded(config: GenerateConfig) -> dict[str, Any]:
