@@ -47,7 +47,7 @@ def adapter_trainables(
     for name, adapter in plan.adapters(seed).items():
         layer = denoiser.get_submodule(name)
         modules[name] = LearningModule(layer, adapter, plan.dropouts)
-        weights += _norm(modules[name].weight) ** 2
+        weights += _norm_of_weight(modules[name].weight) ** 2
         parent, _, leaf = name.rpartition(".")
         setattr(denoiser.get_submodule(parent), leaf, modules[name])
     return _AdapterTrainables(
@@ -127,7 +127,7 @@ class _AdapterTrainables:
         if not self.config.max_norm:
             return
         for module in self.modules.values():
-            norm = _whole_adapter(module).norm(module.weight.device)
+            norm = _norm_of_change(module)
             if norm > self.config.max_norm:
                 factors = module.factors().values()
                 for parameter in factors:
@@ -136,9 +136,7 @@ class _AdapterTrainables:
     @torch.no_grad()
     def change(self) -> float:
         """As the protocol says. All processes must call it at the same time."""
-        squares = sum(
-            _whole_adapter(module).norm(module.weight.device) ** 2 for module in self.modules.values()
-        )
+        squares = sum(_norm_of_change(module) ** 2 for module in self.modules.values())
         return math.sqrt(squares) / self.norm_of_weights if self.norm_of_weights else math.nan
 
     @contextmanager
@@ -162,9 +160,10 @@ class _AdapterTrainables:
         }
 
 
-def _whole_adapter(module: LearningModule) -> Adapter:
+def _norm_of_change(module: LearningModule) -> float:
     factors = {name: whole(parameter.detach()) for name, parameter in module.factors().items()}
-    return Adapter(kind=module.kind, factors=factors, alpha=module.alpha)
+    device = next(iter(factors.values())).device
+    return Adapter(kind=module.kind, factors=factors, alpha=module.alpha).norm(device)
 
 
 def _save_folder(folder: Path, tensors: Mapping[str, Tensor], made: Export) -> Iterator[Event]:
@@ -176,5 +175,5 @@ def _save_folder(folder: Path, tensors: Mapping[str, Tensor], made: Export) -> I
     yield FileSaved("settings", str(folder / names[1]))
 
 
-def _norm(weight: Tensor) -> float:
+def _norm_of_weight(weight: Tensor) -> float:
     return float(torch.linalg.vector_norm(weight.detach(), dtype=torch.float32))

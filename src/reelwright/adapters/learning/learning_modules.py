@@ -48,13 +48,14 @@ class LearningModule(nn.Module):
         self.dropouts = dropouts
         self.is_active = True
         """Whether the factors take part."""
+        device = next(wrapped.parameters()).device
         for name, tensor in adapter.factors.items():
-            values = tensor.detach().to(self.weight.device, torch.float32, copy=True)
+            values = tensor.detach().to(device, torch.float32, copy=True)
             self.register_parameter(name, nn.Parameter(values))
 
     @property
     def weight(self) -> Tensor:
-        """That of the layer, whose number format networks ask for."""
+        """That of the layer, whose number format networks ask for; the layer may make it at each call."""
         return cast(Tensor, self.wrapped.weight)
 
     def factors(self) -> dict[str, nn.Parameter]:
