@@ -10,7 +10,6 @@ from reelwright.core.events import Event, Measured
 from reelwright.core.paths import cannot_read, cannot_write, write_text_atomic
 from reelwright.workflows.training.setting import Moment, Setting, StepResult
 from reelwright.workflows.training.statistics import LossCourse, level_middles
-from reelwright.workflows.training.trackers import start_trackers
 
 METRICS = "metrics.jsonl"
 """Within a run: what was measured, line by line."""
@@ -83,9 +82,8 @@ class Metrics:
         self.change = math.nan if state["change"] is None else state["change"]
 
     def _begin(self) -> None:
-        """Let trackers begin, and cut off what an earlier try told of steps that are done again."""
+        """Cut off what an earlier try of this run told of steps that are done again."""
         self._is_begun = True
-        start_trackers(self._setting.accelerator, self._setting.config, self._step)
         if self._setting.is_main and self._path.exists():
             cut_lines_after(self._path, self._step)
 

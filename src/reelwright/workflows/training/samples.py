@@ -15,9 +15,9 @@ from reelwright.core.errors import ConfigError, UserError
 from reelwright.core.events import ClipFailed, ClipFinished, Event, FileSaved, Notice
 from reelwright.media.image_ops import write_png
 from reelwright.media.sheet_page import Row, draw_page
-from reelwright.from reelwright.protocols.family import Family, Model, Request, Session
+from reelwright.protocols.family import Family, Model, Request, Session
 from reelwright.protocols.train_configs import TrainConfig
-from reelwright.protocols.training import Sampling, Training
+from reelwright.protocols.training import Sampling, Training, TrainingModel
 from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.files import ClipFiles
 from reelwright.workflows.clips.making import COMPUTING, SECTIONS_FOLDER, Clip, make_clips
@@ -52,7 +52,9 @@ class SamplePlan:
         self.sampling.encode(self.model, config, [clip.request for clip in self.clips])
 
 
-def plan_samples(family: Family, training: Training, config: TrainConfig) -> SamplePlan | None:
+def plan_samples(
+    family: Family, training: Training, config: TrainConfig, trained: TrainingModel
+) -> SamplePlan | None:
     """The clips that the file of prompts asks for; None where there is no such file.
 
     A prompt without a seed has samples.seed plus its place, from 0. Raises UserError with all that is wrong,
@@ -61,7 +63,7 @@ def plan_samples(family: Family, training: Training, config: TrainConfig) -> Sam
     path = config.samples.prompts
     if path is None:
         return None
-    base, problems = training.sampling.config(config), Problems()
+    base, problems = training.sampling.config(config, trained), Problems()
     file = read_sample_prompts(path, family.name)
     for said in file.problems:
         problems.add(ConfigError(said))
