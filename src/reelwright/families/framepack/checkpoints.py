@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 
@@ -32,6 +32,7 @@ from reelwright.families.framepack.key_maps import (
     TRANSFORMER_LAYOUTS,
     describe_transformer,
 )
+from reelwright.families.framepack.lora_facts import facts_of
 from reelwright.families.framepack.lora_layouts import adapter_targets
 from reelwright.families.framepack.parts import Parts, own_folder
 from reelwright.families.framepack.transformer import FramePackTransformer, keeps_float32
@@ -72,9 +73,9 @@ def locate(config: FramePackGenerate) -> FramePackModel:
         return _locate_autoencoder(config, Parts(config, wanted=("vae",)))
     parts = Parts(config)
     if config.save_merged_model is not None:
-        return _locate_transformer(config, parts)
+        return locate_transformer(config, parts)
     transformer = _transformer_config(parts.transformer)
-    _check_parts_are_meant(parts, transformer)
+    check_parts_are_meant(parts)
     autoencoder = describe_autoencoder(parts.autoencoder)
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
     clip = ClipText(parts.text_encoder_2, parts.tokenizer_2)
@@ -85,7 +86,7 @@ def locate(config: FramePackGenerate) -> FramePackModel:
         encoder.check()
     _check_widths(parts, transformer, autoencoder, {"llama": llama, "clip": clip, "siglip": siglip})
     adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(parts.transformer)))
-    direction, trained, said = choose_direction(config, parts)
+    direction, trained, said = choose_direction(config, parts, _learned_directions(config, adapters))
     return FramePackModel(
         name=config.model,
         transformer_path=parts.transformer,
@@ -109,6 +110,24 @@ def locate(config: FramePackGenerate) -> FramePackModel:
     )
 
 
+def locate_transformer(config: FramePackGenerate, parts: Parts) -> FramePackModel:
+    """Find the transformer alone and check that its tensors fit. Raises CheckpointError."""
+    transformer = _transformer_config(parts.transformer)
+    _check_transformer(parts, transformer)
+    adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(parts.transformer)))
+    direction, trained, said = choose_direction(config, parts, _learned_directions(config, adapters))
+    return replace(
+        _nothing_located(config, parts),
+        transformer_path=parts.transformer,
+        transformer=transformer,
+        direction=direction,
+        trained=trained,
+        adapters=adapters,
+        fingerprints={"transformer": fingerprint_part(parts.transformer), **adapters.fingerprints},
+        notices=(*_weight_notices(config, parts), *said, *adapters.notices),
+    )
+
+
 def load_transformer(model: FramePackModel, device: torch.device, dtype: torch.dtype) -> FramePackTransformer:
     """The denoiser without LoRAs."""
     with torch.device("meta"):
@@ -122,6 +141,12 @@ def load_transformer(model: FramePackModel, device: torch.device, dtype: torch.d
         keep_float32=keeps_float32,
     )
     return transformer
+
+
+def told_settings(model: FramePackModel) -> tuple[dict[str, Any], dict[str, str]]:
+    """What stands in the config.json beside a saved transformer, and of that what goes into its metadata."""
+    facts = {} if model.trained == "unknown" else {"direction": str(model.trained)}
+    return {**model.transformer.to_json("HunyuanVideoFramepackTransformer3DModel"), **facts}, facts
 
 
 def load_autoencoder(
@@ -174,21 +199,11 @@ def _locate_autoencoder(config: FramePackGenerate, parts: Parts) -> FramePackMod
     )
 
 
-def _locate_transformer(config: FramePackGenerate, parts: Parts) -> FramePackModel:
-    transformer = _transformer_config(parts.transformer)
-    _check_transformer(parts, transformer)
-    adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(parts.transformer)))
-    direction, trained, said = choose_direction(config, parts)
-    return replace(
-        _nothing_located(config, parts),
-        transformer_path=parts.transformer,
-        transformer=transformer,
-        direction=direction,
-        trained=trained,
-        adapters=adapters,
-        fingerprints={"transformer": fingerprint_part(parts.transformer), **adapters.fingerprints},
-        notices=(*_weight_notices(config, parts), *said, *adapters.notices),
-    )
+def _learned_directions(config: FramePackGenerate, adapters: AdapterPlan) -> dict[str, Direction]:
+    """LoRA -> the direction that it was trained in, for those that say it."""
+    if config.lora_settings == "ignore":
+        return {}
+    return {facts.file: facts.direction for facts in facts_of(adapters) if facts.direction}
 
 
 def _nothing_located(config: FramePackGenerate, parts: Parts) -> FramePackModel:
@@ -219,12 +234,12 @@ def _transformer_config(path: Path) -> TransformerConfig:
         return TransformerConfig(**describe_transformer(source.shapes(), str(path)))
 
 
-def _check_parts_are_meant(parts: Parts, transformer: TransformerConfig) -> None:
+def check_parts_are_meant(parts: Parts) -> None:
     """Raise ConfigError if parts of the embedded model would stand in for those of a model nobody named."""
     variant = parts.variant
     if parts.dit is None or variant is None or not variant.embedded:
         return
-    if transformer == _transformer_config(parts.root / "transformer"):
+    if _transformer_config(parts.transformer) == _transformer_config(parts.root / "transformer"):
         return
     if flags := parts.taken_from_root():
         released = " or ".join(f"--model {known.name}" for known in VARIANTS if known.repositories)

@@ -143,6 +143,10 @@ class FramePackGenerate(GenerateConfig):
     direction: Literal["auto"] | Direction = "auto"
     """Which section is made first: the last (backward), the first (forward, F1), or what the model knows."""
 
+    lora_settings: Literal["apply", "ignore"] = "apply"
+    """What LoRAs trained here say of how they are used: direction, window, single frames. apply takes it
+    where nothing else is asked for."""
+
     prompt: str = ""
     """What to show; or per section: "0:...;;;1-2:...;;;-1:..."."""
     image: Path | None = None
@@ -320,6 +324,9 @@ class FramePackTrain(TrainConfig):
     image_encoder: Path | None = None
     """A single file or folder with the SigLIP image encoder instead of the model's own."""
 
+    mode: Literal["auto"] | TrainingMode = "auto"
+    """What is trained. auto takes what the caches are for; compact ones are for base and F1 alike, and then
+    the model decides, if it is known which it is."""
     noise: FramePackNoiseConfig = field(default_factory=FramePackNoiseConfig)
     samples: FramePackSamples = field(default_factory=FramePackSamples)
 
@@ -378,5 +385,6 @@ GUIDE_COMMANDS = {
     "fpack_generate_video": "guide_flags",
     "fpack_cache_latents": "cache_guide_flags",
     "fpack_cache_text_encoder_outputs": "cache_guide_flags",
+    "fpack_train_network": "train_guide_flags",
 }
 """Command lines of another program that this family runs, and where their flags are listed."""

@@ -23,6 +23,10 @@ _FLAGS: Mapping[Trained, str] = {
     "backward": "--direction backward (no --f1)",
     "forward": "--direction forward (--f1)",
 }
+_LEARNED: Mapping[Direction, str] = {
+    "backward": "was trained on FramePack, not F1",
+    "forward": "was trained on F1",
+}
 _GUESS = (
     "direction: nothing tells whether this checkpoint is FramePack or F1; it is taken for FramePack."
     " For F1 give --direction forward.",
@@ -37,13 +41,32 @@ class Knowledge:
     origin: str = ""
 
 
-def choose_direction(config: FramePackGenerate, parts: Parts) -> tuple[Direction, Trained, tuple[str, ...]]:
-    """The direction to generate in, the one that the weights are for, and a remark where it is a guess.
+def choose_direction(
+    config: FramePackGenerate, parts: Parts, learned: Mapping[str, Direction] | None = None
+) -> tuple[Direction, Trained, tuple[str, ...]]:
+    """The direction to generate in, the one that the weights are for, and remarks.
 
-    Raises ConfigError if one is asked for that the checkpoint is known not to be made for.
+    learned: LoRA -> the direction it was trained in. Where the weights do not tell, the first one counts.
+    Raises ConfigError if a direction is asked for that the checkpoint is known not to be made for.
     """
+    direction, trained, said = _choose(config, parts, learned or {})
+    others = (
+        f"direction: {file} {_LEARNED[other]}; sections are made {direction}, so expect less of it."
+        for file, other in (learned or {}).items()
+        if other != direction
+    )
+    return direction, trained, (*said, *others)
+
+
+def _choose(
+    config: FramePackGenerate, parts: Parts, learned: Mapping[str, Direction]
+) -> tuple[Direction, Trained, tuple[str, ...]]:
     known = find_direction(config, parts)
     trained = known.trained
+    if config.direction == "auto" and learned and trained in ("unknown", "both"):
+        file, direction = next(iter(learned.items()))
+        said = (f"direction: {file} {_LEARNED[direction]}, so sections are made {direction}.",)
+        return direction, direction if trained == "unknown" else trained, said
     if config.direction == "auto":
         return (
             "forward" if trained == "forward" else "backward",

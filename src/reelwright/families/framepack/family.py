@@ -6,6 +6,7 @@ from reelwright.families.framepack.generate import FramePackSession
 from reelwright.families.framepack.lora_layouts import released_targets
 from reelwright.families.framepack.plans import redo
 from reelwright.families.framepack.requests import input_files, resolve
+from reelwright.families.framepack.training import TRAINING
 from reelwright.protocols.family import Family
 
 FAMILY = Family(
@@ -16,5 +17,6 @@ FAMILY = Family(
     inputs=input_files,
     adapter_targets=released_targets,
     caching=CACHING,
+    training=TRAINING,
     redo=redo,
 )

@@ -13,8 +13,13 @@ from reelwright.adapters.merged_model import write_merged
 from reelwright.core.errors import FileError
 from reelwright.core.events import Event, Notice, StageStarted
 from reelwright.diffusion.samplers import DrawNoise
-from reelwright.execution.devices import choose_device, choose_dtype, stored_dtype
-from reelwright.families.framepack.checkpoints import FramePackModel, load_autoencoder, load_transformer
+from reelwright.execution.devices import choose_device, choose_dtype, dtype_of, stored_dtype
+from reelwright.families.framepack.checkpoints import (
+    FramePackModel,
+    load_autoencoder,
+    load_transformer,
+    told_settings,
+)
 from reelwright.families.framepack.config import FramePackGenerate
 from reelwright.families.framepack.decoding import view_latents, view_section
 from reelwright.families.framepack.denoise import Progress, denoise, plan_steps
@@ -40,14 +45,22 @@ from reelwright.protocols.family import FindSection, Made, Section, Segment
 class FramePackSession:
     """A model in use: its networks are loaded for the first video and stay."""
 
-    def __init__(self, model: FramePackModel, execution: ExecutionConfig) -> None:
+    def __init__(
+        self,
+        model: FramePackModel,
+        execution: ExecutionConfig,
+        transformer: FramePackTransformer | None = None,
+    ) -> None:
+        """`transformer` is used as it is, instead of loading the model's own with its LoRAs."""
         self.model = model
         self.device = choose_device(execution.device)
         self.dtype = choose_dtype(execution.dtype, self.device, model.released_dtype)
+        if transformer is not None:
+            self.dtype = dtype_of(transformer)
         # Of the autoencoder and the encoders, which were released in it and lose more in bfloat16.
         self.encoding_dtype = choose_dtype(execution.dtype, self.device, "float16")
         self._execution = execution
-        self._transformer: FramePackTransformer | None = None
+        self._transformer = transformer
         self._is_merged = model.adapters.is_merged
         for part in (model.llama, model.clip, model.siglip):
             part.encoder.is_kept = execution.keep_encoders
@@ -55,10 +68,14 @@ class FramePackSession:
     def generate(self, requests: Sequence[FramePackRequest], find_section: FindSection) -> Iterator[Made]:
         """Make the videos in order; the encoders are gone before the networks load."""
         yield StageStarted("encode prompts")
-        features = encode_features(self.model, requests, self.device, self.encoding_dtype)
+        features = self.encode(requests)
         yield StageStarted("load networks")
         for request in requests:
             yield from _Making(self, request, features).run(find_section)
+
+    def encode(self, requests: Sequence[FramePackRequest]) -> Features:
+        """The prompts and pictures of requests, from the cache on disk, into which the others go."""
+        return encode_features(self.model, requests, self.device, self.encoding_dtype)
 
     def open_latents(self, latents_BCTHW: Tensor, config: FramePackGenerate) -> Segment:
         """See latents that were saved before. Raises FileError if they are not of this kind of model."""
@@ -75,8 +92,7 @@ class FramePackSession:
         model = self.model
         dtype = stored_dtype(self._execution.dtype, model.released_dtype)
         transformer = load_transformer(model, self.device, dtype)
-        facts = {} if model.trained == "unknown" else {"direction": model.trained}
-        settings = {**model.transformer.to_json("HunyuanVideoFramepackTransformer3DModel"), **facts}
+        settings, facts = told_settings(model)
         yield from write_merged(transformer, model.adapters, RELEASED_TRANSFORMER, path, settings, facts)
 
     @property

@@ -13,7 +13,7 @@ _NOT_FORWARD = (
     "F1 makes sections forward and sees only what came before. Leave it out, or take the base model."
 )
 _ONLY_ONE_FRAME = ("control_image", "control_mask", "one_frame_auto_resize")
-_ONLY_VIDEO = (
+ONLY_VIDEO = (
     "story",
     "extend",
     "bridge_to",
@@ -62,7 +62,7 @@ def check_one_frame(review: Review[FramePackGenerate]) -> None:
         for name in (name for name in _ONLY_ONE_FRAME if getattr(config, name)):
             review.refuse(f"{name}: is for single frames. Say which with --one-frame.")
         return
-    for name in (name for name in _ONLY_VIDEO if getattr(config, name)):
+    for name in (name for name in ONLY_VIDEO if getattr(config, name)):
         review.refuse(f"{name}: is for videos, not for single frames. Leave it out.")
     if config.direction == "forward":
         review.notices.append("one_frame: is made for the base model; expect little of F1.")

@@ -18,6 +18,7 @@ from reelwright.families.framepack.clips import (
 )
 from reelwright.families.framepack.config import Direction, FramePackGenerate
 from reelwright.families.framepack.controls import read_mask
+from reelwright.families.framepack.lora_use import apply_lora_facts
 from reelwright.families.framepack.one_frame import OneFrameOptions, parse_one_frame
 from reelwright.families.framepack.plans import decide_sections, end_image_of, section_plans
 from reelwright.families.framepack.request_checks import check_one_frame, check_options, check_sections
@@ -78,6 +79,7 @@ def resolve(config: FramePackGenerate, model: FramePackModel) -> FramePackReques
     """
     review = Review(config)
     review.set(direction=model.direction, fps=config.fps or float(FRAMES_PER_SECOND))
+    apply_lora_facts(review, model.adapters)
     check_options(review)
     check_one_frame(review)
     review.raise_problems()

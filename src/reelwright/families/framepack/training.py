@@ -1,0 +1,194 @@
+"""How FramePack's denoisers are trained: what there is to train, and on which caches."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, TypeVar
+
+import torch
+from torch import nn
+
+from reelwright.checkpoint.key_map import KeyMap
+from reelwright.core.errors import ConfigError
+from reelwright.diffusion.noise_settings import check_noise_settings
+from reelwright.families.framepack.cache_items import dataset_keys, picture_options
+from reelwright.families.framepack.checkpoints import (
+    FramePackModel,
+    check_parts_are_meant,
+    load_transformer,
+    locate_transformer,
+    told_settings,
+)
+from reelwright.families.framepack.config import (
+    FramePackCacheLatents,
+    FramePackCacheText,
+    FramePackTrain,
+    TrainingMode,
+)
+from reelwright.families.framepack.direction import find_direction
+from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
+from reelwright.families.framepack.lora_facts import DIRECTIONS, LoraFacts
+from reelwright.families.framepack.lora_layouts import adapter_targets
+from reelwright.families.framepack.objective import FramePackObjective
+from reelwright.families.framepack.one_frame import write_one_frame
+from reelwright.families.framepack.parts import Parts
+from reelwright.families.framepack.train_samples import SAMPLING, generate_config
+from reelwright.protocols.adapter_targets import AdapterTargets
+from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig
+from reelwright.protocols.training import Training, TrainingData
+
+T = TypeVar("T")
+
+_NAMES = {"base": "FramePack", "f1": "FramePack-F1", "one_frame": "single frames"}
+_FLAGS = {"base": "--mode base (no --f1)", "f1": "--mode f1 (--f1)"}
+_TEXT_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
+_MODES: Mapping[str, TrainingMode] = {direction: mode for mode, direction in DIRECTIONS.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackTrainingModel:
+    """A transformer to train, found and checked, with nothing loaded."""
+
+    config: FramePackTrain
+    model: FramePackModel
+    facts: LoraFacts
+    """What the caches hold, as LoRAs will say it."""
+    system_prompt: str
+    """With which captions were encoded."""
+    targets: AdapterTargets
+    notices: tuple[str, ...] = ()
+    key_map: KeyMap = RELEASED_TRANSFORMER
+    adapter_layout: Literal["native", "diffusers", "peft"] = "native"
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]:
+        return self.model.fingerprints
+
+    @property
+    def released_dtype(self) -> Literal["float32", "bfloat16", "float16"]:
+        return self.model.released_dtype
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        return told_settings(self.model)[0]
+
+    @property
+    def metadata(self) -> Mapping[str, str]:
+        """As musubi-tuner has it, and what was trained (specs: FramePack 6.10)."""
+        noise = self.config.noise
+        return {
+            "ss_base_model_version": "framepack",
+            "modelspec.architecture": "framepack/lora",
+            "modelspec.implementation": "https://github.com/lllyasviel/FramePack",
+            "ss_sd_model_name": self.model.transformer_path.name,
+            "ss_weighting_scheme": noise.weighting,
+            "ss_logit_mean": str(noise.logit_mean),
+            "ss_logit_std": str(noise.logit_std),
+            "ss_mode_scale": str(noise.mode_scale),
+            "ss_guidance_scale": str(noise.distilled_guidance),
+            "ss_timestep_sampling": noise.timestep_sampling,
+            "ss_sigmoid_scale": str(noise.sigmoid_scale),
+            "ss_discrete_flow_shift": str(noise.discrete_flow_shift),
+            **self.facts.metadata(),
+        }
+
+    def load(self, device: torch.device, dtype: torch.dtype) -> nn.Module:
+        return load_transformer(self.model, device, dtype)
+
+    def objective(self, device: torch.device, dtype: torch.dtype) -> FramePackObjective:
+        return FramePackObjective(noise=self.config.noise, device=device, dtype=dtype)
+
+
+def locate(config: FramePackTrain, data: TrainingData) -> FramePackTrainingModel:
+    """Find the transformer; nothing else is needed to train. Raises UserError.
+
+    Also for caches of another mode than the model is known to be for.
+    """
+    check_noise_settings(config.noise)
+    assert isinstance(data.latents, FramePackCacheLatents)
+    assert isinstance(data.texts, FramePackCacheText)
+    facts, remarks = _facts_of(data.latents, data)
+    wanted = generate_config(config)
+    parts = Parts(wanted, wanted=())
+    known = find_direction(wanted, parts)
+    direction = facts.direction or ("forward" if known.trained == "forward" else "backward")
+    if known.trained not in ("both", "unknown", direction):
+        assert facts.variant is not None
+        raise ConfigError(
+            f"mode: the caches are of {_NAMES[facts.variant]}, and {parts.transformer} is"
+            f" {_NAMES[_MODES[known.trained]]} by {known.origin}. Train the other model (--model, --dit), or"
+            f" make caches with {_FLAGS[_MODES[known.trained]]}."
+        )
+    if facts.variant == "one_frame" and known.trained == "forward":
+        remarks.append("mode: single frames are made for the base model; expect little of F1.")
+    model = locate_transformer(replace(wanted, direction=direction), parts)
+    return FramePackTrainingModel(
+        config=config,
+        model=model,
+        facts=facts,
+        system_prompt=data.texts.system_prompt,
+        targets=adapter_targets(model.transformer, str(model.transformer_path)),
+        notices=(*model.notices, *remarks),
+    )
+
+
+def caches(
+    config: FramePackTrain, latents: CacheLatentsConfig, texts: CacheTextConfig
+) -> tuple[FramePackCacheLatents, FramePackCacheText]:
+    """The configurations with the parts of the model that is trained. Raises ConfigError.
+
+    Compact caches, which are for both kinds of sections, are read as the model needs them.
+    """
+    assert isinstance(latents, FramePackCacheLatents)
+    assert isinstance(texts, FramePackCacheText)
+    wanted = generate_config(config)
+    parts = Parts(wanted, wanted=())
+    check_parts_are_meant(parts)
+    mode = latents.mode if config.mode == "auto" else config.mode
+    if latents.form == "compact" and config.mode == "auto":
+        mode = _MODES.get(find_direction(wanted, parts).trained, mode)
+    model = {"model": config.model, "offline": config.offline}
+    text_parts = {name: getattr(config, name) for name in _TEXT_PARTS}
+    return (
+        replace(
+            latents,
+            **model,
+            mode=mode,
+            vae=config.vae,
+            image_encoder=config.image_encoder,
+            execution=replace(latents.execution, device=config.execution.device),
+        ),
+        replace(
+            texts,
+            **model,
+            **text_parts,
+            execution=replace(texts.execution, device=config.execution.device),
+        ),
+    )
+
+
+def _facts_of(latents: FramePackCacheLatents, data: TrainingData) -> tuple[LoraFacts, list[str]]:
+    """What all data sets have in common, and a remark on what they have not."""
+    keys = [dataset_keys(dataset) for dataset in data.datasets]
+    windows = {each.fp_latent_window_size for each in keys}
+    layouts: set[str] = set()
+    if latents.mode == "one_frame":
+        layouts = {write_one_frame(picture_options(latents, each)) for each in keys}
+    remarks = [
+        f"{name}: the data sets have {' and '.join(sorted(map(str, found)))}; a LoRA that learns several does"
+        " not say how it is used."
+        for name, found in (("fp_latent_window_size", windows), ("fp_1f_target_index and others", layouts))
+        if len(found) > 1
+    ]
+    return LoraFacts(variant=latents.mode, window=_only(windows, 0), one_frame=_only(layouts, "")), remarks
+
+
+def _only(found: set[T], otherwise: T) -> T:
+    return next(iter(found)) if len(found) == 1 else otherwise
+
+
+def is_quantized(name: str) -> bool:
+    """Whether a linear layer of a block may be held in fp8: all but modulations (specs: FramePack 6.6)."""
+    return not name.endswith(".modulation")
+
+
+TRAINING = Training(locate=locate, caches=caches, sampling=SAMPLING, quantized=is_quantized)
