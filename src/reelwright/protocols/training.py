@@ -149,7 +149,7 @@ class Training:
 
     locate: Callable[[Any, TrainingData], TrainingModel]
     """From the family's configuration of `train` and what the caches hold. Raises UserError."""
-    caches: Callable[[Any, CacheLatentsConfig, CacheTextConfig], tuple[CacheLatentsConfig, CacheTextConfig]]
+    caches: Callable[[Any, Any, Any], tuple[CacheLatentsConfig, CacheTextConfig]]
     """(configuration of `train`, those that caches were made with) -> those that would make them of the model
     that is trained, to compare."""
     sampling: Sampling

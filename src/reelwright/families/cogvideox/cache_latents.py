@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from math import prod
-from typing import Literal
 
 import numpy as np
 import torch
@@ -23,7 +22,7 @@ from reelwright.families.cogvideox.cache_layout import (
     tensor_key,
 )
 from reelwright.families.cogvideox.cache_parts import LatentParts, find_latent_parts, load_latent_space
-from reelwright.families.cogvideox.config import CogVideoXCacheLatents
+from reelwright.families.cogvideox.config import CogVideoXCacheLatents, FirstFrame, TransformerConfig
 from reelwright.families.cogvideox.latent_space import CHUNK_IS_FIXED
 from reelwright.media.geometry import FrameRule, Size
 from reelwright.media.image_ops import fit_image, open_image
@@ -34,6 +33,13 @@ from reelwright.protocols.datasets import DatasetConfig
 
 _HEADER_BYTES = 1024
 """About what names and metadata take of a file."""
+
+
+def kept_first_frame(config: CogVideoXCacheLatents, transformer: TransformerConfig) -> FirstFrame:
+    """What is kept of first frames: where nothing is said, all of it for models that may read images."""
+    if config.first_frame != "auto":
+        return config.first_frame
+    return "both" if transformer.condition_channels else "none"
 
 
 def locate_latents(config: CogVideoXCacheLatents) -> "CogVideoXLatentCache":
@@ -60,11 +66,9 @@ class CogVideoXLatentCache:
         return self.parts.notices
 
     @property
-    def first_frame(self) -> Literal["both", "latents", "pixels", "none"]:
+    def first_frame(self) -> FirstFrame:
         """What is kept of the first frame."""
-        if self.config.first_frame != "auto":
-            return self.config.first_frame
-        return "both" if self.parts.transformer.condition_channels else "none"
+        return kept_first_frame(self.config, self.parts.transformer)
 
     def rule(self, dataset: DatasetConfig) -> ClipRule:
         """Clips of 8k+1 frames at 8 per second, of 16k+1 at 16 for 1.5; pictures (specs: CogVideoX 5.5)."""

@@ -59,6 +59,16 @@ class Layout(Enum):
     INPAINT = "inpaint"
 
 
+class TransformerFiles(Protocol):
+    """Where a denoiser is, and its sizes."""
+
+    @property
+    def transformer_path(self) -> Path: ...
+
+    @property
+    def transformer(self) -> TransformerConfig: ...
+
+
 class AutoencoderFiles(Protocol):
     """Where an autoencoder is, and its sizes."""
 
@@ -191,7 +201,9 @@ def guess_dtype(transformer: TransformerConfig) -> Literal["bfloat16", "float16"
     return "float16" if _is_small(transformer) else "bfloat16"
 
 
-def load_transformer(model: CogVideoXModel, device: torch.device, dtype: torch.dtype) -> CogVideoXTransformer:
+def load_transformer(
+    model: TransformerFiles, device: torch.device, dtype: torch.dtype
+) -> CogVideoXTransformer:
     with torch.device("meta"):
         transformer = CogVideoXTransformer(model.transformer)
     load_network(transformer, model.transformer_path, TRANSFORMER_LAYOUTS, device=device, dtype=dtype)

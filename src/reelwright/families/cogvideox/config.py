@@ -5,16 +5,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Gt
+from annotated_types import Ge, Gt, Le
 
 from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig, SamplerName
-from reelwright.protocols.train_configs import Share, TrainConfig
+from reelwright.protocols.train_configs import SamplesConfig, Share, TrainConfig
 from reelwright.protocols.variant import Variant
 
 RopeGrid = Literal["exact", "released", "integer"]
+FirstFrame = Literal["both", "latents", "pixels", "none"]
 ImageLatentScale = Literal["auto", "raw", "scaled", "inverse"]
 
 
@@ -295,7 +296,7 @@ class CogVideoXNoiseConfig:
     """Of logit_normal: how far timesteps spread from the middle."""
     num_timestep_buckets: Annotated[int, Ge(0)] = 0
     """Give items in turn a timestep from each of so many equal shares, which makes losses less noisy (the
-    paper's explicit uniform sampling); 0 draws each on its own."""
+    paper's explicit uniform sampling); 0 and 1 draw each on its own."""
     min_timestep: Annotated[int, Ge(0)] = 0
     """The lowest timestep that is trained: the least noise."""
     max_timestep: Annotated[int, Ge(0)] = 0
@@ -328,11 +329,30 @@ class CogVideoXNoiseConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CogVideoXSamples(SamplesConfig):
+    """Clips made while training goes on, where their prompts say no more."""
+
+    height: Annotated[int, Ge(0), Le(8192)] = 0
+    """Pixels; 0 takes the model's own size."""
+    width: Annotated[int, Ge(0), Le(8192)] = 0
+    """Pixels; 0 takes the model's own size."""
+    num_frames: Annotated[int, Ge(0)] = 0
+    """Frames of video; 0 takes the model's own length."""
+    steps: Annotated[int, Ge(1), Le(1000)] = 50
+    """Denoising steps."""
+    guidance_scale: Annotated[float, Ge(0.0)] = 6.0
+    """How strongly to follow the prompt; 1 or less skips the negative pass."""
+    negative: Literal["text", "zero"] = "text"
+    """What the negative pass sees: the encoded negative prompt, or zeros."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CogVideoXTrain(TrainConfig):
     """Fine-tune CogVideoX on cached clips."""
 
     noise: CogVideoXNoiseConfig = field(default_factory=CogVideoXNoiseConfig)
     """How clips are noised, and what is left out now and then."""
+    samples: CogVideoXSamples = field(default_factory=CogVideoXSamples)
     condition: Literal["auto", "image", "control"] = "auto"
     """What a transformer of 32 channels reads beside the noise; auto is an image for the released image
     models, else a control clip."""

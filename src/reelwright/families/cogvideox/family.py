@@ -5,6 +5,7 @@ from reelwright.families.cogvideox.checkpoints import locate
 from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.lora_layouts import released_targets
 from reelwright.families.cogvideox.requests import resolve
+from reelwright.families.cogvideox.training import TRAINING
 from reelwright.protocols.family import Family, named_files
 
 FAMILY = Family(
@@ -14,5 +15,6 @@ FAMILY = Family(
     start=CogVideoXSession,
     adapter_targets=released_targets,
     caching=CACHING,
+    training=TRAINING,
     inputs=lambda config: named_files(config, ("image", "end_image", "video", "control_video")),
 )

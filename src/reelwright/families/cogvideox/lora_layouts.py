@@ -27,6 +27,19 @@ def adapter_targets(config: TransformerConfig, name: str) -> AdapterTargets:
     )
 
 
+def released_name(name: str, config: TransformerConfig) -> str:
+    """The released model that a transformer is, or has the sizes of; without one, that there is none."""
+    if any(variant.name == name for variant in VARIANTS):
+        return name
+    told = ("num_layers", "num_attention_heads", "in_channels", "patch_size_t", "ofs_embed_dim")
+    told += ("use_rotary_positional_embeddings", "use_learned_positional_embeddings")
+    sizes = [getattr(config, each) for each in told]
+    same = (
+        known for known, other in TRANSFORMERS.items() if [getattr(other, each) for each in told] == sizes
+    )
+    return next(same, "other")
+
+
 def released_targets() -> tuple[AdapterTargets, ...]:
     """Of every released size, and of the embedded models."""
     sizes = {name: config for name, config in TRANSFORMERS.items() if not name.startswith("fun-")}

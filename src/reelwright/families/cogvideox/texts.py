@@ -3,14 +3,26 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from reelwright.core.paths import cache_folder
 from reelwright.data.cache_store import CacheStore, content_key
+from reelwright.encoders.t5 import T5Text
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel
 from reelwright.families.cogvideox.config import CogVideoXGenerate
+
+
+class TextFiles(Protocol):
+    """A text encoder, and what tells it from others."""
+
+    @property
+    def text(self) -> T5Text: ...
+
+    @property
+    def fingerprints(self) -> Mapping[str, str]: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,20 +50,28 @@ def encode_texts(
 ) -> Texts:
     """Encode every prompt once. The encoder is loaded only for prompts that the cache lacks, and released."""
     default_tokens = model.transformer.max_text_seq_length
-    facts = {
-        "encoder": model.fingerprints["text_encoder"],
-        "tokenizer": model.fingerprints["tokenizer"],
-        "dtype": str(dtype),
-        "device": device.type,
+    features = {
+        (prompt, num_tokens): encode_text(model, prompt, num_tokens, device, dtype)
+        for prompt, num_tokens in _wanted(configs, default_tokens)
     }
-    store = CacheStore(cache_folder() / "prompts")
-    features: dict[tuple[str, int], Tensor] = {}
-    for prompt, num_tokens in _wanted(configs, default_tokens):
-        key = content_key(prompt=prompt, num_tokens=num_tokens, **facts)
-        encode = partial(model.text.encode, [prompt], num_tokens, device=device, dtype=dtype)
-        features[prompt, num_tokens] = store.get_or_make(key, encode, {"prompt": prompt})
     model.text.release()
     return Texts(features=features, default_tokens=default_tokens)
+
+
+def encode_text(
+    encoder: TextFiles, prompt: str, num_tokens: int, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """Features [1, L, D] of one prompt; the encoder is loaded if the cache lacks them, and stays so."""
+    key = content_key(
+        prompt=prompt,
+        num_tokens=num_tokens,
+        encoder=encoder.fingerprints["text_encoder"],
+        tokenizer=encoder.fingerprints["tokenizer"],
+        dtype=str(dtype),
+        device=device.type,
+    )
+    encode = partial(encoder.text.encode, [prompt], num_tokens, device=device, dtype=dtype)
+    return CacheStore(cache_folder() / "prompts").get_or_make(key, encode, {"prompt": prompt})
 
 
 def _wanted(configs: Sequence[CogVideoXGenerate], default_tokens: int) -> list[tuple[str, int]]:

@@ -1,0 +1,43 @@
+"""What this family does to be trained."""
+
+from dataclasses import replace
+
+from reelwright.families.cogvideox.config import CogVideoXCacheLatents, CogVideoXCacheText, CogVideoXTrain
+from reelwright.families.cogvideox.training_model import locate_training
+from reelwright.families.cogvideox.training_samples import SAMPLING
+from reelwright.protocols.training import Training
+
+
+def caches_of(
+    config: CogVideoXTrain, latents: CogVideoXCacheLatents, texts: CogVideoXCacheText
+) -> tuple[CogVideoXCacheLatents, CogVideoXCacheText]:
+    """The caches that the parts of the trained model would make, where training runs."""
+    device = config.execution.device
+    model, dit, offline = config.model, config.dit, config.offline
+    return (
+        replace(
+            latents,
+            model=model,
+            dit=dit,
+            offline=offline,
+            vae=config.vae,
+            execution=replace(latents.execution, device=device),
+        ),
+        replace(
+            texts,
+            model=model,
+            dit=dit,
+            offline=offline,
+            text_encoder=config.text_encoder,
+            tokenizer=config.tokenizer,
+            execution=replace(texts.execution, device=device),
+        ),
+    )
+
+
+def is_quantized(name: str) -> bool:
+    """All linear layers of the blocks but those that make modulations of the time, which need the digits."""
+    return "modulation" not in name.split(".")
+
+
+TRAINING = Training(locate=locate_training, caches=caches_of, sampling=SAMPLING, quantized=is_quantized)
