@@ -54,7 +54,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mappi
         code = int(number[1]) if number else errno.EIO
         raise OSError(code, os.strerror(code) if number else str(error)) from error
     if len(metadata) > 1:
-        _sort_metadata(path)
+        set_metadata(path)
 
 
 def stream_safetensors(file: Writable, tensors: Mapping[str, Tensor]) -> None:
@@ -70,12 +70,35 @@ def stream_safetensors(file: Writable, tensors: Mapping[str, Tensor]) -> None:
             "shape": list(tensor.shape),
             "data_offsets": [begin, end],
         }
-    header = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
-    header = header.ljust(-(-len(header) // 8) * 8)
+    header = compact_header(fields)
     file.write(len(header).to_bytes(8, "little") + header)
     for name in names:
         dense = tensors[name].detach().cpu().contiguous()
         file.write(dense.reshape(-1).view(torch.uint8).numpy().data)
+
+
+def set_metadata(path: Path, changed: Mapping[str, str] | None = None) -> None:
+    """Put the metadata in order, and other values of the same length into it.
+
+    The library writes several keys in an order that changes from run to run. The length stays, so the tensors
+    stay where they are. Raises ValueError if it would not, as for a library that writes another JSON than the
+    compact one.
+    """
+    with path.open("r+b") as file:
+        length = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(length))
+        header["__metadata__"] = dict(sorted({**header["__metadata__"], **(changed or {})}.items()))
+        text = compact_header(header).ljust(length)
+        if len(text) != length:
+            raise ValueError(f"the changed header has {len(text)} bytes in place of {length}")
+        file.seek(8)
+        file.write(text)
+
+
+def compact_header(fields: Mapping[str, Any]) -> bytes:
+    """A header as the library writes it, padded so that the tensors begin at a multiple of 8."""
+    text = json.dumps(fields, ensure_ascii=False, separators=(",", ":")).encode()
+    return text.ljust(-(-len(text) // 8) * 8)
 
 
 class _OpenFile:
@@ -182,20 +205,3 @@ def _savable(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         savable[name] = dense.clone() if place in taken else dense
         taken.add(place)
     return savable
-
-
-def _sort_metadata(path: Path) -> None:
-    """Put the metadata in order: the library writes several keys in one that changes from run to run.
-
-    The order changes no length, so the tensors stay where they are. Raises ValueError if it did, which
-    would mean that the library writes another JSON than the compact one.
-    """
-    with path.open("r+b") as file:
-        length = int.from_bytes(file.read(8), "little")
-        header = json.loads(file.read(length))
-        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
-        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode().ljust(length)
-        if len(text) != length:
-            raise ValueError(f"the sorted header has {len(text)} bytes in place of {length}")
-        file.seek(8)
-        file.write(text)

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from reelwright.checkpoint.fingerprint import fingerprint
+from reelwright.checkpoint.model_hashes import NO_HASHES, fill_in_hashes
 from reelwright.checkpoint.recognize import recognize
 from reelwright.checkpoint.safetensors_format import open_safetensors, write_safetensors
 from reelwright.checkpoint.tensor_source import TensorSource, combine
@@ -51,11 +52,21 @@ def read_safetensors_metadata(path: Path) -> dict[str, str]:
 
 
 def save_safetensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+    path: Path,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str] | None = None,
+    *,
+    has_hashes: bool = False,
 ) -> None:
-    """Write tensors to one file, whole or not at all; the same content gives the same bytes."""
+    """Write tensors to one file, whole or not at all; the same content gives the same bytes.
+
+    `has_hashes`: the metadata also tell the hashes of the file's content, as files of adapters do.
+    """
+    hashes = NO_HASHES if has_hashes else {}
     with atomic_path(path) as temporary:
-        write_safetensors(temporary, tensors, {**_FORMAT, **(metadata or {})})
+        write_safetensors(temporary, tensors, {**_FORMAT, **(metadata or {}), **hashes})
+        if has_hashes:
+            fill_in_hashes(temporary)
 
 
 def save_sharded(

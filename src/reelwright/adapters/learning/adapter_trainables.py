@@ -115,7 +115,7 @@ class _AdapterTrainables:
             yield from _save_folder(place, rounded, made)
         else:
             path = place.with_name(f"{place.name}.safetensors")
-            save_safetensors(path, rounded, made.metadata)
+            save_safetensors(path, rounded, made.metadata, has_hashes=True)
             yield FileSaved("lora", str(path))
 
     def untrained(self) -> AbstractContextManager[bool]:
@@ -169,7 +169,7 @@ def _norm_of_change(module: LearningModule) -> float:
 def _save_folder(folder: Path, tensors: Mapping[str, Tensor], made: Export) -> Iterator[Event]:
     names = "adapter_model.safetensors", "adapter_config.json"
     with atomic_folder(folder) as building:
-        save_safetensors(building / names[0], tensors, made.metadata)
+        save_safetensors(building / names[0], tensors, made.metadata, has_hashes=True)
         write_json(building / names[1], made.settings)
     yield FileSaved("lora", str(folder / names[0]))
     yield FileSaved("settings", str(folder / names[1]))
