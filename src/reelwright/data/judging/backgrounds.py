@@ -14,7 +14,7 @@ _FAR = 40.0
 """Differences of color beyond this are all the same: another thing."""
 _COST_OF_TWO = 1.0
 """How much closer, on average, two colors must be than one to be believed."""
-_GROUND_SPREAD, _AIR_SPREAD = 0.3, 0.08
+_GROUND_SPREAD, _AIR_SPREAD = 0.22, 0.08
 """How much darker and brighter places get, below and above the horizon."""
 _NUM_LOOKS = 4
 _EXPLAINED = 0.75
