@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
+from accelerate.state import AcceleratorState, PartialState
 from accelerate.utils.dataclasses import (
     DistributedDataParallelKwargs,
     DistributedType,
@@ -40,9 +40,10 @@ def open_accelerator(config: TrainConfig, folder: Path, trackers: Sequence[Any] 
     """
     _check(config)
     device = _choose_own_device(config.execution.device)
-    if not torch.distributed.is_initialized():
-        # What another run in this process chose is no longer of interest.
-        AcceleratorState._reset_state(reset_partial_state=True)  # pyright: ignore[reportPrivateUsage]
+    # What another run in this process chose is no longer of interest; the others it has met, it knows.
+    AcceleratorState._reset_state(  # pyright: ignore[reportPrivateUsage]
+        reset_partial_state=not torch.distributed.is_initialized()
+    )
     plugin = _sharding_plugin()
     accelerator = Accelerator(
         mixed_precision=_choose_precision(config.execution, device),
@@ -52,13 +53,14 @@ def open_accelerator(config: TrainConfig, folder: Path, trackers: Sequence[Any] 
         fsdp_plugin=plugin,
         step_scheduler_with_optimizer=False,
         kwargs_handlers=[
-            # An adapter may be dropped for a step, and a module of the model may have nothing to do in one.
+            # Modules outside of the blocks, as those for frames of history, may have nothing to do in a step.
             DistributedDataParallelKwargs(
-                find_unused_parameters=True, gradient_as_bucket_view=True, broadcast_buffers=False
+                find_unused_parameters=config.method == "full" or bool(config.adapter.include),
+                gradient_as_bucket_view=True,
             )
         ],
     )
-    if plugin is not None and accelerator.distributed_type == DistributedType.MULTI_CPU:
+    if plugin is not None and accelerator.num_processes > 1 and device.type == "cpu":
         _allow_sharding_on_processors(accelerator, plugin)
     if config.execution.num_threads:
         torch.set_num_threads(config.execution.num_threads)
@@ -186,6 +188,7 @@ def _sharding_plugin() -> FullyShardedDataParallelPlugin | None:
 
 
 def _allow_sharding_on_processors(accelerator: Accelerator, plugin: FullyShardedDataParallelPlugin) -> None:
+    PartialState().distributed_type = DistributedType.FSDP
     accelerator.state.distributed_type = DistributedType.FSDP
     accelerator.state.fsdp_plugin = plugin
 
@@ -215,7 +218,10 @@ def _shard(accelerator: Accelerator, denoiser: nn.Module, optimizer: torch.optim
     }
     for block in blocks:
         fully_shard(block, reshard_after_forward=plugin.reshard_after_forward, **options)
-    fully_shard(denoiser, **options)
+    sharded = fully_shard(denoiser, **options)
+    if hasattr(sharded, "set_reduce_scatter_unused_params"):  # in torch 2.13
+        # Frames of history may be missing on one process alone; its share of the sum is zero.
+        sharded.set_reduce_scatter_unused_params(True)
     shares = dict(denoiser.named_parameters())
     for group in optimizer.param_groups:
         group["params"] = [shares[places[parameter]] for parameter in group["params"]]
@@ -248,12 +254,11 @@ def _check_uniform(unit: nn.Module) -> None:
 
 def _compute_in(accelerator: Accelerator, denoiser: nn.Module) -> None:
     """Let the denoiser compute in the chosen precision, wherever it is called."""
-    if accelerator.mixed_precision == "no":
-        return
-    forward: Callable[..., object] = denoiser.forward
+    forward: Callable[..., Tensor] = denoiser.forward
 
-    def compute(*inputs: object, **named: object) -> object:
+    def compute(*inputs: object, **named: object) -> Tensor:
         with accelerator.autocast():
-            return forward(*inputs, **named)
+            # FSDP hangs its work of the backward pass on the answer, where it is lost from views.
+            return forward(*inputs, **named).clone()
 
     denoiser.forward = compute
