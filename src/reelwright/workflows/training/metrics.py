@@ -18,7 +18,7 @@ _SELDOM = 10
 
 
 class Metrics:
-    """Writes down what each step came to and tells it; the first of the parts, as others add lines.
+    """Writes down what each step came to and tells it; others add lines of their own.
 
     Lines of steps: step, epoch (done), loss, smoothed_loss, rates by group, gradient_norm, seconds,
     items_per_second, peak_memory (bytes), level_losses (running means by noise level in equal bins from 0 to
@@ -40,11 +40,10 @@ class Metrics:
         return self._course.smoothed_loss
 
     def __call__(self, moment: Moment) -> Iterator[Event]:
-        if not self._is_begun:
-            self._begin()
-        self._step = moment.step
         if moment.result is None:
             return
+        self._begin()
+        self._step = moment.step
         self._course.add(moment.result)
         if is_seldom := moment.step == 1 or moment.step % _SELDOM == 0:
             self.change = self._setting.trainables.change()
@@ -65,6 +64,7 @@ class Metrics:
         """Append a line, whole and at once; on the main process only. Raises FileError."""
         if not self._setting.is_main:
             return
+        self._begin()
         text = json.dumps(_as_json(line), ensure_ascii=False, allow_nan=False)
         try:
             with self._path.open("a", encoding="utf-8") as file:
@@ -83,6 +83,8 @@ class Metrics:
 
     def _begin(self) -> None:
         """Cut off what an earlier try of this run told of steps that are done again."""
+        if self._is_begun:
+            return
         self._is_begun = True
         if self._setting.is_main and self._path.exists():
             cut_lines_after(self._path, self._step)

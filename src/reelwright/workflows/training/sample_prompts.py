@@ -3,7 +3,7 @@
 A line is as in a file of prompts for `generate`, but for letters that trainers read otherwise: --f is frames,
 --g distilled guidance (of models that have it), --l real guidance. TOML has a table [prompt] of what all
 share and a [[prompt.subset]] for each; JSON is a list of objects, also as {"data": [...]}. Their keys are the
-long names of options, or those of other trainers (specs: FramePack 6.9, CogVideoX 6.6).
+long names of options, or those of other trainers.
 """
 
 import json
