@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +19,10 @@ from reelwright.workflows.caching.ranks import rank
 from reelwright.workflows.clips.recording import ROOM_NEEDED, draw_seed, recorded, store_recipe
 from reelwright.workflows.training.assembling import assemble
 from reelwright.workflows.training.finding import Found, find
+from reelwright.workflows.training.hub import find_state_folder
 from reelwright.workflows.training.processes import open_accelerator
 from reelwright.workflows.training.states import TrainingState, latest_state, read_state
-from reelwright.workflows.training.trackers import open_trackers
+from reelwright.workflows.training.trackers import open_trackers, start_trackers
 
 
 def run(family: str, config: TrainConfig) -> Iterator[Event]:
@@ -31,6 +32,8 @@ def run(family: str, config: TrainConfig) -> Iterator[Event]:
     model loads and before a folder is made. With several processes each one calls this; the first one tells.
     """
     config = validate(config, "train")
+    if config.state is not None:
+        config = replace(config, state=find_state_folder(config.state, config.hub, offline=config.offline))
     with ExitStack() as opened:
         found = opened.enter_context(find(family, config))
         if rank() > 0:
@@ -68,6 +71,7 @@ def _train(found: Found, folder: Path | None) -> Generator[Event]:
     trainer, notices = assemble(replace(found, config=config), accelerator, folder, state)
     del state
     yield from map(Notice, notices)
+    start_trackers(accelerator, config, trainer.moment.step)
     files: dict[str, str] = {"run": str(folder)}
     with closing(trainer.run()) as events:
         for event in events:

@@ -18,6 +18,7 @@ from reelwright.execution.prepare import prepare
 from reelwright.protocols.training import Trainables
 from reelwright.workflows.caching.opening import OpenedData
 from reelwright.workflows.training.alarms import Alarms
+from reelwright.workflows.training.disk_space import check_room
 from reelwright.workflows.training.ema import Averages
 from reelwright.workflows.training.finding import Found
 from reelwright.workflows.training.full_trainables import full_trainables
@@ -61,9 +62,18 @@ def assemble(
         shown=partial(_shown, optimizer, averages if config.ema.sample else None),
     )
     stepper = Stepper(setting=setting, optimizer=optimizer, schedule=schedule)
+    check_room(setting, optimizer, has_averages=averages is not None)
     keeper = Keeper(setting=setting, optimizer=optimizer, schedule=schedule, averages=averages)
-    files = ModelFiles(setting, averages)
-    trainer = Trainer(setting, stepper, loader, keeper, _parts(found, setting, accelerator), files)
+    metrics = Metrics(setting)
+    trainer = Trainer(
+        setting,
+        stepper,
+        loader,
+        keeper,
+        measures={"metrics": metrics, "alarms": Alarms(setting, metrics)},
+        parts=_parts(found, setting, metrics, accelerator),
+        files=ModelFiles(setting, averages, partial(optimizer_modes, optimizer)),
+    )
     if state is not None:
         keeper.restore(state)
         trainer.restore(state.progress)
@@ -115,10 +125,9 @@ def _loader(data: OpenedData, found: Found, accelerator: Accelerator) -> Loader:
     )
 
 
-def _parts(found: Found, setting: Setting, accelerator: Accelerator) -> dict[str, Part]:
-    """What happens after each step, in order: what is cheap and always wanted first."""
-    metrics = Metrics(setting)
-    parts: dict[str, Part] = {"metrics": metrics, "alarms": Alarms(setting, metrics)}
+def _parts(found: Found, setting: Setting, metrics: Metrics, accelerator: Accelerator) -> dict[str, Part]:
+    """What happens after steps, in order."""
+    parts: dict[str, Part] = {}
     if (held_out := found.validation) is not None:
         parts["validation"] = Validation(setting, metrics, lambda: _loader(held_out, found, accelerator))
     if found.samples is not None:

@@ -14,6 +14,7 @@ from reelwright.workflows.caching.opening import OpenedData, open_training_data,
 from reelwright.workflows.training.lr_schedules import check_schedule
 from reelwright.workflows.training.optimizers import check_optimizer
 from reelwright.workflows.training.samples import SamplePlan, plan_samples
+from reelwright.workflows.training.trackers import check_trackers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +45,7 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
         validation = _open_validation(family, config, config.validation.dataset)
         try:
             model = training.locate(config, data.data)
-            samples = plan_samples(known, training, config)
+            samples = plan_samples(known, training, config, model)
             yield Found(
                 family=known,
                 training=training,
@@ -84,3 +85,4 @@ def _check(config: TrainConfig) -> None:
     if problems:
         raise ConfigError("\n".join(f"train: {problem}" for problem in problems))
     check_schedule(config.schedule, config.steps, config.optimizer)
+    check_trackers(config.tracking)

@@ -1,9 +1,10 @@
 """The loop: steps in order, what happens between them, and the state that lets a run go on."""
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 from reelwright.core.errors import MemoryLimitError
@@ -47,14 +48,17 @@ class Trainer:
         stepper: Stepper,
         loader: Loader,
         keeper: Keeper,
+        measures: Mapping[str, Part],
         parts: Mapping[str, Part],
         files: ModelFiles,
     ) -> None:
-        """`parts` happen after each step in their order, then `files`; by name in the state."""
+        """`measures` belong to a step and are quick; `parts` come after it, then `files`. All have names in the
+        state."""
         self._setting = setting
         self._stepper = stepper
         self._loader = loader
         self._keeper = keeper
+        self._measures = measures
         self._parts = {**parts, "files": files}
         self._files = files
         self._wishes = Wishes(setting.folder, setting.accelerator, setting.config.saving.state_every_minutes)
@@ -78,7 +82,7 @@ class Trainer:
             progress["step"], epoch=progress["epoch"], epoch_ended=progress["epoch_ended"]
         )
         self._is_between_done = progress["is_between_done"]
-        for name, part in self._parts.items():
+        for name, part in self._remembering():
             if name in progress["parts"]:
                 part.restore(progress["parts"][name])
 
@@ -86,6 +90,7 @@ class Trainer:
         """Train to the end. A run that is interrupted, or runs out of memory, keeps its state first."""
         yield StageStarted(STAGE, self._plan.num_steps)
         try:
+            yield from self._measure()
             if not self._is_between_done:
                 yield from self._between()
             while not self._moment.is_last:
@@ -111,8 +116,16 @@ class Trainer:
             self._position = self._loader.state_dict()
             self._is_between_done = False
             self._moment = self._moment_of(number, epoch=self._loader.epoch, epoch_ended=ended, result=result)
+            measured = self._measure()
         yield StepDone(STAGE, number, self._plan.num_steps, result.seconds, result.peak_memory)
+        yield from measured
         yield from self._between()
+
+    def _measure(self) -> list[Event]:
+        return [event for part in self._measures.values() for event in part(self._moment)]
+
+    def _remembering(self) -> Iterable[tuple[str, Part]]:
+        return (*self._measures.items(), *self._parts.items())
 
     def _between(self) -> Iterator[Event]:
         """What happens now that a step is done; the state is written when all of it is."""
@@ -155,6 +168,7 @@ class Trainer:
     def _write_state(self) -> Iterator[Event]:
         if path := self._save_state():
             yield FileSaved("state", path)
+            yield from self._files.upload_state(Path(path))
 
     def _save_state(self) -> str:
         """The folder of the state as things stand, on the main process; empty elsewhere."""
@@ -165,7 +179,7 @@ class Trainer:
             "epoch_ended": moment.epoch_ended,
             "is_between_done": self._is_between_done,
             "loader": self._position,
-            "parts": {name: part.state() for name, part in self._parts.items()},
+            "parts": {name: part.state() for name, part in self._remembering()},
         }
         with HeldSignals():
             path = self._keeper.write(progress)
