@@ -6,6 +6,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from reelwright.checkpoint.live_parameters import put
 from reelwright.core.errors import CheckpointError
 from reelwright.protocols.train_configs import EmaConfig
 
@@ -52,7 +53,7 @@ class Averages:
                 " Use a state of a run that trained the same, or set ema.decay to 0."
             )
         for name, average in self._averages.items():
-            average.copy_(tensors[name])
+            put(average, tensors[name])
 
     @contextmanager
     def shown(self) -> Generator[None]:
