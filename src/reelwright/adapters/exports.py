@@ -3,7 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -62,6 +62,11 @@ class Export:
     settings: dict[str, Any]
     """As in PEFT's adapter_config.json."""
 
+    def rounded(self, dtype: torch.dtype) -> "Export":
+        """The same in another number format, but for alphas, which have no dimension."""
+        tensors = {name: each.to(dtype) if each.ndim else each for name, each in self.tensors.items()}
+        return replace(self, tensors=tensors)
+
 
 def export(adapters: Adapters, targets: AdapterTargets, to: str, metadata: Mapping[str, str]) -> Export:
     """Lay adapters out as `to` says: native, peft, diffusers, or what a layout of the family is called.
@@ -81,6 +86,11 @@ def export(adapters: Adapters, targets: AdapterTargets, to: str, metadata: Mappi
         metadata=_metadata(settings, style, metadata),
         settings=settings,
     )
+
+
+def check_layout(targets: AdapterTargets, to: str) -> None:
+    """Raise ConfigError for a layout that `export` does not know."""
+    _find(targets, to)
 
 
 def export_names(targets: AdapterTargets) -> list[str]:

@@ -10,20 +10,18 @@ from reelwright.adapters.exports import export
 from reelwright.adapters.factors import scale_of
 from reelwright.adapters.formats import AdapterFile
 from reelwright.adapters.matching import match_notices
-from reelwright.checkpoint.safetensors_io import save_safetensors
-from reelwright.checkpoint.settings_files import write_json
 from reelwright.core.errors import ConfigError, suggestion
-from reelwright.core.events import Event, Facts, FileSaved, Finished, Notice, StageStarted
-from reelwright.core.paths import check_writable
+from reelwright.core.events import Event, Facts, Finished, Notice, StageStarted
 from reelwright.workflows.adapter_origin import Origin, find_origin
+from reelwright.workflows.lora_learned import ema, extract
+from reelwright.workflows.lora_writing import check_new, save_export
 
 _NUM_SHOWN = 3
 _LONGEST_VALUE = 200
-_PEFT_FILES = ("adapter_model.safetensors", "adapter_config.json")
 
 
 def run(action: str, **options: object) -> Iterator[Event]:
-    """One of `inspect`, `convert` and `merge`, with the options of the function of that name below."""
+    """One of the actions, with the options of the function of that name below."""
     if action not in _ACTIONS:
         raise ConfigError(f"lora: {action!r} is no action. {suggestion(action, _ACTIONS)}")
     yield from _ACTIONS[action](**options)
@@ -73,13 +71,13 @@ _ACTIONS: Mapping[str, Callable[..., Iterator[Event]]] = {
     "inspect": inspect,
     "convert": convert,
     "merge": merge,
+    "extract": extract,
+    "ema": ema,
 }
 
 
 def _open(files: Sequence[Path], out: Path, family: str, alpha: float) -> Origin:
-    if any(out.resolve() == file.resolve() for file in files):
-        raise ConfigError(f"out: {out} is what is read. Name another file.")
-    check_writable(out.parent)
+    check_new(out, files)
     return find_origin(files, family, alpha)
 
 
@@ -95,16 +93,7 @@ def _notices(origin: Origin) -> Iterator[Event]:
 def _write(
     adapters: Adapters, origin: Origin, to: str, out: Path, metadata: Mapping[str, str]
 ) -> Iterator[Event]:
-    """One file; of PEFT's pair of files, under its names, both."""
-    made = export(adapters, origin.targets, to, metadata)
-    is_pair = to == "peft" and (not out.suffix or out.name == _PEFT_FILES[0])
-    weights = out / _PEFT_FILES[0] if is_pair and not out.suffix else out
-    save_safetensors(weights, made.tensors, made.metadata)
-    yield FileSaved("lora", str(weights))
-    if is_pair:
-        settings = weights.with_name(_PEFT_FILES[1])
-        write_json(settings, made.settings)
-        yield FileSaved("settings", str(settings))
+    yield from save_export(export(adapters, origin.targets, to, metadata), to, out)
 
 
 def _identity(origin: Origin) -> dict[str, str]:

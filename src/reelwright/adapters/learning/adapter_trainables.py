@@ -9,16 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reelwright.adapters.exports import Export, export
+from reelwright.adapters.export_files import write_file, write_pair
+from reelwright.adapters.exports import export
 from reelwright.adapters.factors import Adapter, AdapterKind
 from reelwright.adapters.learning.initial_factors import zero_factors
 from reelwright.adapters.learning.learning_modules import LearningModule
 from reelwright.adapters.learning.learning_plan import plan_base_weights, plan_learning
 from reelwright.checkpoint.live_parameters import load_parameters, whole
-from reelwright.checkpoint.safetensors_io import save_safetensors
-from reelwright.checkpoint.settings_files import write_json
-from reelwright.core.events import Event, FileSaved
-from reelwright.core.paths import atomic_folder
+from reelwright.core.events import Event
 from reelwright.protocols.adapter_targets import AdapterTargets
 from reelwright.protocols.train_configs import AdapterConfig
 from reelwright.protocols.training import ParameterGroup, Trainables
@@ -109,14 +107,11 @@ class _AdapterTrainables:
     ) -> Iterator[Event]:
         """One file; in PEFT's layout the folder with two files that it reads."""
         made = export(self._adapters(tensors), self.targets, self.layout, metadata)
-        # Rounded last, for whatever the layout multiplies; alphas have no dimension and stay as they are.
-        rounded = {name: each.to(self.dtype) if each.ndim else each for name, each in made.tensors.items()}
+        # Rounded last, with whatever the layout multiplies.
+        made = made.rounded(self.dtype)
         if self.layout == "peft":
-            yield from _save_folder(place, rounded, made)
-        else:
-            path = place.with_name(f"{place.name}.safetensors")
-            save_safetensors(path, rounded, made.metadata, has_hashes=True)
-            yield FileSaved("lora", str(path))
+            return write_pair(place, made)
+        return write_file(place.with_name(f"{place.name}.safetensors"), made)
 
     def untrained(self) -> AbstractContextManager[bool]:
         return self._switched_off()
@@ -164,15 +159,6 @@ def _norm_of_change(module: LearningModule) -> float:
     factors = {name: whole(parameter.detach()) for name, parameter in module.factors().items()}
     device = next(iter(factors.values())).device
     return Adapter(kind=module.kind, factors=factors, alpha=module.alpha).norm(device)
-
-
-def _save_folder(folder: Path, tensors: Mapping[str, Tensor], made: Export) -> Iterator[Event]:
-    names = "adapter_model.safetensors", "adapter_config.json"
-    with atomic_folder(folder) as building:
-        save_safetensors(building / names[0], tensors, made.metadata, has_hashes=True)
-        write_json(building / names[1], made.settings)
-    yield FileSaved("lora", str(folder / names[0]))
-    yield FileSaved("settings", str(folder / names[1]))
 
 
 def _norm_of_weight(weight: Tensor) -> float:
