@@ -7,6 +7,7 @@ from functools import partial
 from typing import Any, NoReturn, get_type_hints
 
 from reelwright import families
+from reelwright.cli.flag_file import values_of_file
 from reelwright.cli.generate import start
 from reelwright.cli.main import run_guarded
 from reelwright.cli.output import OutputFlags, open_sinks
@@ -35,6 +36,11 @@ def cache_text_encoder_outputs(arguments: Sequence[str] | None = None) -> int:
     return run_guarded(partial(run, "fpack_cache_text_encoder_outputs"), arguments)
 
 
+def train_network(arguments: Sequence[str] | None = None) -> int:
+    """The console script `fpack_train_network`."""
+    return run_guarded(partial(run, "fpack_train_network"), arguments)
+
+
 def run(name: str, arguments: Sequence[str], output: OutputFlags) -> int:
     """Run a command line of the script of that name and return the exit code."""
     family, command = families.guide_command(name)
@@ -52,7 +58,7 @@ def parse(command: GuideCommand, arguments: Sequence[str]) -> tuple[dict[str, An
     """The value of every flag, and what is to be said of flags without effect. Raises ConfigError."""
     parser = _parser(command)
     known, unknown = parser.parse_known_args(list(_normalized(command, arguments)))
-    given = vars(known)
+    given = {**values_of_file(command, vars(known)), **vars(known)}
     flags = {flag.name: flag for flag in command.flags}
     problems = [f"{word}: is no flag. {suggestion(word, _words(command))}" for word in unknown[:1]]
     problems += [f"--{name}: {flags[name].refusal}" for name in given if flags[name].refusal]

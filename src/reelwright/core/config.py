@@ -11,8 +11,9 @@ import math
 import re
 import textwrap
 import tomllib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -128,8 +129,7 @@ def field_docs(schema: type) -> dict[str, str]:
     """The docstring under each field of a schema, those of its base classes included."""
     docs: dict[str, str] = {}
     for owner in reversed(schema.__mro__[:-1]):
-        for name, text in _own_field_docs(owner):
-            docs[name] = text
+        docs |= _own_field_docs(owner)
     return docs
 
 
@@ -289,7 +289,9 @@ def _fields(schema: type) -> tuple[Field[Any], ...]:
     return fields(schema)
 
 
-def _own_field_docs(owner: type) -> Iterator[tuple[str, str]]:
+@cache
+def _own_field_docs(owner: type) -> Mapping[str, str]:
+    docs: dict[str, str] = {}
     body = ast.parse(textwrap.dedent(inspect.getsource(owner))).body[0]
     assert isinstance(body, ast.ClassDef)
     for statement, following in zip(body.body, body.body[1:], strict=False):
@@ -298,6 +300,7 @@ def _own_field_docs(owner: type) -> Iterator[tuple[str, str]]:
                 ast.AnnAssign(target=ast.Name(id=name)),
                 ast.Expr(value=ast.Constant(value=str(text))),
             ):
-                yield name, inspect.cleandoc(text)
+                docs[name] = inspect.cleandoc(text)
             case _:
                 pass
+    return docs

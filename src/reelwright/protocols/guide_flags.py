@@ -56,3 +56,5 @@ class GuideCommand:
     flags: Sequence[GuideFlag]
     configure: Callable[[Values, Mapping[str, Any]], Sequence[GuideRun]]
     """(all values, the fields that the flags set) -> the runs. Raises ConfigError."""
+    file_flag: str = ""
+    """The flag that names a TOML file with values of the others."""

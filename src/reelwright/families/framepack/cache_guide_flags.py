@@ -18,6 +18,7 @@ from reelwright.families.framepack.guide_flags import (
     DEVICE_FLAG,
     FP8_LLM_FLAG,
     TEXT_ENCODER_FLAGS,
+    check_given,
 )
 from reelwright.protocols.guide_flags import GuideCommand, GuideFlag, GuideRun, Values
 from reelwright.protocols.preview_config import PreviewConfig
@@ -112,15 +113,7 @@ def configure_text(values: Values, fields: Mapping[str, Any]) -> Sequence[GuideR
 
 
 def _check_given(command: str, values: Values, names: Sequence[str]) -> None:
-    missing = [name for name in names if values[name] is None]
-    if missing:
-        advice = {"dataset_config": "Name the file of data sets."}
-        raise ConfigError(
-            "\n".join(
-                f"{command}: --{name}: is missing. {advice.get(name, 'Name its file, or give --model tiny.')}"
-                for name in missing
-            )
-        )
+    check_given(command, values, names, {"dataset_config": "Name the file of data sets."})
 
 
 def _mode(values: Values) -> TrainingMode:

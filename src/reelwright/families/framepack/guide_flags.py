@@ -11,7 +11,7 @@ from reelwright.families.framepack.config import FramePackGenerate
 from reelwright.protocols.guide_flags import GuideCommand, GuideFlag, GuideRun, Values
 
 _NAME = "fpack_generate_video"
-_PLAIN_RUN = "has no effect yet: the result is that of the plain run, with its memory and time."
+PLAIN_RUN = "has no effect yet: the result is that of the plain run, with its memory and time."
 _STEP_CACHE = "changes the result, and the step cache (MagCache) is not available yet. Leave it out."
 
 
@@ -27,7 +27,7 @@ def _paddings(text: str | None) -> Mapping[str, object]:
         ) from error
 
 
-def _without_effect(name: str, why: str = _PLAIN_RUN) -> GuideFlag:
+def without_effect(name: str, why: str = PLAIN_RUN) -> GuideFlag:
     """A switch of memory or speed."""
     return GuideFlag(name=name, count="switch", default=False, notice=why)
 
@@ -44,7 +44,19 @@ AUTOENCODER_FLAGS = (
 )
 """How it is kept in memory; of every command that uses it."""
 DEVICE_FLAG = GuideFlag(name="device", sets="execution.device")
-FP8_LLM_FLAG = _without_effect("fp8_llm")
+FP8_LLM_FLAG = without_effect("fp8_llm")
+WEIGHTS_AND_SWAP_FLAGS = (
+    without_effect("use_pinned_memory_for_block_swap"),
+    without_effect("disable_numpy_memmap", "has no effect: weights are read by safetensors itself."),
+)
+COMPILE_FLAGS = (
+    without_effect("compile"),
+    GuideFlag(name="compile_backend", default="inductor", notice=PLAIN_RUN),
+    GuideFlag(name="compile_mode", default="default", notice=PLAIN_RUN),
+    GuideFlag(name="compile_dynamic", choices=("true", "false", "auto"), notice=PLAIN_RUN),
+    without_effect("compile_fullgraph"),
+    GuideFlag(name="compile_cache_size_limit", kind=int, notice=PLAIN_RUN),
+)
 TEXT_ENCODER_FLAGS = (
     GuideFlag(name="text_encoder1", kind=Path, sets="text_encoder"),
     GuideFlag(name="text_encoder2", kind=Path, sets="text_encoder_2"),
@@ -164,24 +176,30 @@ _EXECUTION = (
         plain=("torch", "sdpa"),
         notice="has no effect: attention is torch's own, which chooses the fastest kernel there is.",
     ),
-    GuideFlag(name="blocks_to_swap", kind=int, default=0, notice=_PLAIN_RUN),
-    _without_effect("use_pinned_memory_for_block_swap"),
-    _without_effect("fp8"),
-    _without_effect("fp8_scaled"),
+    GuideFlag(name="blocks_to_swap", kind=int, default=0, notice=PLAIN_RUN),
+    without_effect("fp8"),
+    without_effect("fp8_scaled"),
     FP8_LLM_FLAG,
-    _without_effect("disable_numpy_memmap", "has no effect: weights are read by safetensors itself."),
-    _without_effect("compile"),
-    GuideFlag(name="compile_backend", default="inductor", notice=_PLAIN_RUN),
-    GuideFlag(name="compile_mode", default="default", notice=_PLAIN_RUN),
-    GuideFlag(name="compile_dynamic", choices=("true", "false", "auto"), notice=_PLAIN_RUN),
-    _without_effect("compile_fullgraph"),
-    GuideFlag(name="compile_cache_size_limit", kind=int, notice=_PLAIN_RUN),
+    *WEIGHTS_AND_SWAP_FLAGS,
+    *COMPILE_FLAGS,
     GuideFlag(name="magcache_mag_ratios", refusal=_STEP_CACHE),
     GuideFlag(name="magcache_retention_ratio", kind=float, default=0.2, refusal=_STEP_CACHE),
     GuideFlag(name="magcache_threshold", kind=float, default=0.24, refusal=_STEP_CACHE),
     GuideFlag(name="magcache_k", kind=int, default=6, refusal=_STEP_CACHE),
     GuideFlag(name="magcache_calibration", count="switch", default=False, refusal=_STEP_CACHE),
 )
+
+
+def check_given(command: str, values: Values, names: Sequence[str], advice: Mapping[str, str]) -> None:
+    """Raise ConfigError for each of the flags that is missing; those without advice are parts of a model."""
+    missing = [name for name in names if values[name] is None]
+    if missing:
+        raise ConfigError(
+            "\n".join(
+                f"{command}: --{name}: is missing. {advice.get(name, 'Name its file, or give --model tiny.')}"
+                for name in missing
+            )
+        )
 
 
 def configure(values: Values, fields: Mapping[str, Any]) -> Sequence[GuideRun]:
