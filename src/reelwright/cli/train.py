@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
@@ -31,6 +32,8 @@ def run(arguments: Sequence[str], output: OutputFlags) -> int:
     if not arguments or arguments[0] in ("--help", "-h"):
         sys.stdout.write(_usage())
         return 0 if arguments else ConfigError.exit_code
+    if find_spec("accelerate") is None:
+        raise ConfigError("train: needs the package accelerate. Run: pip install 'reelwright[train]'")
     family, line = parse(arguments)
     with open_sinks(output) as sinks:
         return run_workflow("train", {"family": family, "config": line.config}, sinks)

@@ -5,6 +5,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -96,7 +97,7 @@ def _agree(accelerator: Accelerator, folder: Path | None, config: TrainConfig) -
     if accelerator.num_processes == 1:
         assert folder is not None
         return folder, config
-    chosen = broadcast_object_list([str(folder), config.seed])
+    chosen: list[Any] = broadcast_object_list([str(folder), config.seed])
     return Path(chosen[0]), replace(config, seed=chosen[1])
 
 

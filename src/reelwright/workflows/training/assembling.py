@@ -136,11 +136,12 @@ def _parts(found: Found, setting: Setting, metrics: Metrics, accelerator: Accele
 
 
 def _facts(found: Found, loader: Loader, num_epochs: int) -> dict[str, Any]:
+    described = [to_mapping(dataset, only_changed=True) for dataset in found.data.data.datasets]
     return {
         "num_items": found.data.items.num_items,
         "num_batches": len(loader),
         "num_epochs": num_epochs,
-        "datasets": [to_mapping(dataset, only_changed=True) for dataset in found.data.data.datasets],
+        "datasets": [{key: said for key, said in each.items() if key != "family_keys"} for each in described],
     }
 
 

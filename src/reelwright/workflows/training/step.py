@@ -13,6 +13,7 @@ from torch import Tensor
 from reelwright.core.errors import MemoryLimitError, NumericsError, is_out_of_memory
 from reelwright.execution.devices import peak_memory
 from reelwright.protocols.training import Batch, Example
+from reelwright.workflows.training.gathering import gathered
 from reelwright.workflows.training.optimizers import learning_rates
 from reelwright.workflows.training.setting import Setting, StepResult
 
@@ -82,7 +83,7 @@ class Stepper:
         limit = self.setting.config.optimizer.max_grad_norm or float("inf")
         norm = self.setting.accelerator.clip_grad_norm_(parameters, limit)
         assert isinstance(norm, Tensor)
-        return (norm.full_tensor() if hasattr(norm, "full_tensor") else norm).detach().cpu()
+        return gathered({"norm": norm})["norm"].detach().cpu()
 
     def _change(self) -> None:
         self.optimizer.step()

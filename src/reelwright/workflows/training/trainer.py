@@ -52,8 +52,7 @@ class Trainer:
         parts: Mapping[str, Part],
         files: ModelFiles,
     ) -> None:
-        """`measures` belong to a step and are quick; `parts` come after it, then `files`. All have names in the
-        state."""
+        """`measures` belong to a step and are quick; `parts` come after it, then `files`."""
         self._setting = setting
         self._stepper = stepper
         self._loader = loader
@@ -69,6 +68,7 @@ class Trainer:
         self._moment = self._moment_of(0, epoch=0, epoch_ended=False)
         self._position = loader.state_dict()
         self._is_between_done = False
+        self._saved: tuple[int, bool] | None = None
 
     @property
     def moment(self) -> Moment:
@@ -101,7 +101,8 @@ class Trainer:
                     if (yield from self._heed()):
                         return
         except (KeyboardInterrupt, GeneratorExit, MemoryLimitError):
-            self._save_state()
+            if not self._setting.accelerator.is_fsdp2:  # where one process alone can write nothing
+                self._save_state()
             raise
         if self._setting.config.saving.state_at_end:
             yield from self._write_state()
@@ -171,8 +172,11 @@ class Trainer:
             yield from self._files.upload_state(Path(path))
 
     def _save_state(self) -> str:
-        """The folder of the state as things stand, on the main process; empty elsewhere."""
+        """The folder of the state as things stand; empty if it was there, and on other processes."""
         moment = self._moment
+        standing = moment.step, self._is_between_done
+        if standing == self._saved:
+            return ""
         progress = {
             "step": moment.step,
             "epoch": moment.epoch,
@@ -184,6 +188,7 @@ class Trainer:
         with HeldSignals():
             path = self._keeper.write(progress)
             self._wishes.state_was_saved()
+        self._saved = standing
         return path
 
     def _moment_of(

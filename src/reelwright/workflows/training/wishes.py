@@ -36,7 +36,9 @@ class Wishes:
         if self._accelerator.num_processes == 1:
             return wish
         wishes = torch.tensor([int(wish)], device=self._accelerator.device)
-        return Wish(int(self._accelerator.gather(wishes).max()))
+        told = self._accelerator.gather(wishes)
+        assert isinstance(told, torch.Tensor)
+        return Wish(int(told.max()))
 
     def state_was_saved(self) -> None:
         self._saved = time.monotonic()
