@@ -131,6 +131,11 @@ def test_a_run_that_is_resumed_is_told_the_time_that_its_own_steps_take():
     ]
 
 
+def test_a_log_counts_no_steps_of_stages_within_training():
+    lines = plain(measured(1, 2), StageStarted("decode", 4), *steps(4), measured(2, 2))
+    assert [line.partition(",")[0] for line in lines] == ["train: 1/2", "decode: 4 steps", "train: 2/2"]
+
+
 def test_a_log_has_at_most_fifty_lines_for_training_and_each_validation():
     assert len(plain(*(measured(step, 1600) for step in range(1, 1601)))) == 50
     validation = Measured(100, 1600, {"validation_loss": 0.5, "validation_loss/0.1": 0.25})

@@ -159,12 +159,16 @@ def _empty_bars(console: Console) -> Progress:
 
 
 class PlainLines:
-    """A line for each stage and at most one for each tenth of its steps: for logs and pipes."""
+    """A line for each stage and at most one for each tenth of its steps: for logs and pipes.
+
+    Once training goes on, its own steps alone are counted; other stages come again and again.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._remark = Remarks()
         self._step_line = StepLines()
+        self._is_training = False
         self._tenth = 0
         self._elapsed = 0.0
 
@@ -176,13 +180,14 @@ class PlainLines:
             case StepDone():
                 self._show_step(event)
             case Measured() if is_step(event):
+                self._is_training = True
                 self._show_measured(event)
             case _:
                 if (line := self._remark(event)) is not None:
                     self._write(line)
 
     def _show_step(self, event: StepDone) -> None:
-        if event.stage == TRAINING:
+        if event.stage == TRAINING or self._is_training:
             return
         self._elapsed += event.seconds
         tenth = 10 * event.step // event.total if event.total else 0

@@ -95,6 +95,7 @@ class Samples:
         self._config = setting.config.samples
         self._plan = plan
         self._folder = setting.folder / SAMPLES
+        self._prompts = {clip.files.stem: clip.plan.config.prompt for clip in self._clips(self._folder)}
         self._base = ""
         self._is_loss_told = False
         self._last_step = -1
@@ -150,10 +151,7 @@ class Samples:
     def _make(self, name: str, step: int) -> Generator[Event, None, dict[str, dict[str, str]]]:
         """Make the clips in a folder of that name; what was made, by the stem of its files' names."""
         folder = self._folder / name
-        clips = [
-            Clip(plan=clip, folder=folder, number=number, total=len(self._plan.clips))
-            for number, clip in enumerate(self._plan.clips, start=1)
-        ]
+        clips = self._clips(folder)
         made: dict[str, dict[str, str]] = {}
         try:
             with as_shown(self._setting):
@@ -172,6 +170,11 @@ class Samples:
             torch.cuda.empty_cache()
         return made
 
+    def _clips(self, folder: Path) -> list[Clip]:
+        total = len(self._plan.clips)
+        plans = enumerate(self._plan.clips, start=1)
+        return [Clip(plan=clip, folder=folder, number=number, total=total) for number, clip in plans]
+
     def _open_session(self) -> Session:
         """With the denoiser as it is now; what else it loads is gone when its clips are made."""
         denoiser = self._setting.accelerator.unwrap_model(self._setting.denoiser)
@@ -183,7 +186,8 @@ class Samples:
             before = ClipFiles(folder=self._folder / self._base, stem=stem).contact_sheet
             if before.is_file():
                 yield Row(picture=_picture(before), lines=[f"{stem}: untrained"])
-            yield Row(picture=_picture(Path(made["contact_sheet"])), lines=[f"{stem}: {name}"])
+            prompt = self._prompts[stem]
+            yield Row(picture=_picture(Path(made["contact_sheet"])), lines=[f"{stem}: {name}", prompt])
 
 
 def _planned(family: Family, model: Model, request: Request) -> PlannedClip:
