@@ -57,6 +57,11 @@ COMMANDS = {
         "dataset ACTION ...",
         "make data sets of synthetic clips, look at what will be trained on",
     ),
+    "evaluate": Command(
+        "reelwright.cli.evaluate",
+        "evaluate CLIP_OR_FOLDER ...",
+        "tell whether clips show what their prompts say, and how steady they are",
+    ),
 }
 
 

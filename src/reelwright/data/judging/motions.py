@@ -77,10 +77,9 @@ def _travel(steps: Places, longest: Places, track: Track) -> str:
         return "bounce"
     # Ways to opposite borders take the same time: a diagonal one leads along the diagonal of the picture.
     across, along = (side / min(track.picture_size) for side in track.picture_size)
-    angle = np.arctan2(down / along, right / across)
-    return min(
-        DIRECTIONS, key=lambda name: _apart(angle, np.arctan2(DIRECTIONS[name][1], DIRECTIONS[name][0]))
-    )
+    angle = float(np.arctan2(down / along, right / across))
+    way_of = {name: np.arctan2(down, right) for name, (right, down) in DIRECTIONS.items()}
+    return min(way_of, key=lambda name: _apart(angle, way_of[name]))
 
 
 def _extent(places: Places) -> tuple[float, float]:

@@ -68,7 +68,7 @@ def silhouettes() -> Silhouettes:
 
 def _pictures() -> dict[str, Floats]:
     """Name -> picture, 1 inside and 0 outside."""
-    text = (files(__package__) / "shapes.txt").read_text(encoding="utf-8")
+    text = (files("reelwright.data.judging") / "shapes.txt").read_text(encoding="utf-8")
     pictures: dict[str, Floats] = {}
     for block in text.strip().split("\n\n"):
         name, *lines = block.splitlines()

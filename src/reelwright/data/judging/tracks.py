@@ -125,7 +125,7 @@ def _track(
     is_near = _grown(is_it) & ((labels_FHW == index) | (labels_FHW == -1))
     cover_FHW = np.where(is_near, far_FHW / np.maximum(far_FHW + far_color_FHW, 1e-6), 0.0)
     is_other = (labels_FHW >= 0) & ~is_it
-    touches_F = (_grown(_core(is_it)) & _grown(_grown(_core(is_other)))).any((1, 2))
+    touches_F = np.any(_grown(_core(is_it)) & _grown(_grown(_core(is_other))), axis=(1, 2))
     sights = [
         sight
         for frame, cover_HW in enumerate(cover_FHW)
@@ -150,14 +150,14 @@ def _sight(frame: int, cover_HW: Floats, touches: bool) -> Sight | None:
     rows, columns = np.indices(cover_HW.shape)
     x, y = float((columns * cover_HW).sum() / area), float((rows * cover_HW).sum() / area)
     radius = float(np.sqrt((((columns - x) ** 2 + (rows - y) ** 2) * cover_HW).sum() / area))
-    border = max(*cover_HW[[0, -1]].ravel(), *cover_HW[:, [0, -1]].ravel())
+    border = np.concatenate([cover_HW[[0, -1]].ravel(), cover_HW[:, [0, -1]].ravel()])
     return Sight(
         frame=frame,
         cover_HW=cover_HW,
         area=area,
         center=(x, y),
         radius=radius,
-        is_whole=border < 0.5 and not touches,
+        is_whole=float(border.max()) < 0.5 and not touches,
     )
 
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from reelwright.data.judging.backgrounds import explain_background, name_pattern
+from reelwright.data.judging.backgrounds import explain_background, moves, name_pattern
 from reelwright.data.judging.colors import Floats
 from reelwright.data.judging.motions import recognize_motion
 from reelwright.data.judging.prompts import SceneSaid, ThingSaid
@@ -41,6 +41,7 @@ class SceneFound:
     things: tuple[ThingSaid, ...]
     """In the words of prompts, the largest first."""
     background: str
+    camera_moves: bool = False
 
 
 def look_at(frames_FHWC: Floats, fps: float) -> SceneFound:
@@ -50,18 +51,22 @@ def look_at(frames_FHWC: Floats, fps: float) -> SceneFound:
     return SceneFound(
         things=tuple(_describe(track, fps) for track in follow_things(frames_FHWC, background)),
         background=name_pattern(background, frames_FHWC[0], is_thing_HW),
+        camera_moves=moves(background, frames_FHWC),
     )
 
 
 def judge(said: SceneSaid, found: SceneFound) -> list[Verdict]:
-    """Each attribute that was said beside what was found; each found object answers for one that was said."""
+    """Each attribute that was said beside what was found; each found object answers for one that was said.
+
+    Motions are left out where the camera moves: what stands still then goes through the picture.
+    """
     verdicts: list[Verdict] = []
     for wanted, thing in zip(said.things, _paired(said.things, found.things), strict=True):
         name = " ".join(filter(None, (wanted.color, wanted.shape)))
         verdicts += [
             Verdict(thing=name, attribute=attribute, said=word, found=getattr(thing, attribute) or NOTHING)
             for attribute in _WEIGHTS
-            if (word := getattr(wanted, attribute))
+            if (word := getattr(wanted, attribute)) and not (attribute == "motion" and found.camera_moves)
         ]
     if said.background:
         verdicts.append(
@@ -76,7 +81,7 @@ def _describe(track: Track, fps: float) -> ThingSaid:
 
 
 def _paired(wanted: Sequence[ThingSaid], found: Sequence[ThingSaid]) -> list[ThingSaid]:
-    """Of what was found, the object for each wanted one, so that most fits; an empty one where none is left."""
+    """The found object for each wanted one, so that most fits; an empty one where none is left."""
     candidates = [*found, *[ThingSaid()] * len(wanted)]
     choices = permutations(range(len(candidates)), len(wanted))
     best = max(choices, key=lambda choice: sum(map(_fit, wanted, (candidates[i] for i in choice))))
