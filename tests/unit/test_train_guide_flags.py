@@ -269,7 +269,7 @@ def test_what_happens_anyway_needs_no_notice():
         *("--compile_fullgraph", "--compile_cache_size_limit 32", "--dynamo_backend inductor"),
         *("--dynamo_mode default", "--dynamo_fullgraph", "--dynamo_dynamic", "--cuda_allow_tf32"),
         *("--cuda_cudnn_benchmark", "--ddp_timeout 10", "--ddp_gradient_as_bucket_view"),
-        *("--ddp_static_graph", "--save_last_n_steps_state 10"),
+        *("--ddp_static_graph", "--save_last_n_steps_state 10", "--resume_from_huggingface"),
     ],
 )
 def test_what_has_no_effect_is_accepted_and_said(words):
@@ -397,7 +397,6 @@ def test_a_file_cannot_ask_for_what_is_refused(tmp_path):
         (f"{NEEDED} --timestep_sampling ideogram4_shift", "--timestep_sampling: 'ideogram4_shift'"),
         (f"{NEEDED} --lr_warmup_steps 120%", "lr_warmup_steps"),
         (f"{NEEDED} --metadata_reso 1,1", "--metadata_reso: is what the model is"),
-        (f"{NEEDED} --resume_from_huggingface", "hf download"),
         (f"{NEEDED} --network_dims 4", "Did you mean --network_dim?"),
         (f"{NEEDED} --config_file nowhere", "nowhere.toml: there is no such recipe"),
     ],

@@ -311,12 +311,9 @@ _HUB = (
         meaning="Of a new repository; private without it.",
     ),
     _switch("save_state_to_huggingface", "hub.states"),
-    GuideFlag(
-        name="resume_from_huggingface",
-        count="switch",
-        default=False,
-        refusal="states are not fetched. Run hf download OWNER/NAME --include 'PATH/*', and give its folder"
-        " to --resume.",
+    without_effect(
+        "resume_from_huggingface",
+        "is not needed: what --resume names is fetched from the hub where there is no such folder.",
     ),
     _switch("async_upload", "hub.in_background"),
 )
