@@ -21,6 +21,7 @@ from reelwright.workflows.clips.recording import ROOM_NEEDED, draw_seed, recorde
 from reelwright.workflows.training.assembling import assemble
 from reelwright.workflows.training.finding import Found, find
 from reelwright.workflows.training.hub import find_state_folder
+from reelwright.workflows.training.level_chart import show_timesteps
 from reelwright.workflows.training.processes import open_accelerator
 from reelwright.workflows.training.states import TrainingState, latest_state, read_state
 from reelwright.workflows.training.trackers import open_trackers, start_trackers
@@ -37,6 +38,9 @@ def run(family: str, config: TrainConfig) -> Iterator[Event]:
         config = replace(config, state=find_state_folder(config.state, config.hub, offline=config.offline))
     with ExitStack() as opened:
         found = opened.enter_context(find(family, config))
+        if config.show_timesteps != "no":
+            yield from show_timesteps(replace(found, config=_with_seed(config)))
+            return
         if rank() > 0:
             for _ in _train(found, None):
                 pass
