@@ -84,5 +84,5 @@ def _check(config: TrainConfig) -> None:
         problems.append("adapter.up_rate: is for method lora alone. Leave it out.")
     if problems:
         raise ConfigError("\n".join(f"train: {problem}" for problem in problems))
-    check_schedule(config.schedule, config.steps, config.optimizer)
+    check_schedule(config.schedule, None if config.epochs else config.steps, config.optimizer)
     check_trackers(config.tracking)

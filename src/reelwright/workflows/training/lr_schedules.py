@@ -34,6 +34,7 @@ _USED: Mapping[str, frozenset[str]] = {
     "rex": frozenset({"warmup", "min_rate"}),
 }
 """What each course can be told beside its name."""
+_ENDLESS = 10**9
 _REX = 0.9
 """How late rex falls; 0 would be a straight line."""
 
@@ -62,9 +63,13 @@ def make_schedule(
     return _named(config, optimizer, num_steps)
 
 
-def check_schedule(config: ScheduleConfig, num_steps: int, optimizer_config: OptimizerConfig) -> None:
-    """Raise ConfigError as `make_schedule` will, without a model."""
-    make_schedule(config, make_optimizer(optimizer_config, [trial_group()]), num_steps, optimizer_config)
+def check_schedule(config: ScheduleConfig, num_steps: int | None, optimizer_config: OptimizerConfig) -> None:
+    """Raise ConfigError as `make_schedule` will, without a model.
+
+    num_steps: None where epochs count, and nobody knows yet how many steps they are.
+    """
+    optimizer = make_optimizer(optimizer_config, [trial_group()])
+    make_schedule(config, optimizer, _ENDLESS if num_steps is None else num_steps, optimizer_config)
 
 
 def as_steps(amount: float, num_steps: int) -> int:
