@@ -23,7 +23,7 @@ PACKED = SUBJECTS["framepack"]
 TARGETS = [subject.targets for subject in SUBJECTS.values()]
 CPU = torch.device("cpu")
 TOLERANCE = 5e-6
-"""A float32 sum and difference of weights up to 1 are wrong by 1e-7, taking apart matrices of norm 5 by 1e-6."""
+"""Of float32: a sum and difference of weights up to 1 are wrong by 1e-7, matrices of norm 5 by 1e-6."""
 
 
 def write_model(subject: Subject, path: Path, network: torch.nn.Module | None = None) -> Path:
