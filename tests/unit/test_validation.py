@@ -1,7 +1,10 @@
 """The loss on held-out clips: the same whatever the batches, and nothing else of the run changes."""
 
 import json
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -86,6 +89,141 @@ def test_the_loss_is_that_of_the_formula_in_any_batches(tmp_path: Path, sizes: l
         "0.25": values["validation_loss/0.25"],
         "1": values["validation_loss/1"],
     }
+
+
+class Meeting:
+    """Sums over two processes, which are threads here; one that does not come breaks it."""
+
+    def __init__(self) -> None:
+        self.values: list[torch.Tensor] = [torch.zeros(0)] * 2
+        self.barrier = Barrier(2, timeout=60)
+
+    def of_rank(self, rank: int) -> SimpleNamespace:
+        def reduce(values: torch.Tensor, how: str) -> torch.Tensor:
+            assert how == "sum"
+            self.values[rank] = values
+            self.barrier.wait()
+            total = self.values[0] + self.values[1]
+            self.barrier.wait()
+            return total
+
+        device = torch.device("cpu")
+        return SimpleNamespace(
+            reduce=reduce, device=device, is_main_process=rank == 0, log=lambda *_, **__: None
+        )
+
+
+@pytest.mark.parametrize(("num_items", "num_rounds"), [(0, 3), (1, 1), (4, 1)], ids=["all", "one", "four"])
+def test_two_processes_come_to_the_loss_of_one_and_ask_equally_often(
+    tmp_path: Path, num_items: int, num_rounds: int
+):
+    meeting = Meeting()
+    each = batches([2, 2, 1, 1, 1], 7)
+    shares = [[each[0], each[2], each[4]], [each[1], each[3], each[0]]]  # the first one fills the last round
+    settings = [
+        open_run(tmp_path, config(num_items=num_items), accelerator=meeting.of_rank(rank)) for rank in (0, 1)
+    ]
+
+    def judge(rank: int) -> dict[str, float]:
+        validation = Validation(settings[rank], Metrics(settings[rank]), lambda: shares[rank])
+        _, told = validation(moment(0))
+        assert isinstance(told, Measured)
+        return told.values
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(judge, (0, 1))
+    assert first == second == pytest.approx(expected(range(num_items or 7)), rel=1e-5)
+    assert [setting.denoiser.num_calls for setting in settings] == [num_rounds * len(LEVELS)] * 2
+
+
+class Meeting:
+    """Sums over two processes, which are threads here; one that does not come breaks it."""
+
+    def __init__(self) -> None:
+        self.values: list[torch.Tensor] = [torch.zeros(0)] * 2
+        self.barrier = Barrier(2, timeout=60)
+
+    def of_rank(self, rank: int) -> SimpleNamespace:
+        def reduce(values: torch.Tensor, how: str) -> torch.Tensor:
+            assert how == "sum"
+            self.values[rank] = values
+            self.barrier.wait()
+            total = self.values[0] + self.values[1]
+            self.barrier.wait()
+            return total
+
+        device = torch.device("cpu")
+        return SimpleNamespace(
+            reduce=reduce, device=device, is_main_process=rank == 0, log=lambda *_, **__: None
+        )
+
+
+@pytest.mark.parametrize("num_items", [0, 1, 3, 4], ids="at most {}".format)
+def test_two_processes_come_to_the_loss_of_one_and_ask_equally_often(tmp_path: Path, num_items: int):
+    meeting = Meeting()
+    rounds = batches([2, 2, 2, 1, 2, 2], 7)[:4] + batches([2], 7)  # 4 batches in 2 rounds, and one over
+    shares = [[rounds[0], rounds[2], rounds[4]], [rounds[1], rounds[3], rounds[0]]]
+    settings = [
+        open_run(tmp_path, config(num_items=num_items), accelerator=meeting.of_rank(rank)) for rank in (0, 1)
+    ]
+
+    def judge(rank: int) -> dict[str, float]:
+        validation = Validation(settings[rank], Metrics(settings[rank]), lambda: shares[rank])
+        _, told = validation(moment(0))
+        assert isinstance(told, Measured)
+        return told.values
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(judge, (0, 1))
+    assert first == second == pytest.approx(expected(range(num_items or 7)), rel=1e-5)
+    calls = [setting.denoiser.num_calls for setting in settings]
+    assert calls[0] == calls[1]
+    assert calls[0] == len(LEVELS) * {0: 3, 1: 3, 3: 3, 4: 3}[num_items]
+
+
+class Meeting:
+    """Sums over two processes, which are threads here; one that does not come breaks it."""
+
+    def __init__(self) -> None:
+        self.values: list[torch.Tensor] = [torch.zeros(0)] * 2
+        self.barrier = Barrier(2, timeout=60)
+
+    def of_rank(self, rank: int) -> SimpleNamespace:
+        def reduce(values: torch.Tensor, how: str) -> torch.Tensor:
+            assert how == "sum"
+            self.values[rank] = values
+            self.barrier.wait()
+            total = self.values[0] + self.values[1]
+            self.barrier.wait()
+            return total
+
+        device = torch.device("cpu")
+        return SimpleNamespace(
+            reduce=reduce, device=device, is_main_process=rank == 0, log=lambda *_, **__: None
+        )
+
+
+@pytest.mark.parametrize("num_items", [0, 1, 3, 4], ids="at most {}".format)
+def test_two_processes_come_to_the_loss_of_one_and_ask_equally_often(tmp_path: Path, num_items: int):
+    meeting = Meeting()
+    rounds = batches([2, 2, 2, 1, 2, 2], 7)[:4] + batches([2], 7)  # 4 batches in 2 rounds, and one over
+    shares = [[rounds[0], rounds[2], rounds[4]], [rounds[1], rounds[3], rounds[0]]]
+    settings = [
+        open_run(tmp_path, config(num_items=num_items), accelerator=meeting.of_rank(rank)) for rank in (0, 1)
+    ]
+
+    def judge(rank: int) -> dict[str, float]:
+        validation = Validation(settings[rank], Metrics(settings[rank]), lambda: shares[rank])
+        _, told = validation(moment(0))
+        assert isinstance(told, Measured)
+        return told.values
+
+    with ThreadPoolExecutor(2) as pool:
+        first, second = pool.map(judge, (0, 1))
+    assert first == second == pytest.approx(expected(range(num_items or 7)), rel=1e-5)
+    calls = [setting.denoiser.num_calls for setting in settings]
+    assert calls[0] == calls[1]
+    assert calls[0] == len(LEVELS) * {0: 3, 1: 3, 3: 3, 4: 3}[num_items]
 
 
 def test_only_so_many_items_are_judged_and_no_others_are_asked(tmp_path: Path):
