@@ -32,7 +32,7 @@ def epochs(*batches):
 def test_epochs_are_drawn_until_there_are_enough_items():
     open_batches, opened = epochs(([0.0, 0.04, 0.99, 1.0], [1.0, 1.0, 1.0, 1.0]), ([0.52] * 96, [1.0] * 96))
     found = count_levels(open_batches, Drawn())
-    assert (len(opened), found.num_items) == (20, 2000)
+    assert (len(opened), found.num_items) == (10, 1000)
     shares = dict(enumerate(found.shares))
     assert {number: share for number, share in shares.items() if share} == pytest.approx(
         {0: 0.02, 10: 0.96, 19: 0.02}
@@ -42,7 +42,7 @@ def test_epochs_are_drawn_until_there_are_enough_items():
 def test_the_text_says_shares_and_parts_of_the_loss():
     open_batches, _ = epochs(([0.02, 0.52], [3.0, 1.0]))
     lines = levels_text(count_levels(open_batches, Drawn())).splitlines()
-    assert lines[0] == "timesteps of 100 items, and their part of the loss"
+    assert lines[0] == "timesteps of 1000 items, and their part of the loss"
     assert lines[1] == f"   0-50    50.00%  75.00% {'#' * 50}"
     assert lines[11] == f" 500-550   50.00%  25.00% {'#' * 50}"
     assert lines[2] == "  50-100    0.00%   0.00%"

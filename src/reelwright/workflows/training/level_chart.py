@@ -16,8 +16,7 @@ from reelwright.protocols.training import Batch, Objective
 from reelwright.workflows.training.finding import Found
 
 NUM_BINS = 20
-_ENOUGH = 2000
-_MOST_EPOCHS = 50
+_ENOUGH = 1000
 _LONGEST = 50
 """Signs of the longest bar."""
 
@@ -67,14 +66,12 @@ def count_levels(open_batches: Callable[[], Iterable[Batch]], objective: Objecti
     """Draw whole epochs, until there are enough items to see a shape."""
     counts = torch.zeros(NUM_BINS, dtype=torch.float64)
     weights = torch.zeros_like(counts)
-    for _ in range(_MOST_EPOCHS):
+    while counts.sum() < _ENOUGH:
         for batch in open_batches():
             example = objective.example(batch)
             level_B = example.level_B.cpu()
             counts += _summed(level_B, torch.ones_like(level_B))
             weights += _summed(level_B, example.weight_B.cpu())
-        if counts.sum() >= _ENOUGH:
-            break
     return LevelShares(
         num_items=int(counts.sum()),
         shares=tuple((counts / counts.sum()).tolist()),
