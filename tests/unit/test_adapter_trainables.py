@@ -271,7 +271,7 @@ def test_training_goes_on_from_a_file_at_another_alpha(kind: AdapterKind, tmp_pa
 
 REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "rank": ({"rank": 4}, "has rank 2 in .*, rank 4 is asked for. Set rank_from_weights"),
-    "fewer": ({"exclude": (r".*\.key",)}, "key, which is not trained, and would lose it"),
+    "fewer": ({"exclude": (r".*\.key",)}, "key, not trained here; it would be lost"),
     "both": ({"rank_from_weights": True}, "rank: comes from weights, as rank_from_weights says"),
 }
 
@@ -302,7 +302,7 @@ def test_base_weights_are_merged_and_not_saved_again(tmp_path: Path):
     after, before = CONTROL.released(network), CONTROL.released(plain)
     changes = {name: after[name] - before[name] for name in CONTROL.changes(path)}
     assert largest_difference(changes, CONTROL.changes(path)) < TOLERANCE
-    with pytest.raises(ConfigError, match="2 values for 1 files of base_weights"):
+    with pytest.raises(ConfigError, match="2 values for 1 files"):
         merge_base_weights(
             network,
             CONTROL.targets,

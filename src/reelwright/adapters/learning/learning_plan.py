@@ -66,10 +66,17 @@ def plan_learning(
         _check_ranks(file, plan.sizes)
     if config.rank_dropout and not any(_ranks(plan)):
         raise ConfigError(
-            "rank_dropout: at this rank LoKr holds whole matrices. Lower the rank, or leave it out."
+            "adapter.rank_dropout: at this rank LoKr holds whole matrices. Lower the rank, or leave it out."
         )
     plan_base_weights(targets, config)
     return plan
+
+
+def choose_layout(asked: str, expected: str, kind: AdapterKind) -> str:
+    """The layout of saved files: what is asked for; for auto what users expect, if it can hold this kind."""
+    if asked != "auto":
+        return asked
+    return expected if kind == "lora" else "native"
 
 
 def plan_base_weights(targets: AdapterTargets, config: AdapterConfig) -> AdapterPlan:
@@ -77,7 +84,7 @@ def plan_base_weights(targets: AdapterTargets, config: AdapterConfig) -> Adapter
     files, multipliers = config.base_weights, config.base_weights_multiplier
     if len(multipliers) > len(files):
         raise ConfigError(
-            f"base_weights_multiplier: {len(multipliers)} values for {len(files)} files of base_weights."
+            f"adapter.base_weights_multiplier: {len(multipliers)} values for {len(files)} files."
             " Give at most one for each."
         )
     return plan_adapters(GenerateConfig(lora=files, lora_multiplier=multipliers), lambda: targets)
@@ -96,30 +103,30 @@ def _ranks(plan: LearningPlan) -> list[int]:
 
 def _check_options(config: AdapterConfig, kind: AdapterKind, layout: str) -> None:
     if layout not in (known := ("native", "diffusers", "peft")):
-        raise ConfigError(f"layout: {layout!r} is none. {suggestion(layout, known)}")
+        raise ConfigError(f"saving.layout: {layout!r} is none. {suggestion(layout, known)}")
     if kind != "lora" and layout != "native":
-        raise ConfigError(f"layout: {kind} is written as native only, not as {layout}.")
+        raise ConfigError(f"saving.layout: {kind} is written as native only, not as {layout}.")
     if kind != "lora" and config.dropout:
-        raise ConfigError(f"dropout: {kind} has no values between two matrices. Use rank_dropout.")
+        raise ConfigError(f"adapter.dropout: {kind} has no values between two matrices. Use rank_dropout.")
     if kind != "lokr" and config.factor != -1:
-        raise ConfigError(f"factor: is for the method lokr, not for {kind}. Leave it out.")
+        raise ConfigError(f"adapter.factor: is for the method lokr, not for {kind}. Leave it out.")
     if config.factor == 0:
-        raise ConfigError("factor: 0 is no side of a matrix. Give 1 or more, or -1 for a square root.")
+        raise ConfigError("adapter.factor: 0 is no side of a matrix. Give 1 or more, or -1.")
     for name in ("dropout", "rank_dropout", "module_dropout"):
         if getattr(config, name) == 1:
-            raise ConfigError(f"{name}: at 1 nothing is left to learn. Give less.")
+            raise ConfigError(f"adapter.{name}: at 1 nothing is left to learn. Give less.")
     if config.rank_from_weights:
         _check_rank_from_weights(config)
 
 
 def _check_rank_from_weights(config: AdapterConfig) -> None:
     if config.weights is None:
-        raise ConfigError("rank_from_weights: there is no file to take it from. Name one as weights.")
+        raise ConfigError("adapter.rank_from_weights: there is no file to take it from. Name it as weights.")
     defaults = AdapterConfig()
     for name in _OF_WEIGHTS:
         if getattr(config, name) != getattr(defaults, name):
             raise ConfigError(
-                f"{name}: comes from weights, as rank_from_weights says. Leave one of them out."
+                f"adapter.{name}: comes from weights, as rank_from_weights says. Leave one of them out."
             )
 
 
@@ -130,11 +137,11 @@ def _read_start(targets: AdapterTargets, config: AdapterConfig, kind: AdapterKin
     check_belongs(file, targets)
     if file.kinds != [kind]:
         raise ConfigError(
-            f"weights: {file.path} holds {' and '.join(file.kinds)}, the method is {kind}."
+            f"adapter.weights: {file.path} holds {' and '.join(file.kinds)}, the method is {kind}."
             " Choose its method, or start from nothing."
         )
     if kind == "lokr" and any(target.of != 1 for module in file.modules for target in module.targets):
-        raise ConfigError(f"weights: {file.path} joins modules that are apart here. LoKr cannot be cut.")
+        raise ConfigError(f"adapter.weights: {file.path} joins what is apart here, and LoKr cannot be cut.")
     return file
 
 
@@ -144,12 +151,12 @@ def _check_ranks(file: AdapterFile, sizes: Mapping[str, FactorSizes]) -> None:
             sized = sizes.get(target.module)
             if sized is None:
                 raise ConfigError(
-                    f"weights: {file.path} has {target.module}, which is not trained, and would lose it."
+                    f"adapter.weights: {file.path} has {target.module}, not trained here; it would be lost."
                     " Include it, or set rank_from_weights."
                 )
             if module.extent.rank not in (0, sized.rank):
                 raise ConfigError(
-                    f"weights: {target.module} has rank {module.extent.rank} in {file.path}, rank"
+                    f"adapter.weights: {target.module} has rank {module.extent.rank} in {file.path}, rank"
                     f" {sized.rank} is asked for. Set rank_from_weights, or that rank."
                 )
 
@@ -162,7 +169,8 @@ def _resized(name: str, stored: Adapter, fresh: Adapter) -> Adapter:
     )
     if shapes != needed:
         raise ConfigError(
-            f"weights: {name} has factors {shapes} there, {needed} are asked for. Set rank_from_weights."
+            f"adapter.weights: {name} has factors {shapes} there, {needed} are asked for."
+            " Set rank_from_weights."
         )
     exact = Adapter(
         kind=stored.kind,

@@ -26,16 +26,17 @@ def select_modules(targets: AdapterTargets, config: AdapterConfig) -> dict[str, 
     that matches nothing or is none, and if nothing is left.
     """
     names = _names(targets)
-    included = _matching("include", config.include, names)
-    excluded = _matching("exclude", config.exclude, names)
+    included = _matching("adapter.include", config.include, names)
+    excluded = _matching("adapter.exclude", config.exclude, names)
     wanted = set(_PRESETS[config.targets](targets)) - excluded | included
     chosen = {module: names[module] for module in names if module in wanted}
     if not chosen:
         raise ConfigError(
-            f"targets, exclude: they leave no module of {targets.name}. Exclude less, or include some."
+            f"adapter.targets, adapter.exclude: they leave no module of {targets.name}."
+            " Exclude less, or include some."
         )
-    ranks = [_Sized.parse("rank_pattern", text, chosen) for text in config.rank_pattern]
-    alphas = [_Sized.parse("alpha_pattern", text, chosen) for text in config.alpha_pattern]
+    ranks = [_Sized.parse("adapter.rank_pattern", text, chosen) for text in config.rank_pattern]
+    alphas = [_Sized.parse("adapter.alpha_pattern", text, chosen) for text in config.alpha_pattern]
     return {
         module: _sizes(_first(ranks, module, config.rank), _first(alphas, module, config.alpha), config)
         for module in chosen
@@ -52,7 +53,7 @@ class _Sized:
     @classmethod
     def parse(cls, field: str, text: str, names: Mapping[str, Sequence[str]]) -> "_Sized":
         pattern, _, number = text.rpartition("=")
-        is_whole = field == "rank_pattern"
+        is_whole = field.endswith("rank_pattern")
         try:
             value = int(number) if is_whole else float(number)
         except ValueError:

@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from torch import nn
 
 from reelwright.adapters.learning.adapter_trainables import adapter_trainables, merge_base_weights
+from reelwright.adapters.learning.learning_plan import choose_layout
 from reelwright.core.config import to_mapping
 from reelwright.data.loader import Loader
 from reelwright.execution.devices import choose_dtype
@@ -94,7 +95,7 @@ def _load(
     saved = getattr(torch, config.saving.dtype)
     if config.method == "full":
         return denoiser, full_trainables(denoiser, model, saved), notices
-    layout = model.adapter_layout if config.saving.layout == "auto" else config.saving.layout
+    layout = choose_layout(config.saving.layout, model.adapter_layout, config.method)
     trainables = adapter_trainables(
         denoiser,
         model.targets,

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reelwright import families
+from reelwright.adapters.learning.learning_plan import choose_layout, plan_base_weights, plan_learning
 from reelwright.core.errors import ConfigError
 from reelwright.protocols.family import Family
 from reelwright.protocols.train_configs import TrainConfig
@@ -45,6 +46,7 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
         validation = _open_validation(family, config, config.validation.dataset)
         try:
             model = training.locate(config, data.data)
+            _check_adapter(config, model)
             samples = plan_samples(known, training, config, model)
             yield Found(
                 family=known,
@@ -68,6 +70,15 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
 
 def _open_validation(family: str, config: TrainConfig, dataset: Path | None) -> OpenedData | None:
     return None if dataset is None else open_training_data(family, config, dataset)
+
+
+def _check_adapter(config: TrainConfig, model: TrainingModel) -> None:
+    """Names, shapes and metadata of files that training starts from are read, no weights."""
+    if config.method == "full":
+        plan_base_weights(model.targets, config.adapter)
+        return
+    layout = choose_layout(config.saving.layout, model.adapter_layout, config.method)
+    plan_learning(model.targets, config.adapter, config.method, layout)
 
 
 def _check(config: TrainConfig) -> None:
