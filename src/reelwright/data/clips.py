@@ -80,6 +80,11 @@ def resampled_length(facts: MediaFacts, dataset: DatasetConfig, rule: ClipRule) 
     return num_resampled_frames(left, dataset.target_fps or rule.fps) if left > 0 else 0
 
 
+def frame_rate(facts: MediaFacts, dataset: DatasetConfig, rule: ClipRule) -> float:
+    """How many frames of a clip come in a second, as far as its data set trusts it."""
+    return _frame_rate_given(facts, dataset, rule) or facts.fps
+
+
 def read_clip(clip: Clip) -> Iterator[Tensor]:
     """The pixels of a clip as they are decoded: uint8 chunk_FHWC, `clip.num_frames` frames in all.
 

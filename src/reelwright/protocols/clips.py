@@ -20,7 +20,7 @@ class Source:
     caption_origin: str
     """Where the caption is, or should be, for messages: `a.txt`, `clips.jsonl line 12`."""
     controls: tuple[str, ...] = ()
-    """Control pictures, in order."""
+    """Control pictures, in order; or one control clip."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -73,3 +73,5 @@ class Clip:
     """The rate that its frames follow each other at, where the file's own times are not to be trusted."""
     trim_seconds: float = 0.0
     """Left out before frame 0."""
+    control_facts: tuple[MediaFacts, ...] = ()
+    """What the controls of the source are, where they were looked at."""

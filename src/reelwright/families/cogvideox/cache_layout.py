@@ -19,7 +19,9 @@ FIRST_FRAME_PIXELS = "first_frame_pixels"
 _LATENTS = re.compile(r"(.+)_(\d{5,})-(\d{3,})_(\d{4,})x(\d{4,})_cvx\.safetensors")
 _TEXT = re.compile(r".+_cvx_te\.safetensors")
 
-TensorKind = Literal["latents", "moments", "image_latents", "image_moments", "prompt_embeds"]
+TensorKind = Literal[
+    "latents", "moments", "image_latents", "image_moments", "control_latents", "prompt_embeds"
+]
 """Latents are scaled as the denoiser reads those of clips, of an image too; moments are not scaled."""
 
 

@@ -25,10 +25,10 @@ class CogVideoXItemReader:
         self._config = config
 
     def read(self, tensors: Mapping[str, Tensor], item: int, generator: torch.Generator) -> dict[str, Tensor]:
-        """`latents` [C, T, H, W]; and of the first frame what there is: `image_latents` [C, 1, H, W],
-        `first_frame` uint8 [3, H, W].
+        """`latents` [C, T, H, W]; of the first frame what there is: `image_latents` [C, 1, H, W],
+        `first_frame` uint8 [3, H, W]; and `control_latents`, as those of the clip, if it has a control.
 
-        Both latents are scaled as those of clips are. From moments they are drawn, in float32.
+        All latents are scaled as those of clips are. From moments they are drawn, in float32.
         """
         if item:
             raise ValueError(f"item {item}: a file of this family holds one.")
@@ -39,6 +39,7 @@ class CogVideoXItemReader:
             "latents": latents,
             "image_latents": self._latents(tensors, "image_latents", "image_moments", generator),
             "first_frame": tensors.get(FIRST_FRAME_PIXELS),
+            "control_latents": find_tensor(tensors, "control_latents"),
         }
         return {name: tensor for name, tensor in found.items() if tensor is not None}
 

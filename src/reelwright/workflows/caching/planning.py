@@ -14,6 +14,7 @@ from reelwright.data.cache_folder import CacheFolder
 from reelwright.data.cache_index import IndexRow
 from reelwright.data.cache_store import content_key
 from reelwright.data.clips import cut_clips
+from reelwright.data.control_clips import kind_of_control, with_controls
 from reelwright.data.media_facts import MediaLedger
 from reelwright.data.sources import list_sources
 from reelwright.data.sources.listing import Listed
@@ -87,8 +88,10 @@ def latent_planner(cache: LatentCache, ledger: MediaLedger) -> Planner:
         source = replace(source, media=absolute(source.media), controls=tuple(map(absolute, source.controls)))
         marks = [(each, stamp(each)) for each in (source.media, *source.controls)]
         rule, facts = cache.rule(dataset), cache.facts(dataset)
-        controls = [ledger.facts(replace(source, media=each, kind="image")) for each in source.controls]
-        for clip in cut_clips(source, ledger.facts(source), dataset, rule):
+        kind = kind_of_control(source) or "image"
+        controls = [ledger.facts(replace(source, media=each, kind=kind)) for each in source.controls]
+        clips = cut_clips(source, ledger.facts(source), dataset, rule)
+        for clip in with_controls(clips, controls, dataset, rule):
             fingerprint = content_key(
                 **_clip_facts(clip),
                 controls=[each.content for each in controls],
