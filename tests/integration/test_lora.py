@@ -218,3 +218,49 @@ def test_strengths_of_a_storyboard_do_not_reach_the_next_clip_of_a_batch(
     assert outcome.code == 0, outcome.err
     second = latents_of(at="run/clip-002_seed-3.latent.safetensors")
     assert torch.equal(second, latents_of(*words))
+
+
+@pytest.mark.parametrize("family", families.names())
+def test_a_lora_comes_back_out_of_the_model_it_was_merged_into(family, reelwright, lora_of, tmp_path):
+    path = lora_of(family)
+    base = Path(families.__file__).parents[1] / "assets" / f"{family}-tiny"
+    merging = reelwright("generate", family, "--lora", path, "--save-merged-model", "merged")
+    assert merging.code == 0, merging.err
+    found = reelwright("lora", "extract", base, "merged", "extracted.safetensors", "--rank", "4")
+    assert found.code == 0, found.err
+    before, after = load_file(path), load_file(tmp_path / "extracted.safetensors")
+    assert after.keys() == before.keys()
+    for name in before:
+        if name.endswith("lora_up.weight"):
+            down = name.replace("lora_up", "lora_down")
+            error = (after[name] @ after[down] - before[name] @ before[down]).norm()
+            # Merged weights are rounded to the tiny models' own number format, of eight or eleven bits.
+            assert error < 0.05 * (before[name] @ before[down]).norm(), name
+
+
+def test_models_and_layouts_that_extract_cannot_take_are_refused(reelwright, lora_of):
+    assets = Path(families.__file__).parents[1] / "assets"
+    same, other = assets / "cogvideox-tiny", assets / "framepack-tiny"
+    own = ("--family", "cogvideox")
+    outcome = reelwright("lora", "extract", same, same, "out.safetensors", *own)
+    assert (outcome.code, "There is nothing to extract" in outcome.err) == (1, True)
+    outcome = reelwright("lora", "extract", same, other, "out.safetensors")
+    assert (outcome.code, "the tensors do not fit this model" in outcome.err) == (1, True)
+    outcome = reelwright("lora", "extract", same, same, "out.safetensors", *own, "--to", "pfet")
+    assert (outcome.code, "Did you mean peft?" in outcome.err) == (2, True)
+
+
+def test_files_of_a_training_are_averaged_in_the_order_given(reelwright, lora_of, tmp_path):
+    paths = [lora_of("cogvideox", seed) for seed in range(3)]
+    outcome = reelwright("lora", "ema", *paths, "--out", "averaged.safetensors", "--beta", "0.5")
+    assert outcome.code == 0, outcome.err
+    averaged, files = load_file(tmp_path / "averaged.safetensors"), [load_file(path) for path in paths]
+    for name, tensor in averaged.items():
+        first, second, third = (file[name] for file in files)
+        assert torch.allclose(tensor, first / 4 + second / 4 + third / 2, atol=1e-6)
+    assert reelwright("generate", "cogvideox", "--lora", "averaged.safetensors", "--save-merged-model", "m")
+    assert reelwright("lora", "ema", paths[0]).code == 2
+    both = reelwright("lora", "ema", *paths, "--sigma-rel", "0.1", "--beta-end", "0.9")
+    assert (both.code, "has a course of its own" in both.err) == (2, True)
+    over = reelwright("lora", "ema", *paths, "--out", paths[0])
+    assert (over.code, "is what is read" in over.err) == (2, True)
