@@ -69,6 +69,7 @@ def _evaluate(clip: PromptedClip, config: EvaluateConfig) -> ClipResult:
         path=clip.path,
         prompt=clip.prompt,
         verdicts=tuple(judge(read_prompt(clip.prompt), scene)),
+        camera_moves=scene.camera_moves,
         steadiness=measure_steadiness(frames_FHWC),
     )
 

@@ -21,7 +21,7 @@ _EXPLAINED = 0.75
 """Share of the variation that rows, columns or diagonals explain in a pattern made of them."""
 _BEHIND = 25.0
 """Differences of color within which a pixel shows the background."""
-_STEADY, _MOVED = 3.5, 0.15
+_STEADY, _MOVED = 2.4, 0.17
 _NEAR_AN_END, _SHARPLY = 0.2, 0.72
 
 

@@ -20,7 +20,7 @@ _MOST = 4
 _SMALLEST_CORE = 4
 """Pixels with only their like around them, in a frame, by which a color counts as an object there."""
 _SHARE_OF_FRAMES = 0.2
-_SHARE_OF_CORE = 0.2
+_SHARE_OF_CORE = 0.12
 _SMALLEST_CONTRAST = 50.0
 _FAR_OUT = 3.5
 """Times the usual distance from the middle: what is farther is not part of the object."""

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from reelwright.core.errors import ConfigError, FileError
-from reelwright.core.locations import read_text
-from reelwright.core.prompt_lines import read_prompt_file
+from reelwright.core.locations import read_lines, read_text
+from reelwright.core.prompt_lines import is_blank
 from reelwright.core.provenance import METADATA_KEY, Provenance
 from reelwright.data.sources.media_names import VIDEO_EXTENSIONS
 from reelwright.media.image_ops import read_png_metadata
@@ -33,13 +33,18 @@ def find_clips(places: Sequence[Path], config: EvaluateConfig) -> list[PromptedC
     paths = [path for place in places for path in _clips_at(place)]
     if config.prompts is None:
         return [PromptedClip(path=path, prompt=config.prompt or _own_prompt(path)) for path in paths]
-    prompts = [line.prompt for line in read_prompt_file(config.prompts)]
+    prompts = _lines(config.prompts)
     if len(prompts) != len(paths):
         raise ConfigError(
             f"prompts: {config.prompts} has {len(prompts)} prompts for {len(paths)} clips."
             " Write one line for each clip, in the order of their names."
         )
     return [PromptedClip(path=path, prompt=prompt) for path, prompt in zip(paths, prompts, strict=True)]
+
+
+def _lines(path: Path) -> list[str]:
+    """The prompts of a file, without the options that `generate --from-file` reads after them."""
+    return [text.partition(" --")[0].strip() for _, text in read_lines(str(path)) if not is_blank(text)]
 
 
 def _clips_at(place: Path) -> list[Path]:

@@ -19,6 +19,8 @@ class ClipResult:
     path: Path
     prompt: str
     verdicts: tuple[Verdict, ...]
+    camera_moves: bool
+    """Motions are not judged then."""
     steadiness: Steadiness
 
     def findings(self) -> Iterator[ItemFinding]:
@@ -38,6 +40,7 @@ class ClipResult:
             "clip": str(self.path),
             "prompt": self.prompt,
             "attributes": [{**asdict(verdict), "right": verdict.is_right} for verdict in self.verdicts],
+            "camera_moves": self.camera_moves,
             **asdict(self.steadiness),
         }
 
@@ -57,6 +60,8 @@ def summarize(results: Sequence[ClipResult]) -> dict[str, str]:
     counts = {name: f"{right[name]} of {named[name]} right" for name in ATTRIBUTES if named[name]}
     if named:
         counts["all"] = f"{right.total()} of {named.total()} right, {percent_right(results):.1f} %"
+    if num_moving := sum(result.camera_moves for result in results):
+        counts["motions not judged"] = f"in {num_moving} clips, in which the camera moves"
     meters = [asdict(result.steadiness) for result in results]
     means = {name: np.mean([meter[name] for meter in meters]) for name in (meters[0] if meters else {})}
     return {"clips": str(len(results)), **counts, **{name: f"{mean:.2f} %" for name, mean in means.items()}}
