@@ -6,6 +6,8 @@ from dataclasses import replace
 
 import pytest
 
+from reelwright.core.errors import ConfigError
+from reelwright.data.synthetic.checking import check_options
 from reelwright.data.synthetic.describing import background_colors, describe
 from reelwright.data.synthetic.rendering import render
 from reelwright.data.synthetic.scene import SceneOptions
@@ -154,3 +156,38 @@ def test_the_captions_that_embedded_tokenizers_are_made_of_never_change():
     text = "\n".join(simple_captions())
     digest = "721197d8b1a444af68713611408df32c800a9377ca8093483e374fe9582fd28e"
     assert hashlib.sha256(text.encode()).hexdigest() == digest
+
+
+def test_only_the_words_that_are_allowed_are_drawn():
+    options = SceneOptions(
+        shapes=("ball", "star"), colors=("purple", "red"), motions=("circle",), backgrounds=("plain", "grass")
+    )
+    scenes = [describe(5, index, options) for index in range(200)]
+    things = [thing for scene in scenes for thing in scene.objects]
+    assert {thing.shape for thing in things} == {"ball", "star"}
+    assert {thing.color for thing in things} == {"purple", "red"}
+    assert {thing.motion for thing in things} == {"circle"}
+    assert {scene.background.kind for scene in scenes} == {"plain", "grass"}
+    assert all(scene.objects for scene in scenes)
+    moving = {scene.background.kind for scene in scenes if scene.camera.move != "static"}
+    assert moving == {"grass"}, "one cannot see a camera move before a plain wall"
+
+
+def test_what_goes_somewhere_is_not_drawn_under_a_moving_camera_though_it_alone_is_allowed():
+    scenes = [describe(5, index, SceneOptions(motions=("left",))) for index in range(100)]
+    assert {scene.camera.move for scene in scenes} == {"static"}
+    assert {thing.motion for scene in scenes for thing in scene.objects} == {"left"}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (SceneOptions(colors=("purpel",)), "colors: 'purpel' is no such word. Did you mean purple?"),
+        (SceneOptions(shapes=("bal",), motions=("cirle",)), "motions: 'cirle' is no such word."),
+        (SceneOptions(colors=("white",), backgrounds=("snow",)), "snow: white would not stand out"),
+    ],
+    ids=["color", "several", "hidden"],
+)
+def test_words_that_nobody_knows_and_scenes_that_nobody_sees_are_refused(options: SceneOptions, said: str):
+    with pytest.raises(ConfigError, match=re.escape(said)):
+        check_options(options)

@@ -15,6 +15,7 @@ from reelwright.core.config import to_mapping, validate
 from reelwright.core.errors import ConfigError, FileError
 from reelwright.core.events import Event, FileSaved, Finished, Notice, StageStarted, StepDone
 from reelwright.core.paths import check_writable, remove_leftovers, write_text_atomic
+from reelwright.data.synthetic.checking import check_options
 from reelwright.data.synthetic.config import SynthConfig
 from reelwright.data.synthetic.describing import describe
 from reelwright.data.synthetic.rendering import render, render_clip, truth
@@ -44,6 +45,7 @@ def run(out: Path, config: SynthConfig) -> Iterator[Event]:
     started = time.perf_counter()
     config = validate(config, "dataset synth")
     _check_size(config)
+    check_options(config)
     recipe = _recipe(config)
     _check_folder(out, recipe)
     check_writable(out)
@@ -134,9 +136,10 @@ def _check_size(config: SynthConfig) -> None:
 
 
 def _recipe(config: SynthConfig) -> dict[str, object]:
-    """All that decides the files, but how many there are."""
+    """All that decides the files, but how many there are; without lists of words that are left open."""
     values: dict[str, object] = to_mapping(config)
-    return {"edition": _EDITION, **{key: values[key] for key in values if key not in _NUMBERING}}
+    deciding = {key: value for key, value in values.items() if key not in _NUMBERING and value != []}
+    return {"edition": _EDITION, **deciding}
 
 
 def _check_folder(out: Path, recipe: dict[str, object]) -> None:

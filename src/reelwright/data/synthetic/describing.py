@@ -1,7 +1,7 @@
 """Draw a scene by lot."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from random import Random
 from typing import TypeVar
 
@@ -46,9 +46,9 @@ def describe(seed: int, index: int, options: SceneOptions | None = None) -> Scen
     # Of the methods of Random, only `random` is promised to stay the same in later versions of Python.
     lots = Random(f"scene {index} of {seed}")
     camera = _camera(lots, options)
-    background = _background(lots, camera)
+    background = _background(lots, camera, options)
     objects: list[SceneObject] = []
-    for color in _colors(lots, background, _num_objects(lots, options)):
+    for color in _colors(lots, visible_colors(background, options), _num_objects(lots, options)):
         objects.append(_placed(lots, objects, color, camera, options))
     return SceneDescription(
         seed=seed,
@@ -67,20 +67,54 @@ def background_colors(background: Background) -> tuple[Color, ...]:
     return tuple(TONES[tone] for tone in background.tones)
 
 
+def visible_colors(background: Background, options: SceneOptions) -> list[str]:
+    """Those of the options that stand out from a background."""
+    behind = background_colors(background)
+    return [
+        name
+        for name in _only(options.colors, COLORS)
+        if min(_contrast(COLORS[name], other) for other in behind) >= _SMALLEST_CONTRAST
+    ]
+
+
+def _only(wanted: Collection[str], known: Iterable[str]) -> list[str]:
+    """The known words that are wanted; all if nothing is said."""
+    return [word for word in known if not wanted or word in wanted]
+
+
 def _camera(lots: Random, options: SceneOptions) -> Camera:
     is_still = lots.random() < _STILL_CAMERA
     move = _one_of(lots, [move for move in CAMERA_MOVES if move != "static"])
     pace, reach = _between(lots, 0.5, 0.8), _between(lots, 0.28, 0.4)
-    if is_still or not options.camera:
+    if is_still or not options.camera or not _can_be_seen(move, options):
         return Camera()
     factor = 2.0 if move.startswith("zoom") else 1.0
     return Camera(move=move, pace=pace * options.speed, reach=reach * factor)
 
 
-def _background(lots: Random, camera: Camera) -> Background:
-    kinds: Sequence[str] = (*WALLS, *PLACES)
-    if camera.move != "static":
-        kinds = _SHOW_A_PAN if camera.move.startswith("pan") else _SHOW_A_ZOOM
+def _can_be_seen(move: str, options: SceneOptions) -> bool:
+    """Whether some background shows this camera move, and some motion suits it."""
+    return bool(
+        _only(options.backgrounds, _backgrounds_for(move)) and _only(options.motions, _UNDER_A_MOVING_CAMERA)
+    )
+
+
+def _backgrounds_for(move: str) -> Sequence[str]:
+    if move == "static":
+        return (*WALLS, *PLACES)
+    return _SHOW_A_PAN if move.startswith("pan") else _SHOW_A_ZOOM
+
+
+def _background(lots: Random, camera: Camera, options: SceneOptions) -> Background:
+    """One before which a color can be seen."""
+    kinds = _only(options.backgrounds, _backgrounds_for(camera.move))
+    background = _any_background(lots, kinds)
+    while not visible_colors(background, options):
+        background = _any_background(lots, kinds)
+    return background
+
+
+def _any_background(lots: Random, kinds: Sequence[str]) -> Background:
     kind = _one_of(lots, kinds)
     pair = _one_of(lots, TONE_PAIRS)
     tones = pair if lots.random() < 0.5 else pair[::-1]
@@ -99,16 +133,10 @@ def _num_objects(lots: Random, options: SceneOptions) -> int:
     return min(1 + sum(drawn >= bound for bound in sums), options.max_objects)
 
 
-def _colors(lots: Random, background: Background, number: int) -> list[str]:
-    """Different ones, each of which stands out from the background."""
-    behind = background_colors(background)
-    visible = [
-        name
-        for name, color in COLORS.items()
-        if min(_contrast(color, other) for other in behind) >= _SMALLEST_CONTRAST
-    ]
+def _colors(lots: Random, visible: Sequence[str], number: int) -> list[str]:
+    """Different ones, or fewer where there are no more."""
     chosen: list[str] = []
-    for _ in range(number):
+    for _ in range(min(number, len(visible))):
         chosen.append(_one_of(lots, [name for name in visible if name not in chosen]))
     return chosen
 
@@ -135,8 +163,8 @@ def _placed(
 def _draw(
     lots: Random, color: str, camera: Camera, options: SceneOptions, *, is_crowded: bool
 ) -> SceneObject:
-    shape = _one_of(lots, SHAPES)
-    motion = _motion(lots, shape, camera)
+    shape = _one_of(lots, _only(options.shapes, SHAPES))
+    motion = _motion(lots, shape, camera, options)
     size = _size(lots, motion, is_crowded=is_crowded)
     x, y = _start(lots, motion, 0.9 if camera.move == "static" else 0.55)
     return SceneObject(
@@ -152,9 +180,13 @@ def _draw(
     )
 
 
-def _motion(lots: Random, shape: str, camera: Camera) -> str:
-    motions = (*MOTIONS, *_OFTEN) if camera.move == "static" else _UNDER_A_MOVING_CAMERA
-    return _one_of(lots, [name for name in motions if name != "spin" or shape not in ROUND_SHAPES])
+def _motion(lots: Random, shape: str, camera: Camera, options: SceneOptions) -> str:
+    """What looks the same when it turns stands still where it may do nothing but spin."""
+    known = (*MOTIONS, *_OFTEN) if camera.move == "static" else _UNDER_A_MOVING_CAMERA
+    motions = _only(options.motions, known)
+    return _one_of(
+        lots, [name for name in motions if name != "spin" or shape not in ROUND_SHAPES] or ["still"]
+    )
 
 
 def _size(lots: Random, motion: str, *, is_crowded: bool) -> str:

@@ -18,6 +18,14 @@ class SceneOptions:
     """Move the camera in about a third of the scenes."""
     speed: Annotated[float, Gt(0.0), Le(100.0)] = 1.0
     """How fast everything goes; 0.25 suits clips of five seconds and more."""
+    shapes: tuple[str, ...] = ()
+    """Only these, such as ball star; all if empty."""
+    colors: tuple[str, ...] = ()
+    """Only these for objects, such as red blue; all if empty."""
+    motions: tuple[str, ...] = ()
+    """Only these, such as left up-right circle; all if empty."""
+    backgrounds: tuple[str, ...] = ()
+    """Only these, such as plain "vertical stripes" grass; all if empty."""
 
 
 @dataclass(frozen=True, kw_only=True)
