@@ -32,6 +32,7 @@ _NOT_IN_LATENTS = frozenset(
             "run",
             "bulk_decode",
             "save_merged_model",
+            "lora_settings",
         ),
     )
 )

@@ -79,7 +79,6 @@ class FramePackTrainingModel:
             "ss_base_model_version": "framepack",
             "modelspec.architecture": "framepack/lora",
             "modelspec.implementation": "https://github.com/lllyasviel/FramePack",
-            "ss_sd_model_name": self.model.transformer_path.name,
             "ss_weighting_scheme": noise.weighting,
             "ss_logit_mean": str(noise.logit_mean),
             "ss_logit_std": str(noise.logit_std),
