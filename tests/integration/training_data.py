@@ -15,8 +15,10 @@ FRAMES = {"framepack": 21, "cogvideox": 9}
 SIDE = 64
 
 
-def make_data(folder: Path, family: str, *, count: int = 4, batch_size: int = 1, words: tuple[str, ...] = ()) -> Path:
-    """A file of data sets with some clips of a wandering square, encoded for a family's tiny model."""
+def make_data(
+    folder: Path, family: str, *, count: int = 4, batch_size: int = 1, model: str = "tiny"
+) -> Path:
+    """A file of data sets with some clips of a wandering square, encoded for a model."""
     clips = folder / "clips"
     clips.mkdir(parents=True)
     for number in range(count):
@@ -33,8 +35,8 @@ def make_data(folder: Path, family: str, *, count: int = 4, batch_size: int = 1,
         f'[general]\nresolution = [{SIDE}, {SIDE}]\ncaption_extension = ".txt"\nbatch_size = {batch_size}\n'
         f'[[datasets]]\nvideo_directory = "{clips}"\ncache_directory = "{folder / "cache"}"\n{window}'
     )
-    for kind, more in (("latents", words), ("text", ())):
-        assert main(["cache", kind, family, "--dataset", str(file), *more, "--quiet"]) == 0
+    for kind in ("latents", "text"):
+        assert main(["cache", kind, family, "--dataset", str(file), "--model", model, "--quiet"]) == 0
     return file
 
 
