@@ -162,6 +162,10 @@ def test_an_optimizer_without_a_schedule_gets_none(name):
     assert make_schedule(ScheduleConfig(), made, STEPS, config) is None
 
 
+def test_a_warm_up_is_not_too_long_while_nobody_knows_the_steps_of_an_epoch():
+    check_schedule(ScheduleConfig(warmup=5000), None, OptimizerConfig())
+
+
 def test_adafactor_may_be_told_the_schedule_it_has():
     check_schedule(ScheduleConfig(name="adafactor"), STEPS, OptimizerConfig(name="adafactor"))
 

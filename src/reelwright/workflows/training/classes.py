@@ -1,10 +1,8 @@
 """Classes of optimizers and schedulers by name, from torch and from libraries that may be missing."""
 
 import inspect
-import logging
 from collections.abc import Mapping
 from importlib import import_module
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -70,7 +68,7 @@ def class_at(path: str, origin: str) -> type[Any]:
     """The class at a dotted path. Raises ConfigError that tells what to install."""
     module_name, _, name = path.rpartition(".")
     try:
-        module = _imported(module_name)
+        module = import_module(module_name)
     except (ImportError, ValueError) as error:
         top = path.partition(".")[0]
         install = _EXTRAS.get(top, top)
@@ -105,13 +103,6 @@ def checked_arguments(
     if problems:
         raise ConfigError("\n".join(f"{origin}: {problem}" for problem in problems))
     return values
-
-
-def _imported(name: str) -> ModuleType:
-    if name.startswith("bitsandbytes"):
-        # On processors it complains of a kernel for 4-bit matrices, which no optimizer uses.
-        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)
-    return import_module(name)
 
 
 def _torch_names() -> list[str]:
