@@ -28,7 +28,7 @@ def adapter_targets(config: TransformerConfig, name: str) -> AdapterTargets:
 
 
 def released_name(name: str, config: TransformerConfig) -> str:
-    """The released model that a transformer is, or has the sizes of; without one, that there is none."""
+    """The released model that a transformer is, or has the sizes of; "" where there is none."""
     if any(variant.name == name for variant in VARIANTS):
         return name
     told = ("num_layers", "num_attention_heads", "in_channels", "patch_size_t", "ofs_embed_dim")
@@ -37,7 +37,7 @@ def released_name(name: str, config: TransformerConfig) -> str:
     same = (
         known for known, other in TRANSFORMERS.items() if [getattr(other, each) for each in told] == sizes
     )
-    return next(same, "other")
+    return next(same, "")
 
 
 def released_targets() -> tuple[AdapterTargets, ...]:

@@ -91,7 +91,7 @@ class CogVideoXTrainingModel:
     def metadata(self) -> Mapping[str, str]:
         """Names as kohya's trainers and model sites know them."""
         config, noise = self.config, self.config.noise
-        version = f"cogvideox-{released_name(config.model, self.transformer)}"
+        version = f"cogvideox-{released_name(config.model, self.transformer)}".removesuffix("-")
         facts = {
             "ss_base_model_version": version,
             "modelspec.architecture": f"{version}/{config.method}",

@@ -43,6 +43,8 @@ def assemble(
     """A trainer at its start, or at a state, and what is to be said. Raises UserError."""
     config, model = found.config, found.model
     dtype = _weights_dtype(found, accelerator.device)
+    # It may need a text encoder, which is gone again before the denoiser takes its place.
+    objective = model.objective(accelerator.device, dtype)
     denoiser, trainables, notices = _load(found, accelerator, dtype)
     optimizer = make_optimizer(config.optimizer, trainables.groups())
     called, optimizer = prepare_learning(accelerator, denoiser, optimizer)
@@ -58,7 +60,7 @@ def assemble(
         accelerator=accelerator,
         denoiser=called,
         trainables=trainables,
-        objective=model.objective(accelerator.device, dtype),
+        objective=objective,
         facts=_facts(found, loader, plan.num_epochs),
         shown=partial(_shown, optimizer, averages if config.ema.sample else None),
     )
