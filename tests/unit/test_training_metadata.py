@@ -41,7 +41,7 @@ FAMILY = {
     "modelspec.implementation": "https://example.org/fam",
 }
 DATASETS = [
-    {"video_directory": "/home/someone/secret/clips", "resolution": [640, 384], "num_repeats": 2},
+    {"video_directory": "/data/someone/secret/clips", "resolution": [640, 384], "num_repeats": 2},
     {"image_jsonl_file": "C:\\Users\\someone\\list.jsonl", "resolution": [512, 512], "batch_size": 4},
 ]
 
@@ -129,7 +129,7 @@ def test_files_of_whole_models_tell_nothing(tmp_path: Path):
 
 
 def test_no_folder_of_the_users_machine_is_told(tmp_path: Path):
-    told = tell(tmp_path, dit=Path("/home/someone/models/own.safetensors"), family={})
+    told = tell(tmp_path, dit=Path("/data/someone/models/own.safetensors"), family={})
     text = json.dumps(told)
     assert "someone" not in text
     assert str(tmp_path) not in text

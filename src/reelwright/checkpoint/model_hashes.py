@@ -19,7 +19,7 @@ def fill_in_hashes(path: Path) -> None:
 
 
 def model_hashes(path: Path) -> dict[str, str]:
-    """SHA-256 of the tensors, and the beginning of that of 64 kB after the first MB (specs: FramePack 6.10).
+    """SHA-256 of the tensors, and the beginning of that of 64 kB after the first MB.
 
     The latter is of the file as it would be with nothing but the ss_ keys in its metadata, whatever else is
     told in it. It moves with the header's length; of a file of less than 1 MB it says nothing.

@@ -1,4 +1,4 @@
-"""Frozen linear layers whose weights are held in 8 bits, scaled block by block. specs: FramePack 6.6."""
+"""Frozen linear layers whose weights are held in 8 bits, scaled block by block."""
 
 from collections.abc import Callable
 from typing import Any

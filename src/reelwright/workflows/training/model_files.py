@@ -20,7 +20,7 @@ _AVERAGE = "-ema"
 
 
 class ModelFiles:
-    """A part of the run that saves weights by step, by epoch and at the end (specs: FramePack 6.8).
+    """A part of the run that saves weights by step, by epoch and at the end.
 
     They are called name-step00000120, name-000003 and name; what the end saves is not saved under another
     name too. An average of the weights stands beside them, with -ema after its name.
