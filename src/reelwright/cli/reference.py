@@ -14,6 +14,7 @@ import tyro
 
 from reelwright import families
 from reelwright.cli import cache, dataset, lora
+from reelwright.cli.evaluate import EvaluateLine
 from reelwright.cli.generate import GenerateLine
 from reelwright.cli.replay import ReplayLine
 from reelwright.cli.resume import ResumeLine
@@ -29,6 +30,7 @@ _COMMANDS: Mapping[str, type] = {
     "resume": ResumeLine,
     **{f"lora {action}": schema for action, schema in lora.LINES.items()},
     **{f"dataset {action}": schema for action, schema in dataset.LINES.items()},
+    "evaluate": EvaluateLine,
     "cache verify": CacheVerifyConfig,
     "cache prune": CachePruneConfig,
     "cache stats": CacheTask,
@@ -98,7 +100,7 @@ def _dataset_page() -> str:
 
 
 def _other_commands_page() -> str:
-    text = ["# reelwright replay, resume, lora, dataset, cache verify, prune and stats", "", _ORIGIN]
+    text = ["# reelwright replay, resume, lora, dataset, evaluate, cache verify, prune and stats", "", _ORIGIN]
     for command, schema in _COMMANDS.items():
         about = inspect.getdoc(schema) or ""
         text += ["", f"## reelwright {command}", "", about, "", *_HEAD, *_rows_of_schema(schema)]
