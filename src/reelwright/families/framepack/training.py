@@ -75,7 +75,9 @@ class FramePackTrainingModel:
     def metadata(self) -> Mapping[str, str]:
         """As musubi-tuner has it, and what was trained (specs: FramePack 6.10)."""
         noise = self.config.noise
+        module = {"ss_network_module": "networks.lora_framepack"} if self.config.method == "lora" else {}
         return {
+            **module,
             "ss_base_model_version": "framepack",
             "modelspec.architecture": "framepack/lora",
             "modelspec.implementation": "https://github.com/lllyasviel/FramePack",
