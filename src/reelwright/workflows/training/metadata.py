@@ -1,8 +1,8 @@
 """What files of adapters say of how they were trained, under the names that kohya's trainers gave it.
 
-The names are those that kohya's trainers write, and of the model specification that model sites read. Nothing
-depends on when or how often a run was stopped, or on the minute it began: the start is told to the day, the
-end is not told, and the session is named after what it trains. So the same training gives the same bytes.
+Others are of the model specification that model sites read. Nothing depends on when or how often a run was
+stopped, or on the minute it began: the start is told to the day, the end is not told, and the session is
+named after what it trains. So the same training gives the same bytes.
 """
 
 import hashlib
