@@ -2,7 +2,7 @@
 
 import json
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import Tensor
 from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
 from reelwright.core.errors import CheckpointError, FileError
 from reelwright.core.events import FileSaved
+from reelwright.families.cogvideox.transformer import CogVideoXTransformer
 from reelwright.protocols.training import Trainables
 from reelwright.workflows.training.full_trainables import full_trainables
 
@@ -73,6 +74,17 @@ def test_diffusers_loads_what_is_saved(dtype: torch.dtype, tmp_path: Path):
     assert all(torch.equal(state[name], tensor.to(dtype)) for name, tensor in expected.items())
     assert read_safetensors_metadata(files[0])["ss_steps"] == "3"
     assert {tensor.dtype for tensor in load_file(files[0]).values()} == {dtype}
+
+
+def test_tables_that_do_not_learn_are_saved_too(tmp_path: Path):
+    config = replace(COGVIDEOX, use_learned_positional_embeddings=True, use_rotary_positional_embeddings=True)
+    network = CogVideoXTransformer(config)
+    network.get_buffer("patch_embedding.positions").fill_(0.25)
+    trainables = full_trainables(network, Model(), torch.float32)  # pyright: ignore
+    tensors = {name: tensor.detach() for name, tensor in trainables.tensors().items()}
+    assert "patch_embedding.positions" not in tensors
+    (weights, _) = saved(trainables, tmp_path / "model", tensors)
+    assert load_file(weights)["patch_embed.pos_embedding"].unique().tolist() == [0.25]
 
 
 def test_values_are_put_back_exactly_and_others_refused():

@@ -94,9 +94,11 @@ def _load(
     notices = merge_base_weights(denoiser, model.targets, config.adapter)
     denoiser.requires_grad_(config.method == "full")
     prepare(denoiser, execution, found.training.quantized, dtype=dtype, device=accelerator.device)
-    saved = getattr(torch, config.saving.dtype)
+    saved = config.saving.dtype
     if config.method == "full":
-        return denoiser, full_trainables(denoiser, model, saved), notices
+        # Whole models are as large as the released ones, or smaller.
+        name = model.released_dtype if saved == "float32" else saved
+        return denoiser, full_trainables(denoiser, model, getattr(torch, name)), notices
     layout = choose_layout(config.saving.layout, model.adapter_layout, config.method)
     trainables = adapter_trainables(
         denoiser,
@@ -104,7 +106,7 @@ def _load(
         config.adapter,
         config.method,
         layout=layout,
-        dtype=saved,
+        dtype=getattr(torch, saved),
         seed=config.seed,
     )
     return denoiser, trainables, notices

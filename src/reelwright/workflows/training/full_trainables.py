@@ -22,7 +22,9 @@ _SETTINGS = "config.json"
 def full_trainables(denoiser: nn.Module, model: TrainingModel, dtype: torch.dtype) -> Trainables:
     """Let all of a denoiser learn, in place. `dtype` is that of saved files."""
     denoiser.requires_grad_(requires_grad=True)
-    return _FullTrainables(denoiser=denoiser, model=model, dtype=dtype)
+    parameters = dict(denoiser.named_parameters())
+    buffers = tuple(name for name in denoiser.state_dict() if name not in parameters)
+    return _FullTrainables(denoiser=denoiser, model=model, dtype=dtype, buffers=buffers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,8 @@ class _FullTrainables:
     denoiser: nn.Module
     model: TrainingModel
     dtype: torch.dtype
+    buffers: tuple[str, ...]
+    """What is saved though it does not learn."""
 
     def groups(self) -> Sequence[ParameterGroup]:
         return [ParameterGroup(name="denoiser", parameters=dict(self.denoiser.named_parameters()))]
@@ -45,9 +49,9 @@ class _FullTrainables:
     def save(
         self, place: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], /
     ) -> Iterator[Event]:
-        """A folder that loads like a released model, with what does not learn in it too."""
-        buffers = {name: tensor for name, tensor in self.denoiser.state_dict().items() if name not in tensors}
-        state = {name: self._rounded(tensor) for name, tensor in (buffers | dict(tensors)).items()}
+        """A folder that loads like a released model."""
+        buffers = {name: self.denoiser.get_buffer(name) for name in self.buffers}
+        state = {name: self._rounded(tensor) for name, tensor in {**buffers, **tensors}.items()}
         with atomic_folder(place) as building:
             files = save_sharded(building, self.model.key_map.to_file(state), metadata=metadata)
             write_json(building / _SETTINGS, self.model.settings)
