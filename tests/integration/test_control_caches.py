@@ -62,9 +62,8 @@ def pixels(path: Path) -> torch.Tensor:
     return torch.from_numpy(np.stack(frames[:LENGTH])).permute(3, 0, 1, 2)[None].float() / 127.5 - 1
 
 
-@pytest.mark.parametrize("posterior", ["sample", "moments"])
-def test_a_control_clip_is_encoded_as_generation_encodes_it(encode, data, model_of, posterior):
-    outcome = encode("--posterior", posterior)
+def test_a_control_clip_is_encoded_as_generation_encodes_it(encode, data, model_of):
+    outcome = encode("--posterior", "moments")
     assert outcome.code == 0, outcome.err
     network = autoencoder(model_of("control"))
     files = sorted((data / "cache").glob("*.safetensors"))
@@ -80,9 +79,20 @@ def test_a_control_clip_is_encoded_as_generation_encodes_it(encode, data, model_
 
 def test_a_control_clip_that_changes_is_encoded_again(encode, data):
     assert encode().code == 0
-    assert "encoded: 0" in encode().out
     clip(data / "poses" / "bee.mp4", LENGTH, shade=7)
     assert "encoded: 1" in encode().out
+
+
+def test_a_model_of_control_clips_learns_from_them(encode, data, model_of, reelwright):
+    for stem in ("ant", "bee"):
+        (data / "clips" / f"{stem}.txt").write_text(stem)
+    model = ("--model", model_of("control"), "--dataset", "data.toml")
+    assert encode().code == 0
+    assert reelwright("cache", "text", "cogvideox", *model).code == 0
+    outcome = reelwright("train", "cogvideox", *model, "--steps", 2, "--seed", 1, "--run", "run")
+    assert outcome.code == 0, outcome.err
+    changes = load_file(data / "run" / "trained.safetensors")
+    assert all(tensor.any() for name, tensor in changes.items() if "lora_B" in name)
 
 
 @pytest.mark.parametrize(
