@@ -18,7 +18,7 @@ from reelwright.core.events import FileSaved
 from reelwright.protocols.train_configs import AdapterConfig
 from reelwright.protocols.training import Trainables
 
-from .lora_networks import SUBJECTS, Subject, largest_difference
+from .lora_networks import SUBJECTS, Draw, Subject, largest_difference, save
 
 CONTROL = SUBJECTS["cogvideox"]
 PACKED = SUBJECTS["framepack"]
@@ -289,6 +289,34 @@ def test_files_of_another_kind_or_model_are_refused(tmp_path: Path):
         started(CONTROL, CONTROL.build(), weights=path)
     with pytest.raises(CheckpointError, match="none of its 8 modules are in small FramePack"):
         started(PACKED, PACKED.build(), weights=path)
+
+
+def test_joined_modules_that_cannot_be_cut_are_refused(tmp_path: Path):
+    name = "lora_unet_double_blocks_0_img_attn_qkv"
+    tensors = {f"{name}.lokr_w1": torch.ones(8, 4), f"{name}.lokr_w2": torch.ones(12, 8)}
+    path = save(tmp_path / "joined.safetensors", tensors)
+    with pytest.raises(ConfigError, match="joins in lora_unet_double_blocks_0_img_attn_qkv what is apart"):
+        started(PACKED, PACKED.build(), "lokr", weights=path)
+
+
+@pytest.mark.parametrize("has_sides", [True, False], ids=["with sides", "flat"])
+def test_files_with_and_without_the_sides_of_kernels_are_trained_on(has_sides: bool, tmp_path: Path):
+    draw, tensors = Draw(), dict[str, Tensor]()
+    inner = CONTROL.targets.shapes["patch_embedding.projection"][1:]
+    for name, sides in (("patch_embed_proj", inner), ("transformer_blocks_0_attn1_to_q", (16, 1, 1))):
+        down, up = draw(3, *sides), draw(16, 3, 1, 1) / 8
+        tensors[f"lora_unet_{name}.lora_down.weight"] = down if has_sides else down.flatten(1)
+        tensors[f"lora_unet_{name}.lora_up.weight"] = up if has_sides else up.flatten(1)
+    path = save(tmp_path / "lora.safetensors", tensors)
+    network = CONTROL.build()
+    trainables = started(CONTROL, network, rank=16, alpha=0.0, weights=path, rank_from_weights=True)
+    assert len(trainables.tensors()) == 4
+    merged = CONTROL.build()
+    CONTROL.plan(path).apply(merged)
+    for name, size in (("patch_embedding.projection", (1, *inner)), ("blocks.0.attention.query", (2, 16))):
+        inputs = draw(*size)
+        learned_too, expected = (each.get_submodule(name)(inputs) for each in (network, merged))
+        assert (learned_too - expected).abs().max() < 1e-5
 
 
 def test_base_weights_are_merged_and_not_saved_again(tmp_path: Path):

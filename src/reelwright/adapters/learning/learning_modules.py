@@ -35,7 +35,8 @@ class LearningModule(nn.Module):
 
     The factors are float32 parameters under the names that `adapters.factors` gives them; they compute in
     the input's number format. Of LoRA and LoKr in a linear layer, no change of the whole weight is made; of
-    others it is made again in the backward pass rather than kept.
+    others it is made again in the backward pass rather than kept. Factors may have the sides of a kernel or be
+    flat, as files have them.
     """
 
     def __init__(self, wrapped: nn.Module, adapter: Adapter, dropouts: Dropouts = NO_DROPOUTS) -> None:
@@ -79,15 +80,16 @@ class LearningModule(nn.Module):
         return isinstance(self.wrapped, nn.modules.conv._ConvNd)
 
     def _add_thin(self, outputs: Tensor, inputs: Tensor, factors: Factors) -> Tensor:
-        hidden = F.linear(inputs, factors["down"].to(inputs.dtype))
+        hidden = F.linear(inputs, factors["down"].flatten(1).to(inputs.dtype))
         hidden = self._dropped(hidden, (hidden.shape[0], *[1] * (hidden.ndim - 2), self.rank))
-        up = factors["up"].to(outputs.dtype)
+        up = factors["up"].flatten(1).to(outputs.dtype)
         # In one go, so that no third tensor of the size of the outputs is in memory.
         flat = torch.addmm(outputs.flatten(0, -2), hidden.flatten(0, -2), up.mT, alpha=self.scale)
         return flat.view(outputs.shape)
 
     def _add_thin_convolution(self, outputs: Tensor, inputs: Tensor, factors: Factors) -> Tensor:
-        hidden = _convolve(self.wrapped, inputs, factors["down"])
+        kernel = factors["down"].view(self.rank, *self.weight.shape[1:])
+        hidden = _convolve(self.wrapped, inputs, kernel)
         hidden = self._dropped(hidden, (hidden.shape[0], self.rank, *[1] * (hidden.ndim - 2)))
         up = factors["up"].flatten(1).to(hidden.dtype)
         return torch.add(outputs, torch.einsum("or,br...->bo...", up, hidden), alpha=self.scale)

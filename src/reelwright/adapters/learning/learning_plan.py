@@ -140,8 +140,13 @@ def _read_start(targets: AdapterTargets, config: AdapterConfig, kind: AdapterKin
             f"adapter.weights: {file.path} holds {' and '.join(file.kinds)}, the method is {kind}."
             " Choose its method, or start from nothing."
         )
-    if kind == "lokr" and any(target.of != 1 for module in file.modules for target in module.targets):
-        raise ConfigError(f"adapter.weights: {file.path} joins what is apart here, and LoKr cannot be cut.")
+    for module in file.modules:
+        is_one = kind == "lokr" or "hada_t1" in module.tensors
+        if is_one and any(target.of != 1 for target in module.targets):
+            raise ConfigError(
+                f"adapter.weights: {file.path} joins in {module.stored_name} what is apart here, and"
+                " cannot be cut. Start from another file."
+            )
     return file
 
 
