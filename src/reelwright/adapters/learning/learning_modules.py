@@ -35,8 +35,8 @@ class LearningModule(nn.Module):
 
     The factors are float32 parameters under the names that `adapters.factors` gives them; they compute in
     the input's number format. Of LoRA and LoKr in a linear layer, no change of the whole weight is made; of
-    others it is made again in the backward pass rather than kept. Factors may have the sides of a kernel or be
-    flat, as files have them.
+    others it is made again in the backward pass rather than kept. Factors may have the sides of a kernel
+    or be flat, as files have them.
     """
 
     def __init__(self, wrapped: nn.Module, adapter: Adapter, dropouts: Dropouts = NO_DROPOUTS) -> None:
