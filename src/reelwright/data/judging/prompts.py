@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from reelwright.data.synthetic.vocabulary import (
     CAMERA_MOVES,
@@ -56,8 +57,8 @@ def name_background(kind: str, tones: tuple[str, ...] = ()) -> str:
 def _things(text: str) -> Iterator[ThingSaid]:
     """Each object with the words after it, up to the next one, in which its motion is looked for."""
     found = list(_THING.finditer(text))
-    ends = [match.start() for match in found[1:]] + [len(text)]
-    for match, end in zip(found, ends, strict=True):
+    for match, following in zip_longest(found, found[1:]):
+        end = following.start() if following else len(text)
         color = match.group("color") or match.group("alone") or ""
         yield ThingSaid(
             shape=match.group("shape") or "", color=color, motion=_motion(text[match.end() : end])
