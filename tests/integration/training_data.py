@@ -16,9 +16,18 @@ SIDE = 64
 
 
 def make_data(
-    folder: Path, family: str, *, count: int = 4, batch_size: int = 1, model: str = "tiny"
+    folder: Path,
+    family: str,
+    *,
+    count: int = 4,
+    batch_size: int = 1,
+    model: str = "tiny",
+    words: tuple[str, ...] = (),
 ) -> Path:
-    """A file of data sets with some clips of a wandering square, encoded for a model."""
+    """A file of data sets with some clips of a wandering square, encoded for a model.
+
+    words: more of the command that encodes the clips.
+    """
     clips = folder / "clips"
     clips.mkdir(parents=True)
     for number in range(count):
@@ -35,8 +44,9 @@ def make_data(
         f'[general]\nresolution = [{SIDE}, {SIDE}]\ncaption_extension = ".txt"\nbatch_size = {batch_size}\n'
         f'[[datasets]]\nvideo_directory = "{clips}"\ncache_directory = "{folder / "cache"}"\n{window}'
     )
-    for kind in ("latents", "text"):
-        assert main(["cache", kind, family, "--dataset", str(file), "--model", model, "--quiet"]) == 0
+    for kind, more in (("latents", words), ("text", ())):
+        line = ["cache", kind, family, "--dataset", str(file), "--model", model, *more, "--quiet"]
+        assert main(line) == 0
     return file
 
 
