@@ -1,8 +1,10 @@
 """Tensors that are spread over processes, put together."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from torch import Tensor
+
+from reelwright.checkpoint.live_parameters import whole
 
 
 def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -15,6 +17,5 @@ def gathered(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _whole(tensor: Tensor) -> Tensor:
-    # By what it can do: builds of torch without processes have no class of such tensors.
-    put_together: Callable[[], Tensor] | None = getattr(tensor, "full_tensor", None)
-    return tensor if put_together is None else put_together().detach().cpu()
+    put_together = whole(tensor)
+    return tensor if put_together is tensor else put_together.detach().cpu()
