@@ -69,6 +69,7 @@ class Trainer:
         self._position = loader.state_dict()
         self._is_between_done = False
         self._saved: tuple[int, bool] | None = None
+        self._held = HeldSignals() if setting.accelerator.num_processes > 1 else None
 
     @property
     def moment(self) -> Moment:
@@ -89,21 +90,26 @@ class Trainer:
     def run(self) -> Generator[Event]:
         """Train to the end. A run that is interrupted, or runs out of memory, keeps its state first."""
         yield StageStarted(STAGE, self._plan.num_steps)
-        try:
-            yield from self._measure()
-            if not self._is_between_done:
-                yield from self._between()
-            while not self._moment.is_last:
-                for window in self._windows():
-                    yield from self._take(window)
-                    if self._moment.is_last:
-                        break
-                    if (yield from self._heed()):
-                        return
-        except (KeyboardInterrupt, GeneratorExit, MemoryLimitError):
-            if not self._setting.accelerator.is_fsdp2:  # where one process alone can write nothing
-                self._save_state()
-            raise
+        # Several processes stop together, after a step: one that left would be waited for in vain.
+        with self._held or nullcontext():
+            try:
+                yield from self._train()
+            except (KeyboardInterrupt, GeneratorExit, MemoryLimitError):
+                if not self._setting.accelerator.is_fsdp2:  # where one process alone can write nothing
+                    self._save_state()
+                raise
+
+    def _train(self) -> Iterator[Event]:
+        yield from self._measure()
+        if not self._is_between_done:
+            yield from self._between()
+        while not self._moment.is_last:
+            for window in self._windows():
+                yield from self._take(window)
+                if self._moment.is_last:
+                    break
+                if (yield from self._heed()):
+                    return
         if self._setting.config.saving.state_at_end:
             yield from self._write_state()
 
@@ -131,10 +137,8 @@ class Trainer:
     def _between(self) -> Iterator[Event]:
         """What happens now that a step is done; the state is written when all of it is."""
         moment, saving = self._moment, self._setting.config.saving
-        # The other processes wait in what all do together: one that left would be waited for in vain.
-        with HeldSignals() if self._setting.accelerator.num_processes > 1 else nullcontext():
-            for part in self._parts.values():
-                yield from part(moment)
+        for part in self._parts.values():
+            yield from part(moment)
         self._is_between_done = True
         every = saving.state_every_steps
         is_due = every > 0 and moment.step > 0 and moment.step % every == 0
@@ -144,12 +148,14 @@ class Trainer:
 
     def _heed(self) -> Generator[Event, None, bool]:
         """Do what the user wished meanwhile; whether the run is to end."""
-        with HeldSignals() as held:
-            wish = self._wishes.ask(is_interrupted=held.is_pending)
-            if wish >= Wish.STATE:
-                yield from self._write_state()
-            if wish == Wish.INTERRUPT and not held.is_pending:
+        held = self._held
+        wish = self._wishes.ask(is_interrupted=held is not None and held.is_pending)
+        if wish >= Wish.STATE:
+            yield from self._write_state()
+        if wish == Wish.INTERRUPT:
+            if held is not None and not held.is_pending:
                 held.send_now()
+            return True
         if wish == Wish.SAVE:
             yield from self._files.write_now(self._moment)
         if wish == Wish.STOP:
