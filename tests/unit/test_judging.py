@@ -107,6 +107,14 @@ def test_every_attribute_of_what_is_not_there_is_wrong():
     ]
 
 
+def test_a_background_that_is_wrong_and_unsteady_is_not_taken_for_a_camera_that_moves():
+    said = read_prompt("a red ball moves left in front of a cream wall")
+    found = SceneFound(things=(), background="clouded beige and cream", camera_moves=True)
+    assert [it.attribute for it in judge(said, found)] == ["color", "shape", "motion", "background"]
+    moving = replace(found, background="plain cream")
+    assert "motion" not in [it.attribute for it in judge(said, moving)]
+
+
 def test_an_empty_wall_has_no_objects():
     wall = np.full((9, 64, 64, 3), (244.0, 232.0, 206.0), np.float32)
     assert look_at(wall, 8) == SceneFound(things=(), background="plain cream")

@@ -13,7 +13,7 @@ from reelwright.core.events import Event, Facts, FileSaved, Finished, Notice, St
 from reelwright.core.paths import check_writable, write_text_atomic
 from reelwright.data.judging.prompts import read_prompt
 from reelwright.data.judging.steadiness import measure_steadiness
-from reelwright.data.judging.verdicts import judge, look_at
+from reelwright.data.judging.verdicts import hides_motions, judge, look_at
 from reelwright.media.video_reader import probe_video, read_video
 from reelwright.protocols.evaluate_config import EvaluateConfig
 from reelwright.workflows.evaluating.finding import PromptedClip, find_clips
@@ -65,11 +65,12 @@ def _evaluate(clip: PromptedClip, config: EvaluateConfig) -> ClipResult:
     frames_FHWC = read_video(clip.path, size=size).numpy().astype(np.float32)
     stride = -(-len(frames_FHWC) // _MOST_LOOKS)
     scene = look_at(frames_FHWC[::stride], (info.fps or config.fps or _USUAL_RATE) / stride)
+    said = read_prompt(clip.prompt)
     return ClipResult(
         path=clip.path,
         prompt=clip.prompt,
-        verdicts=tuple(judge(read_prompt(clip.prompt), scene)),
-        camera_moves=scene.camera_moves,
+        verdicts=tuple(judge(said, scene)),
+        camera_moves=hides_motions(said, scene),
         steadiness=measure_steadiness(frames_FHWC),
     )
 

@@ -58,21 +58,30 @@ def look_at(frames_FHWC: Floats, fps: float) -> SceneFound:
 def judge(said: SceneSaid, found: SceneFound) -> list[Verdict]:
     """Each attribute that was said beside what was found; each found object answers for one that was said.
 
-    Motions are left out where the camera moves: what stands still then goes through the picture.
+    Motions are left out where `hides_motions` is true.
     """
+    is_hidden = hides_motions(said, found)
     verdicts: list[Verdict] = []
     for wanted, thing in zip(said.things, _paired(said.things, found.things), strict=True):
         name = " ".join(filter(None, (wanted.color, wanted.shape)))
         verdicts += [
             Verdict(thing=name, attribute=attribute, said=word, found=getattr(thing, attribute) or NOTHING)
             for attribute in _WEIGHTS
-            if (word := getattr(wanted, attribute)) and not (attribute == "motion" and found.camera_moves)
+            if (word := getattr(wanted, attribute)) and not (attribute == "motion" and is_hidden)
         ]
     if said.background:
         verdicts.append(
             Verdict(thing="", attribute="background", said=said.background, found=found.background)
         )
     return verdicts
+
+
+def hides_motions(said: SceneSaid, found: SceneFound) -> bool:
+    """Whether the camera moves: what stands still then goes through the picture.
+
+    That is believed of a background that is as it should be; another one may be nothing but unsteady.
+    """
+    return found.camera_moves and said.background in ("", found.background)
 
 
 def _describe(track: Track, fps: float) -> ThingSaid:
