@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image
 
-from reelwright.core.events import ConsoleText, FileSaved
+from reelwright.core.events import ConsoleText, FileSaved, Finished
 from reelwright.media.bar_chart import draw_bars
 from reelwright.workflows.training.level_chart import LevelShares, count_levels, levels_text, show_levels
 
@@ -55,8 +55,9 @@ def test_text_goes_to_the_console_and_a_picture_to_its_place(tmp_path):
     place = tmp_path / "out" / "timesteps.png"
     (text,) = show_levels(open_batches, Drawn(), "console", place)
     assert isinstance(text, ConsoleText) and not place.exists()
-    (saved,) = show_levels(open_batches, Drawn(), "image", place)
+    saved, finished = show_levels(open_batches, Drawn(), "image", place)
     assert saved == FileSaved("timesteps", str(place))
+    assert finished == Finished(({"timesteps": str(place)},))
     assert Image.open(place).width > 20 * 36
 
 

@@ -214,6 +214,11 @@ def test_without_more_flags_training_is_theirs():
         ("--latent_window_size 9", "samples.latent_window_size", 0),
         ("--f1", "samples.direction", "forward"),
         ("--f1", "model", "f1"),
+        ("--f1", "mode", "f1"),
+        ("--f1 --one_frame", "mode", "auto"),
+        ("--ddp_timeout 10", "execution.process_timeout", 10),
+        ("--cuda_allow_tf32", "execution.allow_tf32", True),
+        ("--cuda_cudnn_benchmark", "execution.cudnn_benchmark", True),
         ("--model tiny --f1", "model", "tiny"),
         ("--bulk_decode", "samples.bulk_decode", True),
         ("--logging_dir logs", "tracking.folder", Path("logs")),
@@ -267,9 +272,13 @@ def test_what_happens_anyway_needs_no_notice():
         *("--block_swap_ring_size 1", "--img_in_txt_in_offloading", "--disable_numpy_memmap"),
         *("--compile", "--compile_backend eager", "--compile_mode max-autotune", "--compile_dynamic true"),
         *("--compile_fullgraph", "--compile_cache_size_limit 32", "--dynamo_backend inductor"),
-        *("--dynamo_mode default", "--dynamo_fullgraph", "--dynamo_dynamic", "--cuda_allow_tf32"),
-        *("--cuda_cudnn_benchmark", "--ddp_timeout 10", "--ddp_gradient_as_bucket_view"),
-        *("--ddp_static_graph", "--save_last_n_steps_state 10", "--resume_from_huggingface"),
+        *("--dynamo_mode default", "--dynamo_fullgraph", "--dynamo_dynamic"),
+        *(
+            "--ddp_gradient_as_bucket_view",
+            "--ddp_static_graph",
+            "--save_last_n_steps_state 10",
+            "--resume_from_huggingface",
+        ),
     ],
 )
 def test_what_has_no_effect_is_accepted_and_said(words):

@@ -9,6 +9,7 @@ from torch.distributed.tensor import DTensor, distribute_tensor
 from reelwright.core.errors import CheckpointError
 
 _NUM_SHOWN = 3
+_OTHER = "They are of another training: use its method and its settings of adapters, or start anew."
 
 
 def whole(tensor: Tensor) -> Tensor:
@@ -22,16 +23,13 @@ def load_parameters(parameters: Mapping[str, Tensor], values: Mapping[str, Tenso
     Raises CheckpointError, with nothing changed, unless names and shapes are the same.
     """
     if missing := sorted(parameters.keys() - values.keys()):
-        raise CheckpointError(f"{_listed(missing)}: no values are given. They are of another training.")
+        raise CheckpointError(f"{_listed(missing)}: no values are given. {_OTHER}")
     if strange := sorted(values.keys() - parameters.keys()):
-        raise CheckpointError(
-            f"{_listed(strange)}: nothing learns under these names. It is another training."
-        )
+        raise CheckpointError(f"{_listed(strange)}: nothing learns under these names. {_OTHER}")
     for name, parameter in parameters.items():
         if parameter.shape != values[name].shape:
             raise CheckpointError(
-                f"{name}: is {list(parameter.shape)}, the values are {list(values[name].shape)}."
-                " They are of another training."
+                f"{name}: is {list(parameter.shape)}, the values are {list(values[name].shape)}. {_OTHER}"
             )
     for name, parameter in parameters.items():
         put(parameter, values[name])

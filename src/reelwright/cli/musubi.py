@@ -2,7 +2,7 @@
 
 import argparse
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, NoReturn, get_type_hints
 
@@ -130,12 +130,26 @@ def _parser(command: GuideCommand) -> argparse.ArgumentParser:
         counts: dict[str | int, str | int | None] = {"one": None, "many": "*"}
         parser.add_argument(
             f"--{flag.name}",
-            type=flag.kind,
+            type=_kind(flag),
             nargs=counts.get(flag.count, flag.count),
             choices=flag.choices or None,
             help=meaning if flag.default is None else f"{meaning} [{flag.default}]",
         )
     return parser
+
+
+def _kind(flag: GuideFlag) -> Callable[[str], object]:
+    """Of each word; a family's own function says itself what is wrong."""
+    if isinstance(flag.kind, type):
+        return flag.kind
+
+    def parsed(word: str) -> object:
+        try:
+            return flag.kind(word)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return parsed
 
 
 def _meaning(flag: GuideFlag, schema: type[Any]) -> str:

@@ -97,7 +97,8 @@ def _problems(settings: NoiseSettings) -> Iterator[str]:
         )
     for name, (is_used, users) in _uses(settings).items():
         if getattr(settings, name) != getattr(NoiseSettings(), name) and not is_used:
-            yield f"{name}: is of {users}, and timestep_sampling is {sampling}. Leave it out."
+            told = f"{sampling} with compat" if settings.compat else sampling
+            yield f"{name}: is of {users}, and timestep_sampling is {told}. Leave it out."
 
 
 def _uses(settings: NoiseSettings) -> dict[str, tuple[bool, str]]:
@@ -109,7 +110,10 @@ def _uses(settings: NoiseSettings) -> dict[str, tuple[bool, str]]:
     is_listed = is_sigma and settings.compat
     is_unshifted = settings.discrete_flow_shift == 1.0
     return {
-        "discrete_flow_shift": (is_sigma or sampling == "shift" or is_unshifted, "shift and sigma"),
+        "discrete_flow_shift": (
+            (is_sigma and not is_listed) or sampling == "shift" or is_unshifted,
+            "shift and sigma (without compat)",
+        ),
         "sigmoid_scale": (sampling not in ("inference_matched", "uniform", "logsnr", "sigma"), "sigmoids"),
         "logit_mean": drawn,
         "logit_std": drawn,

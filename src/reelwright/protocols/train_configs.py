@@ -287,6 +287,13 @@ class TrainExecutionConfig(AutoencodingConfig):
     """Threads that read caches."""
     num_threads: Annotated[int, Ge(0)] = 0
     """Of the processor, for each process; 0 leaves the choice to torch."""
+    process_timeout: Annotated[int, Ge(0)] = 0
+    """Minutes after which several processes give up waiting for each other; 0 leaves the choice to torch."""
+    allow_tf32: bool = False
+    """Let a GPU round the factors of float32 products to 10 bits: faster where float32 is computed in."""
+    cudnn_benchmark: bool = False
+    """Let cuDNN try its ways to convolve and keep the fastest: faster where sizes do not change, and no more
+    the same bytes each time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -153,6 +153,8 @@ class Training:
     """(configuration of `train`, those that caches were made with) -> those that would make them of the model
     that is trained, to compare."""
     sampling: Sampling
+    kind: Callable[[TrainingData], Mapping[str, str]] = lambda _: {}
+    """What these data teach, by the name of each setting: held-out data must be of the same kind."""
     quantized: Callable[[str], bool] = lambda _: True
     """Whether a linear layer inside the blocks, by its name in the denoiser, may be held in fp8."""
 

@@ -1,6 +1,8 @@
 """The flags of musubi-tuner's `fpack_train_network.py` with their fields here (specs: FramePack 6.1, 6.2)."""
 
+import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from reelwright.families.framepack.guide_flags import (
@@ -33,10 +35,12 @@ def _switch(name: str, sets: str) -> GuideFlag:
 
 def _steps_or_share(text: str) -> float:
     """100 are steps; 0.1 and 10% are a share of all. Raises ValueError."""
-    share = float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-    if share < 0 or (text.endswith("%") and share >= 1):
-        raise ValueError
-    return share
+    is_share = text.endswith("%")
+    with suppress(ValueError):
+        number = float(text.removesuffix("%")) / (100 if is_share else 1)
+        if 0 <= number < (1 if is_share else math.inf):
+            return number
+    raise ValueError(f"{text!r} is neither steps, as 100, nor a share of all, as 0.1 or 10%")
 
 
 def _scheduler_path(name: str | None) -> Mapping[str, object]:
@@ -260,7 +264,7 @@ _SAMPLES = (
         count="switch",
         default=False,
         sets=lambda is_f1: {"samples.direction": "forward"} if is_f1 else {},
-        meaning="The transformer is FramePack-F1: sections of clips are made forward.",
+        meaning="Train FramePack-F1: caches must be of F1, and clips are made forward.",
     ),
     without_effect("one_frame", "is not needed: single pictures are made where the caches hold them."),
     _switch("bulk_decode", "samples.bulk_decode"),
@@ -284,9 +288,12 @@ _TRACKING = (
     _switch("log_config", "tracking.log_config"),
 )
 _PROCESSES = (
-    *(GuideFlag(name=name, kind=int, notice=PLAIN_RUN) for name in ("ddp_timeout",)),
+    GuideFlag(name="ddp_timeout", kind=int, sets="execution.process_timeout"),
     without_effect("ddp_gradient_as_bucket_view", "is not needed: gradients are always held so."),
-    without_effect("ddp_static_graph"),
+    without_effect(
+        "ddp_static_graph",
+        "has no effect: batches of several data sets may use different modules, so the graph is not static.",
+    ),
     *COMPILE_FLAGS,
     GuideFlag(name="dynamo_backend", default="NO", notice=PLAIN_RUN),
     GuideFlag(
@@ -296,8 +303,8 @@ _PROCESSES = (
     ),
     without_effect("dynamo_fullgraph"),
     without_effect("dynamo_dynamic"),
-    without_effect("cuda_allow_tf32"),
-    without_effect("cuda_cudnn_benchmark"),
+    _switch("cuda_allow_tf32", "execution.allow_tf32"),
+    _switch("cuda_cudnn_benchmark", "execution.cudnn_benchmark"),
 )
 _HUB = (
     GuideFlag(name="huggingface_repo_id", sets="hub.repository"),

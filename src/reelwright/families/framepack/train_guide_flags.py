@@ -36,6 +36,8 @@ def configure(values: Values, fields: Mapping[str, Any]) -> Sequence[GuideRun]:
     said: dict[str, Any] = {
         **fields,
         "model": values["model"] or ("f1" if values["f1"] else "base"),
+        # Single frames are trained on either model.
+        "mode": "f1" if values["f1"] and not values["one_frame"] else "auto",
         "method": method,
         "adapter": {**fields["adapter"], **adapter},
         "schedule": {**fields["schedule"], "min_rate": _last_rate(values)},

@@ -167,6 +167,16 @@ def caches(
     )
 
 
+def kind_of_sections(data: TrainingData) -> dict[str, str]:
+    """The mode, and the window or the times of single frames where all data sets have the same."""
+    assert isinstance(data.latents, FramePackCacheLatents)
+    facts, _ = _facts_of(data.latents, data)
+    told = {"mode": facts.variant, "one_frame": facts.one_frame}
+    if facts.variant != "one_frame":
+        told["fp_latent_window_size"] = str(facts.window or "")
+    return {name: text for name, text in told.items() if text}
+
+
 def _facts_of(latents: FramePackCacheLatents, data: TrainingData) -> tuple[LoraFacts, list[str]]:
     """What all data sets have in common, and a remark on what they have not."""
     keys = [dataset_keys(dataset) for dataset in data.datasets]
@@ -192,4 +202,6 @@ def is_quantized(name: str) -> bool:
     return not name.endswith(".modulation")
 
 
-TRAINING = Training(locate=locate, caches=caches, sampling=SAMPLING, quantized=is_quantized)
+TRAINING = Training(
+    locate=locate, caches=caches, sampling=SAMPLING, kind=kind_of_sections, quantized=is_quantized
+)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from reelwright.core.config import from_mapping, to_mapping
 from reelwright.core.errors import ConfigError, FileError
@@ -20,6 +20,7 @@ SETTINGS = "settings"
 """The configuration of the command that made a cache, for those who read it; what follows from it is compared
 one by one."""
 _ORIGIN = "origin"
+_FACTS = "facts"
 _OF_ONE_RUN = (
     *("dataset", "force", "import_from", "prune", "batch_size"),
     *("num_workers", "processes", "executor", "ray_address"),
@@ -82,12 +83,25 @@ def check_identity(index: CacheIndex, expected: dict[str, str]) -> None:
 
 def _identity(cache: LatentCache | TextCache, dataset: DatasetConfig, facts: object) -> dict[str, str]:
     models = {f"model {part}": name for part, name in cache.fingerprints.items()}
-    return {_ORIGIN: absolute(dataset.origin), "facts": json.dumps(facts, sort_keys=True), **models}
+    return {_ORIGIN: absolute(dataset.origin), _FACTS: json.dumps(facts, sort_keys=True), **models}
 
 
 def _differences(found: dict[str, str], expected: dict[str, str]) -> Iterator[str]:
     for name in sorted(expected.keys() | found.keys()):
-        was, now = found.get(name, "nothing"), expected.get(name, "nothing")
+        was, now = found.get(name), expected.get(name)
         if was == now or name in (_ORIGIN, SETTINGS):
             continue
-        yield f"{name} was {was}, is {now}"
+        if name == _FACTS and was is not None and now is not None:
+            yield from _differing_facts(json.loads(was), json.loads(now))
+        else:
+            yield f"{name} was {was or 'nothing'}, is {now or 'nothing'}"
+
+
+def _differing_facts(was: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]:
+    """Only what differs of a cache's facts, also of those of its data set."""
+    for name in sorted(was.keys() | now.keys()):
+        before, after = was.get(name), now.get(name)
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _differing_facts(before, after)  # pyright: ignore[reportUnknownArgumentType]
+        elif before != after:
+            yield f"{name} was {json.dumps(before)}, is {json.dumps(after)}"

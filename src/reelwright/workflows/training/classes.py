@@ -57,7 +57,9 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
         path = name
     else:
         known = [*_BY_NAME, *(each for each in ours if each not in _UNFIT)]
-        raise ConfigError(f"{origin}: {name}: no optimizer is called so. {suggestion(name, sorted(known))}")
+        raise ConfigError(
+            f"{origin}: {name}: no optimizer is called so. {suggestion(name, sorted(set(known)))}"
+        )
     found = class_at(path, origin)
     if not issubclass(found, torch.optim.Optimizer):
         raise ConfigError(f"{origin}: {name} is no torch.optim.Optimizer. Name a class that is one.")

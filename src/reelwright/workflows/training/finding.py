@@ -12,6 +12,7 @@ from reelwright.protocols.family import Family
 from reelwright.protocols.train_configs import TrainConfig
 from reelwright.protocols.training import Training, TrainingModel
 from reelwright.workflows.caching.opening import OpenedData, open_training_data, training_of
+from reelwright.workflows.training.idle_settings import idle_remarks, refuse_idle
 from reelwright.workflows.training.lr_schedules import check_schedule
 from reelwright.workflows.training.optimizers import check_optimizer
 from reelwright.workflows.training.samples import SamplePlan, plan_samples
@@ -38,13 +39,16 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
 
     Raises UserError.
     """
-    _check(config)
+    refuse_idle(config)
+    check_schedule(config.schedule, None if config.epochs else config.steps, config.optimizer)
+    check_trackers(config.tracking)
     known, training = families.load(family), training_of(family)
     remarks = check_optimizer(config.optimizer)
     data = open_training_data(family, config, config.dataset)
     with closing(data.items):
         validation = _open_validation(family, config, config.validation.dataset)
         try:
+            _check_alike(training, data, validation)
             model = training.locate(config, data.data)
             _check_adapter(config, model)
             samples = plan_samples(known, training, config, model)
@@ -57,6 +61,7 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
                 model=model,
                 samples=samples,
                 notices=(
+                    *idle_remarks(config),
                     *remarks,
                     *data.notices,
                     *model.notices,
@@ -72,6 +77,20 @@ def _open_validation(family: str, config: TrainConfig, dataset: Path | None) -> 
     return None if dataset is None else open_training_data(family, config, dataset)
 
 
+def _check_alike(training: Training, data: OpenedData, validation: OpenedData | None) -> None:
+    """A loss on data of another kind would say nothing of what is learned. Raises ConfigError."""
+    learned = training.kind(data.data)
+    judged = {} if validation is None else training.kind(validation.data)
+    problems = [
+        f"validation.dataset: its {name} is {judged[name]}, and {learned[name]} is trained. Make caches of it"
+        " with the settings of those that are trained on."
+        for name in learned.keys() & judged.keys()
+        if learned[name] != judged[name]
+    ]
+    if problems:
+        raise ConfigError("\n".join(sorted(problems)))
+
+
 def _check_adapter(config: TrainConfig, model: TrainingModel) -> None:
     """Names, shapes and metadata of files that training starts from are read, no weights."""
     if config.method == "full":
@@ -79,21 +98,3 @@ def _check_adapter(config: TrainConfig, model: TrainingModel) -> None:
         return
     layout = choose_layout(config.saving.layout, model.adapter_layout, config.method)
     plan_learning(model.targets, config.adapter, config.method, layout)
-
-
-def _check(config: TrainConfig) -> None:
-    """Refuse what would have no effect. Raises ConfigError with all of it."""
-    adapter = config.adapter
-    problems: list[str] = []
-    if config.method == "full":
-        changed = [name for name in vars(adapter) if getattr(adapter, name) != getattr(type(adapter)(), name)]
-        given = [name for name in changed if not name.startswith("base_weights")]
-        problems += [f"adapter.{name}: has no effect when all weights learn (method full)." for name in given]
-    if adapter.factor != -1 and config.method != "lokr":
-        problems.append("adapter.factor: is for method lokr alone. Leave it out.")
-    if adapter.up_rate != 1.0 and config.method != "lora":
-        problems.append("adapter.up_rate: is for method lora alone. Leave it out.")
-    if problems:
-        raise ConfigError("\n".join(f"train: {problem}" for problem in problems))
-    check_schedule(config.schedule, None if config.epochs else config.steps, config.optimizer)
-    check_trackers(config.tracking)

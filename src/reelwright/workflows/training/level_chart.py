@@ -8,7 +8,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from reelwright.core.events import ConsoleText, Event, FileSaved, Notice
+from reelwright.core.events import ConsoleText, Event, FileSaved, Finished, Notice
 from reelwright.data.loader import Loader
 from reelwright.media.bar_chart import draw_bars
 from reelwright.media.image_ops import write_png
@@ -35,9 +35,8 @@ class LevelShares:
 def show_timesteps(found: Found) -> Iterator[Event]:
     """What a run would draw for its own data, with the seed of `found.config`; nothing is trained."""
     config = found.config
+    assert config.show_timesteps != "no"
     yield from map(Notice, found.notices)
-    if config.show_timesteps == "no":
-        return
     loader = Loader(found.data.items, seed=config.seed, num_workers=max(config.execution.num_workers, 1))
     objective = found.model.objective(torch.device("cpu"), torch.float32)
     picture = config.out / f"{config.name}-timesteps.png"
@@ -51,7 +50,7 @@ def show_levels(
     form: Literal["console", "image"],
     picture: Path,
 ) -> Iterator[Event]:
-    """Text for the console, or a PNG. `open_batches` gives the next epoch each time."""
+    """Text for the console, or a PNG with its place. `open_batches` gives the next epoch each time."""
     found = count_levels(open_batches, objective)
     if form == "console":
         yield ConsoleText(levels_text(found))
@@ -60,6 +59,7 @@ def show_levels(
     picture.parent.mkdir(parents=True, exist_ok=True)
     write_png(picture, draw_bars(found.shares, labels, f"timesteps of {found.num_items} items"))
     yield FileSaved("timesteps", str(picture))
+    yield Finished(({"timesteps": str(picture)},))
 
 
 def count_levels(open_batches: Callable[[], Iterable[Batch]], objective: Objective) -> LevelShares:
@@ -90,7 +90,7 @@ def levels_text(found: LevelShares) -> str:
         span = f"{number * width:4d}-{(number + 1) * width:<4d}"
         told = f" {weight:7.2%}" if is_weighted else ""
         lines.append(f"{span} {share:7.2%}{told} {'#' * round(_LONGEST * share / highest)}".rstrip())
-    return "\n".join(lines)
+    return "".join(f"{line}\n" for line in lines)
 
 
 def _summed(level_B: Tensor, values_B: Tensor) -> Tensor:

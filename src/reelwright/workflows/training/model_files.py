@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
-from reelwright.core.events import Event
+from reelwright.core.events import Event, FileSaved
 from reelwright.core.paths import remove_folder
 from reelwright.workflows.training.ema import Averages
 from reelwright.workflows.training.gathering import gathered
@@ -91,7 +92,8 @@ class ModelFiles:
         """Write the weights and their average; all processes take part, the main one writes."""
         yield from self._write(name, self._setting.trainables.tensors, moment, self._settled())
         if self._averages is not None:
-            yield from self._write(name + _AVERAGE, self._averages.tensors, moment, nullcontext())
+            averaged = self._write(name + _AVERAGE, self._averages.tensors, moment, nullcontext())
+            yield from map(_as_average, averaged)
         if not self._setting.is_main:
             return
         for each in _saved_as(self._folder / name):
@@ -137,6 +139,11 @@ class ModelFiles:
             for path in _saved_as(self._folder / name):
                 with suppress(OSError):
                     remove_folder(path) if path.is_dir() else path.unlink()
+
+
+def _as_average(event: Event) -> Event:
+    """Told apart from the file of the weights themselves."""
+    return replace(event, kind=f"averaged {event.kind}") if isinstance(event, FileSaved) else event
 
 
 def _saved_as(place: Path) -> list[Path]:

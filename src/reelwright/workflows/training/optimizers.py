@@ -48,6 +48,8 @@ def check_optimizer(config: OptimizerConfig) -> list[str]:
             f" learning_rate {config.learning_rate:g} has no effect."
             " Give the argument relative_step=False to set it."
         ]
+    if config.learning_rate == 0:
+        return ["optimizer.learning_rate: is 0, with which nothing is learned."]
     if _is_one_of(type(optimizer), _ONE_RATE) and config.learning_rate < 0.1:
         return [
             f"optimizer: {type(optimizer).__name__} finds its rate itself, and learning_rate"

@@ -6,6 +6,7 @@ format that layers compute in.
 
 import os
 from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from accelerate.utils.dataclasses import (
     DistributedDataParallelKwargs,
     DistributedType,
     FullyShardedDataParallelPlugin,
+    InitProcessGroupKwargs,
 )
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
@@ -57,9 +59,11 @@ def open_accelerator(config: TrainConfig, folder: Path, trackers: Sequence[Any] 
             DistributedDataParallelKwargs(
                 find_unused_parameters=config.method == "full" or bool(config.adapter.include),
                 gradient_as_bucket_view=True,
-            )
+            ),
+            InitProcessGroupKwargs(timeout=_timeout(config.execution)),
         ],
     )
+    _choose_kernels(config.execution)
     if plugin is not None and accelerator.num_processes > 1 and device.type == "cpu":
         _allow_sharding_on_processors(accelerator, plugin)
     if config.execution.num_threads:
@@ -142,6 +146,19 @@ def _check(config: TrainConfig) -> None:
             "accelerate launch: fsdp_activation_checkpointing is not used. Turn it off there and add"
             " --execution.activation-checkpoint here."
         )
+
+
+def _timeout(execution: TrainExecutionConfig) -> timedelta | None:
+    return timedelta(minutes=execution.process_timeout) if execution.process_timeout else None
+
+
+def _choose_kernels(execution: TrainExecutionConfig) -> None:
+    """Only what is asked for is set: torch's own choices stay."""
+    if execution.allow_tf32:
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
+    if execution.cudnn_benchmark:
+        torch.backends.cudnn.benchmark = True
 
 
 def _choose_own_device(name: str) -> torch.device:

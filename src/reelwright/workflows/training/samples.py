@@ -145,7 +145,8 @@ class Samples:
         if not self._is_loss_told:
             self._is_loss_told = True
             yield Notice(
-                "samples.beside: how clips were before training is not known any more; they stand alone."
+                "samples.beside: clips stand alone: how they were before training is not known any more. To"
+                " see it, start with --samples.at-start."
             )
 
     def _make(self, name: str, step: int) -> Generator[Event, None, dict[str, dict[str, str]]]:

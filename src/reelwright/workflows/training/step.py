@@ -43,11 +43,11 @@ class Stepper:
             torch.manual_seed(_seed_of_layers(config.seed, number, index, accelerator.process_index))
             told += self._learn_from(batch, num_items, is_last=index + 1 == len(batches))
         told = self._sum_over_processes(told)
-        _check_finite(told[0], "errors", batches)
+        _check_finite(told[0], "errors", number, batches)
         rates = learning_rates(self.optimizer)
         norm = self._clip()
         if accelerator.scaler is None:
-            _check_finite(norm, "gradients", batches)
+            _check_finite(norm, "gradients", number, batches)
         self._change()
         return StepResult(
             loss=float(told[0]),
@@ -131,14 +131,15 @@ def _seed_of_layers(*parts: int) -> int:
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little") >> 1
 
 
-def _check_finite(value: Tensor, what: str, batches: Sequence[Batch]) -> None:
+def _check_finite(value: Tensor, what: str, number: int, batches: Sequence[Batch]) -> None:
     if torch.isfinite(value):
         return
     names = ", ".join(name for batch in batches for name in batch.names[:4])
     raise NumericsError(
-        f"training: the {what} of a step hold NaN or infinity; this process had {names}. Nothing was changed."
-        " Lower optimizer.learning_rate, or compute in float32 or bf16 rather than fp16; the last saved state"
-        " is as it was before."
+        f"training: the {what} of step {number} are NaN or infinite, and nothing was changed by it. Lower"
+        " optimizer.learning_rate or lengthen schedule.warmup, and compute in float32 or bf16 rather than"
+        " fp16; then start anew, or go on from an earlier state with --state. If it happens in the first"
+        f" steps, look at these items, encode them again, or leave them out: {names}"
     )
 
 

@@ -1,13 +1,13 @@
 """The loop: steps in order, what happens between them, and the state that lets a run go on."""
 
 from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
+from contextlib import closing, nullcontext, suppress
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from reelwright.core.errors import MemoryLimitError
+from reelwright.core.errors import FileError, MemoryLimitError
 from reelwright.core.events import Event, FileSaved, Notice, StageStarted, StepDone
 from reelwright.core.held_signals import HeldSignals
 from reelwright.data.loader import Loader
@@ -88,7 +88,7 @@ class Trainer:
                 part.restore(progress["parts"][name])
 
     def run(self) -> Generator[Event]:
-        """Train to the end. A run that is interrupted, or runs out of memory, keeps its state first."""
+        """Train to the end. A run that is interrupted, or lacks memory or room, keeps its state first."""
         yield StageStarted(STAGE, self._plan.num_steps)
         # Several processes stop together, after a step: one that left would be waited for in vain.
         with self._held or nullcontext():
@@ -97,6 +97,11 @@ class Trainer:
             except (KeyboardInterrupt, GeneratorExit, MemoryLimitError):
                 if not self._setting.accelerator.is_fsdp2:  # where one process alone can write nothing
                     self._save_state()
+                raise
+            except FileError:
+                if self._setting.accelerator.num_processes == 1:
+                    with suppress(FileError):  # weights and caches may lie on other disks than states
+                        self._save_state()
                 raise
 
     def _train(self) -> Iterator[Event]:
