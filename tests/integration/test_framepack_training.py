@@ -7,6 +7,8 @@ import pytest
 from PIL import Image
 from safetensors import safe_open
 
+from reelwright.workflows.training import level_chart
+
 from .training_data import make_data
 
 PICTURES = """
@@ -109,17 +111,42 @@ def test_a_lora_of_f1_makes_sections_forward_in_its_window(reelwright, tmp_path)
     assert "latent_window_size: 2, with which trained.safetensors was trained." in made.err
 
 
-def test_timesteps_are_shown_and_nothing_is_trained(reelwright, tmp_path):
-    data = make_data(tmp_path / "clips", "framepack", count=2)
-    words = ("--show-timesteps", "console", "--out", tmp_path / "out")
-    shown = reelwright("train", "framepack", "--dataset", data, *words)
+@pytest.fixture(scope="module")
+def base_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file of data sets of one clip, encoded for sections backward."""
+    return make_data(tmp_path_factory.mktemp("clips"), "framepack", count=1)
+
+
+def test_timesteps_are_shown_and_nothing_is_trained(reelwright, base_data, tmp_path, monkeypatch):
+    monkeypatch.setattr(level_chart, "ENOUGH_ITEMS", 4)
+    train = ("train", "framepack", "--dataset", base_data, "--out", tmp_path / "out", "--name", "mine")
+    shown = reelwright(*train, "--show-timesteps", "console")
     assert shown.code == 0, shown.err
-    assert shown.out.startswith("timesteps of 1000 items")
+    assert shown.out.startswith("timesteps of 4 items\n") and shown.out.endswith("\n")
     assert not (tmp_path / "out").exists()
+    drawn = reelwright(*train, "--show-timesteps", "image")
+    assert drawn.out == f"timesteps: {tmp_path / 'out' / 'mine-timesteps.png'}\n"
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine-timesteps.png"]
 
 
-def test_f1_is_not_trained_on_caches_of_the_other_mode(reelwright, tmp_path):
-    data = make_data(tmp_path / "clips", "framepack", count=1)
-    refused = reelwright("train", "framepack", "--dataset", data, "--mode", "f1")
+def test_caches_of_another_mode_are_neither_trained_on_nor_judged(reelwright, base_data, tmp_path):
+    refused = reelwright("train", "framepack", "--dataset", base_data, "--mode", "f1")
     assert refused.code == 2
-    assert "was made with other settings" in refused.err
+    assert 'was made with other settings: mode was "base", is "f1". Run' in refused.err
+    of_f1 = make_data(tmp_path / "f1", "framepack", count=1, words=("--mode", "f1"))
+    judged = reelwright("train", "framepack", "--dataset", base_data, "--validation.dataset", of_f1)
+    assert judged.code == 2
+    assert "validation.dataset: its mode is f1, and base is trained." in judged.err
+
+
+def test_where_weights_cannot_be_written_the_state_is_kept(reelwright, base_data, tmp_path):
+    in_the_way = tmp_path / "full" / "trained.safetensors"
+    (in_the_way / "kept").mkdir(parents=True)
+    words = ("--steps", 1, "--adapter.rank", 2, "--saving.folder", tmp_path / "full")
+    refused = reelwright("train", "framepack", "--dataset", base_data, "--run", tmp_path / "run", *words)
+    assert (refused.code, "cannot be written" in refused.err) == (1, True)
+    (in_the_way / "kept").rmdir()
+    in_the_way.rmdir()
+    assert reelwright("resume", tmp_path / "run").code == 0
+    assert in_the_way.is_file()
+    assert len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()) == 1

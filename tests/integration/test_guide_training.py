@@ -39,14 +39,19 @@ PLACES = {
 }
 
 
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_data(tmp_path_factory.mktemp("data"), "framepack", count=1)
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Where the guide's paths lead to the tiny model and to caches made with it."""
     place = tmp_path / "path" / "to"
     place.mkdir(parents=True)
     for name, part in PLACES.items():
         (place / name).symlink_to(TINY / part)
-    (place / "toml").symlink_to(make_data(tmp_path / "data", "framepack", count=1))
+    (place / "toml").symlink_to(data)
     monkeypatch.chdir(tmp_path)
     return place
 

@@ -16,7 +16,8 @@ from reelwright.protocols.training import Batch, Objective
 from reelwright.workflows.training.finding import Found
 
 NUM_BINS = 20
-_ENOUGH = 1000
+ENOUGH_ITEMS = 1000
+"""To see a shape."""
 _LONGEST = 50
 """Signs of the longest bar."""
 
@@ -63,10 +64,10 @@ def show_levels(
 
 
 def count_levels(open_batches: Callable[[], Iterable[Batch]], objective: Objective) -> LevelShares:
-    """Draw whole epochs, until there are enough items to see a shape."""
+    """Draw whole epochs, until there are enough items."""
     counts = torch.zeros(NUM_BINS, dtype=torch.float64)
     weights = torch.zeros_like(counts)
-    while counts.sum() < _ENOUGH:
+    while counts.sum() < ENOUGH_ITEMS:
         for batch in open_batches():
             example = objective.example(batch)
             level_B = example.level_B.cpu()
