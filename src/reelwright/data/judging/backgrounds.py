@@ -12,7 +12,7 @@ from reelwright.data.synthetic.vocabulary import PLACES, TONE_PAIRS, TONES
 
 _FAR = 40.0
 """Differences of color beyond this are all the same: another thing."""
-_COST_OF_TWO = 1.0
+_COST_OF_TWO = 6.0
 """How much closer, on average, two colors must be than one to be believed."""
 _GROUND_SPREAD, _AIR_SPREAD = 0.22, 0.08
 """How much darker and brighter places get, below and above the horizon."""
