@@ -6,13 +6,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from reelwright import families
 from reelwright.core.config import from_mapping
+from reelwright.core.errors import UserError
 from reelwright.core.events import Event, Notice, StepDone
 from reelwright.workflows import train
 
-from .training_data import losses_of, make_data, weights_of
+from .training_data import lines_of, losses_of, make_data, weights_of
 
 STEPS = 6
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -60,6 +63,13 @@ def start(data, tmp_path: Path):
     return begin
 
 
+@pytest.fixture
+def finished(start, tmp_path: Path) -> Path:
+    """The folder of a run that went to its end."""
+    list(start("cogvideox-lora", "finished"))
+    return tmp_path / "finished"
+
+
 def advance(events: Generator[Event], step: int) -> None:
     """Go on until a step is done."""
     for event in events:
@@ -97,3 +107,56 @@ def test_a_run_that_is_told_to_stop_keeps_its_last_step(case, start, tmp_path):
     assert any("going on after step 5" in event.message for event in rest if isinstance(event, Notice))
     assert losses_of(tmp_path / "stopped") == losses_of(tmp_path / "whole")
     assert weights_of(tmp_path / "stopped") == weights_of(tmp_path / "whole")
+
+
+def test_a_finished_run_says_that_nothing_is_left_and_writes_nothing(start, tmp_path):
+    for _ in start("cogvideox-lora", "done"):
+        pass
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "done" / "states").rglob("*")}
+    events = list(start("cogvideox-lora", "done"))
+    assert any(
+        "nothing left to do: all 6 steps" in event.message for event in events if isinstance(event, Notice)
+    )
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "done" / "states").rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"optimizer": {"name": "lion"}}, r"optimizer\.name: the state is of a training with AdamW"),
+        ({"optimizer": {"arguments": ["weight_decay=0.9"]}}, r"optimizer\.arguments: .* with none"),
+        ({"schedule": {"path": "torch.optim.lr_scheduler.StepLR", "arguments": ["step_size=1"]}}, "StepLR"),
+        ({"adapter": {"rank": 2, "dropout": 0.2}}, r"down: is \[2, 128\], the values are \[4, 128\]"),
+        ({"steps": STEPS}, "is a state after step 6. Give more"),
+        ({"seed": 6}, "Resume with seed 5"),
+    ],
+    ids=("optimizer", "arguments", "schedule", "rank", "steps", "seed"),
+)
+def test_what_a_state_cannot_go_on_with_is_refused_by_name(changed, said, finished, start):
+    more = {"steps": 8, "state": str(finished), **changed}
+    with pytest.raises(UserError, match=said):
+        list(start("cogvideox-lora", "next", **more))
+
+
+def test_a_learning_rate_and_a_schedule_that_were_changed_hold_from_the_state_on(finished, start, tmp_path):
+    rated = {"optimizer": {"learning_rate": 0.05}, "schedule": {"name": "linear"}}
+    list(start("cogvideox-lora", "next", steps=8, state=str(finished), **rated))
+    rates = [line["rates"]["adapter"] for line in lines_of(tmp_path / "next") if "rates" in line]
+    assert rates == pytest.approx([0.05 * 2 / 8, 0.05 * 1 / 8])
+
+
+def test_an_average_that_was_not_kept_begins_at_the_state(finished, start, tmp_path):
+    """Before the first update it is what the state holds, not what training began with."""
+    waits = {"ema": {"decay": 0.9, "every": 100}}
+    list(start("cogvideox-lora", "next", steps=8, state=str(finished), **waits))
+    assert weights_of(tmp_path / "next")["trained-ema.safetensors"] != {}
+    (average,) = (load_file(path) for path in (tmp_path / "next").glob("trained-ema.safetensors"))
+    state = load_file(finished / "trained.safetensors")
+    assert all(torch.equal(average[name], state[name]) for name in state)
+
+
+def test_epochs_are_counted_from_the_state_where_steps_are_of_another_size(finished, start, tmp_path):
+    """Six steps are an epoch and a half of four clips; the other half and one more are three steps of two."""
+    list(start("cogvideox-lora", "next", epochs=3, accumulation=2, state=str(finished)))
+    steps = [(line["step"], line["epoch"]) for line in lines_of(tmp_path / "next") if "loss" in line]
+    assert steps == [(7, 2), (8, 2), (9, 3)]

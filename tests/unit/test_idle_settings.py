@@ -24,11 +24,15 @@ from reelwright.workflows.training.idle_settings import idle_remarks, refuse_idl
         ({"samples": {"prompts": "a.txt", "at_start": False}}, "samples.prompts: is never used."),
         ({"saving": {"keep_steps": 5}}, "saving.keep_steps: there is nothing to remove without"),
         (
-            {"saving": {"metadata": False, "title": "x"}},
-            "saving.title: not written, as saving.metadata is off.",
+            {"saving": {"metadata": False, "comment": "x"}},
+            "saving.comment: not written, as saving.metadata is off.",
+        ),
+        (
+            {"method": "full", "saving": {"title": "x", "author": "y"}},
+            "saving.title, saving.author: not written: whole models hold no metadata.",
         ),
     ],
-    ids=("samples", "ema", "hub", "validation", "never", "kept", "metadata"),
+    ids=("samples", "ema", "hub", "validation", "never", "kept", "metadata", "full"),
 )
 def test_what_waits_for_another_setting_is_told(said, remark):
     (told,) = idle_remarks(from_mapping(TrainConfig, said, "test"))
@@ -46,5 +50,11 @@ def test_settings_of_adapters_are_refused_where_all_weights_learn():
     with pytest.raises(ConfigError, match=r"saving\.layout"):
         refuse_idle(config)
     merged = replace(TrainConfig().adapter, base_weights=(Path("a.safetensors"),), rank=4)
-    with pytest.raises(ConfigError, match=r"^train: adapter\.rank: has no effect when all weights learn"):
+    with pytest.raises(ConfigError, match=r"^train: adapter\.rank: has no effect .* set it back to 16"):
         refuse_idle(replace(config, saving=TrainConfig().saving, adapter=merged))
+
+
+def test_held_out_clips_are_judged_somewhere():
+    said = {"validation": {"dataset": "held.toml", "levels": []}}
+    with pytest.raises(ConfigError, match=r"validation\.levels: there is none"):
+        refuse_idle(from_mapping(TrainConfig, said, "test"))

@@ -198,6 +198,14 @@ def test_adafactor_may_be_told_the_schedule_it_has():
         (ScheduleConfig(path="torch.optim.lr_scheduler.StepLR"), "adamw", "step_size"),
         (ScheduleConfig(path="torch.optim.lr_scheduler.ReduceLROnPlateau"), "adamw", "goes by steps"),
         (ScheduleConfig(path="torch.nn.Linear"), "adamw", "goes by steps"),
+        (ScheduleConfig(path="StepLR"), "adamw", "no dotted path"),
+        (
+            ScheduleConfig(
+                path="torch.optim.lr_scheduler.OneCycleLR", arguments=("max_lr=0.1", "total_steps=19")
+            ),
+            "adamw",
+            "Tried to step 20 times",
+        ),
         (ScheduleConfig(path="torch.optim.lr_scheduler.StepLR", warmup=1), "adamw", "its own arguments"),
         (ScheduleConfig(name="polynomial", min_rate=1.0), "adamw", "polynomial: lr_end"),
     ],

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from reelwright.core.errors import FileError
+from reelwright.core.errors import ConfigError, FileError
 from reelwright.core.events import Event, Notice
 from reelwright.protocols.train_configs import HubConfig
 from reelwright.workflows.training import hub
-from reelwright.workflows.training.hub import Uploads, find_state_folder
+from reelwright.workflows.training.hub import Uploads, check_hub, find_state_folder
 
 
 class FakeHub:
@@ -173,3 +173,10 @@ def test_a_state_that_is_nowhere_is_refused(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setattr(hub, "snapshot_download", refuse)
     with pytest.raises(FileError, match="cannot be fetched from the hub: me/foxes is not there"):
         find_state_folder(Path("me/foxes/one"), HubConfig(), offline=False)
+
+
+def test_a_repository_that_cannot_be_is_refused_before_anything_is_trained_for_it():
+    check_hub(HubConfig())
+    check_hub(HubConfig(repository="me/fox"))
+    with pytest.raises(ConfigError, match=r"hub\.repository: 'not a name' is no name.*Write owner/name"):
+        check_hub(HubConfig(repository="not a name"))

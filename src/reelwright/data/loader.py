@@ -46,6 +46,11 @@ class Loader:
         """Batches that this rank, as any other, takes in an epoch."""
         return len(batches_of_rank(self._items.supply.num_batches, self._rank, self._num_ranks))
 
+    @property
+    def num_left(self) -> int:
+        """Batches that this rank has yet to take in the epoch that it stands in."""
+        return len(self) - self._next
+
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch
         order = epoch_order(self._items.supply, self._seed, epoch)

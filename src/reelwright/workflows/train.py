@@ -11,6 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from reelwright.core.config import validate
+from reelwright.core.errors import ConfigError
 from reelwright.core.events import Event, FileSaved, Finished, Notice, StageStarted
 from reelwright.core.log import RunLog
 from reelwright.core.paths import check_writable
@@ -45,7 +46,8 @@ def run(family: str, config: TrainConfig) -> Iterator[Event]:
             for _ in _train(found, None):
                 pass
             return
-        check_writable(config.run or config.out, ROOM_NEEDED)
+        for place in filter(None, (config.run or config.out, config.saving.folder)):
+            check_writable(place, ROOM_NEEDED)
         found = replace(found, config=_with_seed(config))
         folder = opened.enter_context(RunFolder.create(config.out, config.run, config.name))
         opened.enter_context(RunLog(folder.log_path))
@@ -113,4 +115,9 @@ def _find_state(config: TrainConfig, folder: Path) -> tuple[TrainingState | None
     if config.state is None:
         return None, []
     state, notices = read_state(config.state)
-    return state, [*notices, f"going on after step {state.progress['step']} of {config.state}."]
+    done = state.progress["step"]
+    if not config.epochs and done >= config.steps:
+        raise ConfigError(
+            f"steps: {config.steps} in all, and {config.state} is a state after step {done}. Give more."
+        )
+    return state, [*notices, f"going on after step {done} of {config.state}."]

@@ -29,7 +29,7 @@ def check_training(
 ) -> None:
     """Raise ConfigError with all that is wrong. `first_frame` is what the caches keep of it."""
     problems = [
-        *_options_without_effect(config, transformer, layout, is_noised=noises_images(config, first_frame)),
+        *_options_without_effect(config, transformer, layout, first_frame),
         *_missing_in_caches(config, layout, first_frame),
         *(_missing_controls(datasets) if layout is Layout.CONTROL else ()),
     ]
@@ -53,13 +53,16 @@ def encodes_images(config: CogVideoXTrain, layout: Layout, first_frame: FirstFra
 
 
 def _options_without_effect(
-    config: CogVideoXTrain, transformer: TransformerConfig, layout: Layout, *, is_noised: bool
+    config: CogVideoXTrain, transformer: TransformerConfig, layout: Layout, first_frame: FirstFrame
 ) -> Iterator[str]:
-    noise = config.noise
+    noise, execution = config.noise, config.execution
+    is_noised = noises_images(config, first_frame)
+    uses_pixels = encodes_images(config, layout, first_frame) or config.samples.prompts is not None
     reads_image = layout in (Layout.IMAGE, Layout.INPAINT)
     is_fitted = transformer.use_rotary_positional_embeddings and not transformer.is_second_generation
+    is_drawn = noise.timestep_sampling == "logit_normal"
     conditional: list[tuple[object, tuple[str, ...], bool, str]] = [
-        (noise, ("logit_mean", "logit_std"), noise.timestep_sampling == "logit_normal", "timestep_sampling"),
+        (noise, ("logit_mean", "logit_std"), is_drawn, "timestep_sampling logit_normal"),
         (noise, ("min_snr_gamma",), noise.weighting == "min_snr", "weighting min_snr"),
         (noise, ("caption_dropout_to",), noise.caption_dropout > 0, "caption_dropout"),
         (noise, ("condition_dropout",), layout is not Layout.TEXT, "a model that reads more than text"),
@@ -67,12 +70,14 @@ def _options_without_effect(
         (noise, ("image_noise_mean", "image_noise_std"), reads_image and is_noised, "image_noise"),
         (config, ("image_latent_scale",), layout is Layout.IMAGE, "an image-to-video model"),
         (config, ("rope_grid",), is_fitted, "a model of 1.0 with rotary positions"),
+        (execution, ("tiling",), uses_pixels, "images that are encoded or samples that are decoded"),
+        (execution, ("tile_size",), execution.tiling, "tiling"),
     ]
+    prefixes = {id(noise): "noise.", id(execution): "execution."}
     for group, names, has_effect, needed in conditional:
-        prefix = "noise." if group is noise else ""
         for name in names if not has_effect else ():
             if getattr(group, name) != _default(group, name):
-                yield f"{prefix}{name}: has no effect without {needed}. Leave it out."
+                yield f"{prefixes.get(id(group), '')}{name}: has no effect without {needed}. Leave it out."
 
 
 def _default(group: Any, name: str) -> object:  # noqa: ANN401

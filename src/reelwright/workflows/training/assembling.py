@@ -33,7 +33,7 @@ from reelwright.workflows.training.samples import Samples
 from reelwright.workflows.training.setting import Part, Setting
 from reelwright.workflows.training.states import TrainingState
 from reelwright.workflows.training.step import Stepper
-from reelwright.workflows.training.trainer import Trainer, plan_steps
+from reelwright.workflows.training.trainer import Course, Trainer, plan_course
 from reelwright.workflows.training.validation import Validation
 
 
@@ -42,15 +42,14 @@ def assemble(
 ) -> tuple[Trainer, list[str]]:
     """A trainer at its start, or at a state, and what is to be said. Raises UserError."""
     config, model = found.config, found.model
+    course = _course(found, accelerator, state)
     dtype = _weights_dtype(found, accelerator.device)
     # It may need a text encoder, which is gone again before the denoiser takes its place.
     objective = model.objective(accelerator.device, dtype)
     denoiser, trainables, notices = _load(found, accelerator, dtype)
     optimizer = make_optimizer(config.optimizer, trainables.groups())
     called, optimizer = prepare_learning(accelerator, denoiser, optimizer)
-    loader = _loader(found.data, found, accelerator)
-    plan = plan_steps(len(loader), steps=config.steps, epochs=config.epochs, accumulation=config.accumulation)
-    schedule = make_schedule(config.schedule, optimizer, plan.num_steps, config.optimizer)
+    schedule = make_schedule(config.schedule, optimizer, course.num_steps, config.optimizer)
     averages = Averages(config.ema, trainables.tensors) if config.ema.decay else None
     setting = Setting(
         family=found.family,
@@ -61,7 +60,7 @@ def assemble(
         denoiser=called,
         trainables=trainables,
         objective=objective,
-        facts=_facts(found, loader, plan.num_epochs),
+        facts=_facts(found, course),
         shown=partial(_shown, optimizer, averages if config.ema.sample else None),
     )
     stepper = Stepper(setting=setting, optimizer=optimizer, schedule=schedule)
@@ -71,7 +70,7 @@ def assemble(
     trainer = Trainer(
         setting,
         stepper,
-        loader,
+        course,
         keeper,
         measures={"metrics": metrics, "alarms": Alarms(setting, metrics)},
         parts=_parts(found, setting, metrics, accelerator),
@@ -120,6 +119,14 @@ def _weights_dtype(found: Found, device: torch.device) -> torch.dtype:
     return choose_dtype(execution.dtype, device, found.model.released_dtype)
 
 
+def _course(found: Found, accelerator: Accelerator, state: TrainingState | None) -> Course:
+    """The data where training starts or goes on. Raises ConfigError if they are others than the state's."""
+    loader = _loader(found.data, found, accelerator)
+    if state is not None:
+        loader.load_state_dict(state.progress["loader"])
+    return plan_course(loader, found.config, done=0 if state is None else state.progress["step"])
+
+
 def _loader(data: OpenedData, found: Found, accelerator: Accelerator) -> Loader:
     return Loader(
         data.items,
@@ -140,12 +147,12 @@ def _parts(found: Found, setting: Setting, metrics: Metrics, accelerator: Accele
     return parts
 
 
-def _facts(found: Found, loader: Loader, num_epochs: int) -> dict[str, Any]:
+def _facts(found: Found, course: Course) -> dict[str, Any]:
     described = [to_mapping(dataset, only_changed=True) for dataset in found.data.data.datasets]
     return {
         "num_items": found.data.items.num_items,
-        "num_batches": len(loader),
-        "num_epochs": num_epochs,
+        "num_batches": len(course.loader),
+        "num_epochs": course.num_epochs,
         "datasets": [{key: said for key, said in each.items() if key != "family_keys"} for each in described],
     }
 

@@ -69,6 +69,8 @@ def optimizer_class(name: str) -> type[torch.optim.Optimizer]:
 def class_at(path: str, origin: str) -> type[Any]:
     """The class at a dotted path. Raises ConfigError that tells what to install."""
     module_name, _, name = path.rpartition(".")
+    if not module_name:
+        raise ConfigError(f"{origin}: {path!r} is no dotted path. Write module.Class, as torch.optim.RAdam.")
     try:
         module = import_module(module_name)
     except (ImportError, ValueError) as error:

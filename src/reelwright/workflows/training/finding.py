@@ -3,7 +3,7 @@
 from collections.abc import Generator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from reelwright import families
 from reelwright.adapters.learning.learning_plan import choose_layout, plan_base_weights, plan_learning
@@ -12,6 +12,7 @@ from reelwright.protocols.family import Family
 from reelwright.protocols.train_configs import TrainConfig
 from reelwright.protocols.training import Training, TrainingModel
 from reelwright.workflows.caching.opening import OpenedData, open_training_data, training_of
+from reelwright.workflows.training.hub import check_hub
 from reelwright.workflows.training.idle_settings import idle_remarks, refuse_idle
 from reelwright.workflows.training.lr_schedules import check_schedule
 from reelwright.workflows.training.optimizers import check_optimizer
@@ -40,6 +41,8 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
     Raises UserError.
     """
     refuse_idle(config)
+    _check_name(config.name)
+    check_hub(config.hub)
     check_schedule(config.schedule, None if config.epochs else config.steps, config.optimizer)
     check_trackers(config.tracking)
     known, training = families.load(family), training_of(family)
@@ -71,6 +74,17 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
         finally:
             if validation is not None:
                 validation.items.close()
+
+
+def _check_name(name: str) -> None:
+    """Files are called so, in folders that other settings name. Raises ConfigError."""
+    if name.strip(". ") != name or name != PureWindowsPath(name).name or name != PurePosixPath(name).name:
+        raise ConfigError(
+            f"name: {name!r} is no name of a file. Say it without folders, and where it goes with"
+            " --saving.folder or --run."
+        )
+    if not name:
+        raise ConfigError("name: is empty. Say how the files of weights are called.")
 
 
 def _open_validation(family: str, config: TrainConfig, dataset: Path | None) -> OpenedData | None:

@@ -11,8 +11,9 @@ from huggingface_hub import HfApi, snapshot_download
 
 # The hub's HTTP library is another one from version to version; this is its error, whichever it is.
 from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImportUsage]
+from huggingface_hub.utils import validate_repo_id
 
-from reelwright.core.errors import FileError
+from reelwright.core.errors import ConfigError, FileError
 from reelwright.core.events import Event, Notice
 from reelwright.protocols.train_configs import HubConfig
 
@@ -22,6 +23,18 @@ _ON_HUB = re.compile(
     r"(?P<repository>[\w.-]+/[\w.-]+)(?:/(?P<path>[^:]+))?"
     r"(?::(?P<revision>[^:]*))?(?::(?P<kind>model|dataset|space))?"
 )
+
+
+def check_hub(config: HubConfig) -> None:
+    """Raise ConfigError for a repository that cannot be, before anything is trained for it."""
+    if not config.repository:
+        return
+    try:
+        validate_repo_id(config.repository)
+    except ValueError as error:
+        raise ConfigError(
+            f"hub.repository: {config.repository!r} is no name: {_first_line(error)} Write owner/name."
+        ) from error
 
 
 class Uploads:

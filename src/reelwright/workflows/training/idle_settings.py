@@ -28,13 +28,19 @@ def idle_remarks(config: TrainConfig) -> list[str]:
 
 def _contradictions(config: TrainConfig) -> Iterator[str]:
     if config.method == "full":
+        usual = type(config.adapter)()
         for name in _changed(config.adapter):
             if not name.startswith("base_weights"):
-                yield f"adapter.{name}: has no effect when all weights learn (method full)."
+                yield (
+                    f"adapter.{name}: has no effect when all weights learn (method full). Leave it out, or"
+                    f" set it back to {getattr(usual, name)!r} if a recipe says it."
+                )
         if config.saving.layout != "auto":
             yield "saving.layout: is of adapters; whole models are saved as diffusers has them. Leave it out."
     if config.adapter.factor != -1 and config.method != "lokr":
         yield "adapter.factor: is for method lokr alone. Leave it out."
+    if config.validation.dataset is not None and not config.validation.levels:
+        yield "validation.levels: there is none to judge at. Name one at least, as 0.5."
     if config.adapter.up_rate != 1.0 and config.method != "lora":
         yield "adapter.up_rate: is for method lora alone. Leave it out."
 
@@ -66,8 +72,10 @@ def _saved(config: TrainConfig) -> Iterator[str]:
         if getattr(saving, kept) and not getattr(saving, every):
             yield f"saving.{kept}: there is nothing to remove without saving.{every}."
     given = [f"saving.{name}" for name in _FOR_METADATA if getattr(saving, name)]
-    if given and not saving.metadata:
-        yield f"{', '.join(given)}: not written, as saving.metadata is off."
+    if given and config.method == "full":
+        yield f"{', '.join(given)}: not written: whole models hold no metadata."
+    elif saving.comment and not saving.metadata:
+        yield "saving.comment: not written, as saving.metadata is off."
 
 
 def _changed(settings: object) -> Sequence[str]:

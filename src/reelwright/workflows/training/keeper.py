@@ -1,16 +1,21 @@
 """All that a run has learned, as one state: gathered from the processes, written, and put back."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch.optim.lr_scheduler import LambdaLR, LRScheduler
 
+from reelwright.core.errors import ConfigError
 from reelwright.workflows.training.ema import Averages
 from reelwright.workflows.training.gathering import gathered
 from reelwright.workflows.training.processes import load_optimizer_state, optimizer_state
 from reelwright.workflows.training.setting import Setting
 from reelwright.workflows.training.states import TrainingState, write_state
+
+_OPTIMIZER = "optimizer"
+"""What a state's progress says of the optimizer under this name holds for what it remembers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +24,7 @@ class Keeper:
 
     setting: Setting
     optimizer: torch.optim.Optimizer
-    schedule: torch.optim.lr_scheduler.LRScheduler | None
+    schedule: LRScheduler | None
     averages: Averages | None
 
     def average(self, step: int) -> None:
@@ -34,7 +39,7 @@ class Keeper:
         """
         setting = self.setting
         state = TrainingState(
-            progress=progress,
+            progress={**progress, _OPTIMIZER: self._described()},
             weights=gathered(setting.trainables.tensors()),
             optimizer=optimizer_state(self.optimizer),
             schedule=None if self.schedule is None else self.schedule.state_dict(),
@@ -45,11 +50,60 @@ class Keeper:
         return str(write_state(setting.folder, state, keep=setting.config.saving.keep_states))
 
     def restore(self, state: TrainingState) -> None:
-        """Put everything back. Raises UserError where it does not fit what is trained now."""
-        setting = self.setting
-        setting.trainables.load(state.weights)
+        """Put everything back. Raises UserError where it does not fit what is trained now.
+
+        Learning rate and schedule may have been changed; an average that was not kept begins here.
+        """
+        _check_same(state.progress[_OPTIMIZER], self._described())
+        self.setting.trainables.load(state.weights)
+        rates: list[Any] = [group.get("initial_lr", group.get("lr")) for group in self.optimizer.param_groups]
         load_optimizer_state(self.optimizer, state.optimizer)
         if self.schedule is not None and state.schedule is not None:
             self.schedule.load_state_dict(state.schedule)
-        if self.averages is not None and state.averages:
-            self.averages.load(state.averages)
+        self._set_rates(rates)
+        if self.averages is not None:
+            self.averages.load(state.averages or state.weights)
+
+    def _described(self) -> dict[str, Any]:
+        """By the names of the settings that say it."""
+        config = self.setting.config
+        bare = getattr(self.optimizer, "optimizer", self.optimizer)
+        described = {
+            "optimizer.name": type(bare).__name__,
+            "optimizer.arguments": " ".join(config.optimizer.arguments),
+            "schedule.path": config.schedule.path,
+        }
+        if not config.schedule.path:
+            return described
+        # Such classes remember rates of their own.
+        return {
+            **described,
+            "schedule.arguments": " ".join(config.schedule.arguments),
+            "optimizer.learning_rate": config.optimizer.learning_rate,
+        }
+
+    def _set_rates(self, rates: Sequence[Any]) -> None:
+        """What they are now by the configuration, rather than what a state says; the same if none changed."""
+        groups, schedule = self.optimizer.param_groups, self.schedule
+        if schedule is None:
+            for group, rate in zip(groups, rates, strict=True):
+                if "lr" in group:
+                    group["lr"] = rate
+        elif isinstance(schedule, LambdaLR):
+            schedule.base_lrs = list(rates)
+            for group, rate, course in zip(groups, rates, schedule.lr_lambdas, strict=True):
+                group.update(initial_lr=rate, lr=rate * course(schedule.last_epoch))
+
+
+def _check_same(before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Raise ConfigError where what a state remembers would mean something else now."""
+    problems = [
+        f"{name}: the state is of a training with {said or 'none'}, this one has {now.get(name) or 'none'}."
+        for name, said in before.items()
+        if said != now.get(name, said)
+    ]
+    if problems:
+        raise ConfigError(
+            "\n".join(problems)
+            + "\nSet it back; or start from the weights alone: adapter.weights, or dit for whole models."
+        )

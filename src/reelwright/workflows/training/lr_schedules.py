@@ -53,7 +53,7 @@ def make_schedule(
         _check_unset(config, optimizer)
         return None
     if config.path:
-        return _from_path(config, optimizer)
+        return _from_path(config, optimizer, num_steps)
     if config.name == "adafactor":
         raise ConfigError(
             f"schedule.name: adafactor: {optimizer_config.name} takes a learning rate, and this is how one"
@@ -148,7 +148,7 @@ def _step_rules(config: ScheduleConfig) -> tuple[tuple[int, float], ...]:
         ) from error
 
 
-def _from_path(config: ScheduleConfig, optimizer: torch.optim.Optimizer) -> LRScheduler:
+def _from_path(config: ScheduleConfig, optimizer: torch.optim.Optimizer, num_steps: int) -> LRScheduler:
     kind = class_at(config.path, "schedule.path")
     if not issubclass(kind, LRScheduler) or issubclass(kind, ReduceLROnPlateau):
         raise ConfigError(
@@ -162,9 +162,20 @@ def _from_path(config: ScheduleConfig, optimizer: torch.optim.Optimizer) -> LRSc
         )
     arguments = checked_arguments(kind, config.arguments, "schedule.arguments", {"optimizer": ""})
     try:
+        if num_steps < _ENDLESS:
+            _try_out(kind, arguments, num_steps)
         return kind(optimizer, **arguments)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"schedule.arguments: {kind.__name__} refuses them: {error}.") from error
+
+
+def _try_out(kind: type[LRScheduler], arguments: Mapping[str, Any], num_steps: int) -> None:
+    """Go through all steps with nothing to learn: some classes refuse one that comes late."""
+    optimizer = torch.optim.SGD([torch.zeros(1)], lr=1.0, momentum=0.9)
+    schedule = kind(optimizer, **arguments)
+    for _ in range(num_steps):
+        optimizer.step()
+        schedule.step()
 
 
 def _check_lengths(config: ScheduleConfig, warmup: int, decay: int, num_steps: int) -> None:

@@ -16,6 +16,8 @@ from reelwright.workflows.training.classes import checked_arguments, optimizer_c
 _ORIGIN = "optimizer.arguments"
 _ONE_RATE = ("Prodigy", "DAdapt")
 """Beginnings of the names of optimizers that look for one rate for all parameters."""
+_REFUSALS = (TypeError, ValueError, AssertionError, LookupError)
+"""What optimizers raise for arguments that they cannot use."""
 
 
 def make_optimizer(config: OptimizerConfig, groups: Sequence[ParameterGroup]) -> torch.optim.Optimizer:
@@ -32,9 +34,8 @@ def make_optimizer(config: OptimizerConfig, groups: Sequence[ParameterGroup]) ->
         # Some announce themselves where the output of a program may be.
         with redirect_stdout(io.StringIO()):
             optimizer = kind(described, **rate, **arguments)
-    except (TypeError, ValueError, AssertionError, KeyError) as error:
-        said = str(error) or "a value is out of its range"
-        raise ConfigError(f"{_ORIGIN}: {kind.__name__} refuses them: {said}.") from error
+    except (*_REFUSALS, RuntimeError) as error:
+        raise _refused(kind, config, error) from error
     _set_mode(optimizer, "train")
     return optimizer
 
@@ -42,6 +43,8 @@ def make_optimizer(config: OptimizerConfig, groups: Sequence[ParameterGroup]) ->
 def check_optimizer(config: OptimizerConfig) -> list[str]:
     """What a user should know of the optimizer. Raises ConfigError as `make_optimizer`, without a model."""
     optimizer = make_optimizer(config, [trial_group()])
+    if config.arguments:
+        _try_out(optimizer, config)
     if finds_rate(optimizer):
         return [
             "optimizer: Adafactor finds its rate itself:"
@@ -113,6 +116,24 @@ def _arguments(config: OptimizerConfig, kind: type[torch.optim.Optimizer]) -> di
         # One pass over memory instead of several: faster on GPUs and processors alike.
         arguments["fused"] = not {"capturable", "differentiable"} & set(arguments)
     return arguments
+
+
+def _try_out(optimizer: torch.optim.Optimizer, config: OptimizerConfig) -> None:
+    """Take a step with it: some look at what they were told only then."""
+    for group in optimizer.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.ones_like(parameter)
+    try:
+        optimizer.step()
+    except _REFUSALS as error:
+        raise _refused(type(optimizer), config, error) from error
+
+
+def _refused(kind: type[torch.optim.Optimizer], config: OptimizerConfig, error: Exception) -> ConfigError:
+    said = str(error).rstrip(".") or "a value is out of its range"
+    return ConfigError(
+        f"{_ORIGIN}: {kind.__name__} refuses {' '.join(config.arguments) or 'them'}: {said}. Change them."
+    )
 
 
 def _check_rates(

@@ -11,6 +11,7 @@ from reelwright.core.errors import FileError, MemoryLimitError
 from reelwright.core.events import Event, FileSaved, Notice, StageStarted, StepDone
 from reelwright.core.held_signals import HeldSignals
 from reelwright.data.loader import Loader
+from reelwright.protocols.train_configs import TrainConfig
 from reelwright.protocols.training import Batch
 from reelwright.workflows.training.keeper import Keeper
 from reelwright.workflows.training.model_files import ModelFiles
@@ -22,21 +23,26 @@ STAGE = "train"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Plan:
-    """How long a run is."""
+class Course:
+    """The batches of a run, and how long it goes on with them."""
 
+    loader: Loader
     num_steps: int
-    steps_per_epoch: int
-
-    @property
-    def num_epochs(self) -> int:
-        return -(-self.num_steps // self.steps_per_epoch)
+    num_epochs: int
 
 
-def plan_steps(num_batches: int, *, steps: int, epochs: int, accumulation: int) -> Plan:
-    """`num_batches` are those that a process takes in an epoch; the last step of one may have fewer."""
-    per_epoch = -(-num_batches // accumulation)
-    return Plan(num_steps=epochs * per_epoch if epochs else steps, steps_per_epoch=per_epoch)
+def plan_course(loader: Loader, config: TrainConfig, *, done: int) -> Course:
+    """From where the loader stands, `done` steps after the start.
+
+    The last step of an epoch may have fewer batches. Steps that were taken by another number of processes, or
+    with another accumulation, were of another size, so epochs are counted from here.
+    """
+    per_epoch = -(-len(loader) // config.accumulation)
+    if not config.epochs:
+        return Course(loader=loader, num_steps=config.steps, num_epochs=-(-config.steps // per_epoch))
+    begun = -(-loader.num_left // config.accumulation)
+    left = begun + (config.epochs - loader.epoch - 1) * per_epoch
+    return Course(loader=loader, num_steps=done + max(left, 0), num_epochs=config.epochs)
 
 
 class Trainer:
@@ -46,7 +52,7 @@ class Trainer:
         self,
         setting: Setting,
         stepper: Stepper,
-        loader: Loader,
+        course: Course,
         keeper: Keeper,
         measures: Mapping[str, Part],
         parts: Mapping[str, Part],
@@ -55,20 +61,18 @@ class Trainer:
         """`measures` belong to a step and are quick; `parts` come after it, then `files`."""
         self._setting = setting
         self._stepper = stepper
-        self._loader = loader
+        self._course = course
+        self._loader = course.loader
         self._keeper = keeper
         self._measures = measures
         self._parts = {**parts, "files": files}
         self._files = files
         self._wishes = Wishes(setting.folder, setting.accelerator, setting.config.saving.state_every_minutes)
-        config = setting.config
-        self._plan = plan_steps(
-            len(loader), steps=config.steps, epochs=config.epochs, accumulation=config.accumulation
-        )
         self._moment = self._moment_of(0, epoch=0, epoch_ended=False)
-        self._position = loader.state_dict()
+        self._position = course.loader.state_dict()
         self._is_between_done = False
         self._saved: tuple[int, bool] | None = None
+        self._was_done = False
         self._held = HeldSignals() if setting.accelerator.num_processes > 1 else None
 
     @property
@@ -76,20 +80,19 @@ class Trainer:
         return self._moment
 
     def restore(self, progress: Mapping[str, Any]) -> None:
-        """Stand where the state was written. Raises ConfigError if the data are others now."""
-        self._loader.load_state_dict(progress["loader"])
-        self._position = progress["loader"]
+        """Stand where the state was written; the loader stands there already."""
         self._moment = self._moment_of(
             progress["step"], epoch=progress["epoch"], epoch_ended=progress["epoch_ended"]
         )
         self._is_between_done = progress["is_between_done"]
+        self._was_done = self._moment.is_last and self._is_between_done
         for name, part in self._remembering():
             if name in progress["parts"]:
                 part.restore(progress["parts"][name])
 
     def run(self) -> Generator[Event]:
         """Train to the end. A run that is interrupted, or lacks memory or room, keeps its state first."""
-        yield StageStarted(STAGE, self._plan.num_steps)
+        yield StageStarted(STAGE, self._course.num_steps)
         # Several processes stop together, after a step: one that left would be waited for in vain.
         with self._held or nullcontext():
             try:
@@ -105,6 +108,9 @@ class Trainer:
                 raise
 
     def _train(self) -> Iterator[Event]:
+        if self._was_done:
+            yield Notice(_nothing_left(self._moment))
+            return
         yield from self._measure()
         if not self._is_between_done:
             yield from self._between()
@@ -115,7 +121,8 @@ class Trainer:
                     break
                 if (yield from self._heed()):
                     return
-        if self._setting.config.saving.state_at_end:
+        saving = self._setting.config.saving
+        if saving.state_at_end or saving.state_with_weights:
             yield from self._write_state()
 
     def _take(self, window: Sequence[Batch]) -> Iterator[Event]:
@@ -129,7 +136,7 @@ class Trainer:
             self._is_between_done = False
             self._moment = self._moment_of(number, epoch=self._loader.epoch, epoch_ended=ended, result=result)
             measured = self._measure()
-        yield StepDone(STAGE, number, self._plan.num_steps, result.seconds, result.peak_memory)
+        yield StepDone(STAGE, number, self._course.num_steps, result.seconds, result.peak_memory)
         yield from measured
         yield from self._between()
 
@@ -207,9 +214,16 @@ class Trainer:
     ) -> Moment:
         return Moment(
             step=step,
-            num_steps=self._plan.num_steps,
+            num_steps=self._course.num_steps,
             epoch=epoch,
-            num_epochs=self._plan.num_epochs,
+            num_epochs=self._course.num_epochs,
             epoch_ended=epoch_ended,
             result=result,
         )
+
+
+def _nothing_left(moment: Moment) -> str:
+    return (
+        f"there is nothing left to do: all {moment.num_steps} steps are done. To train longer, start another"
+        " run from this one's state: --state RUN, with more --steps or --epochs."
+    )
