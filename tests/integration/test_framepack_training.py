@@ -145,6 +145,7 @@ def test_where_weights_cannot_be_written_the_state_is_kept(reelwright, base_data
     words = ("--steps", 1, "--adapter.rank", 2, "--saving.folder", tmp_path / "full")
     refused = reelwright("train", "framepack", "--dataset", base_data, "--run", tmp_path / "run", *words)
     assert (refused.code, "cannot be written" in refused.err) == (1, True)
+    assert f"reelwright resume {tmp_path / 'run'}\n" in refused.err
     (in_the_way / "kept").rmdir()
     in_the_way.rmdir()
     assert reelwright("resume", tmp_path / "run").code == 0

@@ -224,7 +224,7 @@ def test_a_signal_ends_a_command_with_its_exit_code_and_last_event(
     assert (captured.out, captured.err) == ("", f"stopped by {number.name}; what was finished is kept.\n")
     assert main(["generate", FAMILY, "--json"]) == code
     last = capsys.readouterr().out.splitlines()[-1]
-    assert json.loads(last) == {"event": "stopped", "signal": number.name}
+    assert json.loads(last) == {"event": "stopped", "signal": number.name, "advice": ""}
 
 
 def test_ctrl_c_while_the_command_line_is_read_has_the_same_exit_code(monkeypatch: pytest.MonkeyPatch):

@@ -34,18 +34,18 @@ from reelwright.workflows.training.idle_settings import idle_remarks, refuse_idl
     ],
     ids=("samples", "ema", "hub", "validation", "never", "kept", "metadata", "full"),
 )
-def test_what_waits_for_another_setting_is_told(said, remark):
+def test_what_waits_for_another_setting_is_told(said: dict[str, object], remark: str) -> None:
     (told,) = idle_remarks(from_mapping(TrainConfig, said, "test"))
     assert told.startswith(remark)
 
 
-def test_nothing_is_said_of_defaults_and_of_what_goes_together():
+def test_nothing_is_said_of_defaults_and_of_what_goes_together() -> None:
     assert idle_remarks(TrainConfig()) == []
     said = {"samples": {"prompts": "a.txt", "every_steps": 2}, "ema": {"decay": 0.9, "every": 2}}
     assert idle_remarks(from_mapping(TrainConfig, said, "test")) == []
 
 
-def test_settings_of_adapters_are_refused_where_all_weights_learn():
+def test_settings_of_adapters_are_refused_where_all_weights_learn() -> None:
     config = from_mapping(TrainConfig, {"method": "full", "saving": {"layout": "peft"}}, "test")
     with pytest.raises(ConfigError, match=r"saving\.layout"):
         refuse_idle(config)

@@ -1,5 +1,6 @@
 """What the processes of a run agree on before anything is loaded, and what they refuse."""
 
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,20 @@ def test_the_number_of_threads_is_that_of_the_configuration(tmp_path: Path) -> N
         assert torch.get_num_threads() == before + 1
     finally:
         torch.set_num_threads(before)
+
+
+def test_kernels_and_patience_are_those_that_were_asked_for(tmp_path: Path) -> None:
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark
+    try:
+        plain = open_accelerator(_config(), tmp_path)
+        assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark) == before
+        asked = open_accelerator(_config(process_timeout=5, allow_tf32=True, cudnn_benchmark=True), tmp_path)
+        assert torch.backends.cuda.matmul.allow_tf32 and torch.backends.cudnn.benchmark
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.benchmark = before
+    assert plain.init_handler is None
+    assert asked.init_handler is not None
+    assert asked.init_handler.timeout == timedelta(minutes=5)
 
 
 @pytest.mark.parametrize(

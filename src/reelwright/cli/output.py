@@ -54,8 +54,8 @@ def show_failure(event: Event, /) -> None:
     match event:
         case Failed(message=message):
             sys.stderr.write("".join(f"error: {line}\n" for line in message.splitlines()))
-        case Stopped(signal=signal):
-            sys.stderr.write(f"stopped by {signal}; what was finished is kept.\n")
+        case Stopped(signal=signal, advice=advice):
+            sys.stderr.write(f"stopped by {signal}; what was finished is kept. {advice}".rstrip() + "\n")
         case _:
             pass
 

@@ -136,6 +136,8 @@ class Stopped:
     """The workflow was interrupted by `signal` (SIGINT or SIGTERM); what was finished is kept."""
 
     signal: str
+    advice: str = ""
+    """How to go on, if the workflow knows."""
 
 
 Event = (

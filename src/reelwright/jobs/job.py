@@ -41,7 +41,7 @@ def _run(
                 except Interrupted as interruption:
                     events.throw(interruption)  # so that the workflow can tell which signal it was
     except Interrupted as interruption:
-        return Stopped(interruption.name), interruption.exit_code
+        return Stopped(interruption.name, _notes(interruption)), interruption.exit_code
     except UserError as error:
         return _failure(error), error.exit_code
     except Exception as error:  # the edge of a job: nothing may end in a bare traceback
@@ -61,7 +61,12 @@ def _events(name: str, arguments: Mapping[str, object]) -> Generator[Event, None
 
 
 def _failure(error: UserError) -> Failed:
-    return Failed(type(error).__name__, str(error))
+    return Failed(type(error).__name__, "\n".join(filter(None, (str(error), _notes(error)))))
+
+
+def _notes(error: BaseException) -> str:
+    """What the workflow added."""
+    return "\n".join(getattr(error, "__notes__", []))
 
 
 def _unexpected(error: Exception) -> tuple[Failed, int]:

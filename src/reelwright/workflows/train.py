@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
 
 from reelwright.core.config import validate
-from reelwright.core.errors import ConfigError
+from reelwright.core.errors import ConfigError, UserError
 from reelwright.core.events import Event, FileSaved, Finished, Notice, StageStarted
 from reelwright.core.log import RunLog
 from reelwright.core.paths import check_writable
@@ -24,7 +24,7 @@ from reelwright.workflows.training.finding import Found, find
 from reelwright.workflows.training.hub import find_state_folder
 from reelwright.workflows.training.level_chart import show_timesteps
 from reelwright.workflows.training.processes import open_accelerator
-from reelwright.workflows.training.states import TrainingState, latest_state, read_state
+from reelwright.workflows.training.states import TrainingState, has_states, latest_state, read_state
 from reelwright.workflows.training.trackers import open_trackers, start_trackers
 
 
@@ -52,7 +52,19 @@ def run(family: str, config: TrainConfig) -> Iterator[Event]:
         folder = opened.enter_context(RunFolder.create(config.out, config.run, config.name))
         opened.enter_context(RunLog(folder.log_path))
         store_recipe(folder, family, without_secrets(found.config), workflow="train")
-        yield from recorded(folder.sink(), _train(found, folder.path))
+        with _way_on(folder.path):
+            yield from recorded(folder.sink(), _train(found, folder.path))
+
+
+@contextmanager
+def _way_on(folder: Path) -> Generator[None]:
+    """A run that ends early and has a state says how to go on from it."""
+    try:
+        yield
+    except (KeyboardInterrupt, UserError) as ending:
+        if has_states(folder):
+            ending.add_note(f"To go on from the last state: reelwright resume {folder}")
+        raise
 
 
 def without_secrets(config: TrainConfig) -> TrainConfig:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain, count
 from pathlib import Path
 from typing import Literal
 
@@ -64,15 +65,16 @@ def show_levels(
 
 
 def count_levels(open_batches: Callable[[], Iterable[Batch]], objective: Objective) -> LevelShares:
-    """Draw whole epochs, until there are enough items."""
+    """Draw epoch after epoch, until there are enough items."""
     counts = torch.zeros(NUM_BINS, dtype=torch.float64)
     weights = torch.zeros_like(counts)
-    while counts.sum() < ENOUGH_ITEMS:
-        for batch in open_batches():
-            example = objective.example(batch)
-            level_B = example.level_B.cpu()
-            counts += _summed(level_B, torch.ones_like(level_B))
-            weights += _summed(level_B, example.weight_B.cpu())
+    for batch in chain.from_iterable(open_batches() for _ in count()):
+        example = objective.example(batch)
+        level_B = example.level_B.cpu()
+        counts += _summed(level_B, torch.ones_like(level_B))
+        weights += _summed(level_B, example.weight_B.cpu())
+        if counts.sum() >= ENOUGH_ITEMS:
+            break
     return LevelShares(
         num_items=int(counts.sum()),
         shares=tuple((counts / counts.sum()).tolist()),

@@ -60,7 +60,7 @@ def open_accelerator(config: TrainConfig, folder: Path, trackers: Sequence[Any] 
                 find_unused_parameters=config.method == "full" or bool(config.adapter.include),
                 gradient_as_bucket_view=True,
             ),
-            InitProcessGroupKwargs(timeout=_timeout(config.execution)),
+            *_patience(config.execution),
         ],
     )
     _choose_kernels(config.execution)
@@ -148,8 +148,10 @@ def _check(config: TrainConfig) -> None:
         )
 
 
-def _timeout(execution: TrainExecutionConfig) -> timedelta | None:
-    return timedelta(minutes=execution.process_timeout) if execution.process_timeout else None
+def _patience(execution: TrainExecutionConfig) -> list[InitProcessGroupKwargs]:
+    """Only what is asked for: without a time, Accelerate would choose another one than torch."""
+    minutes = execution.process_timeout
+    return [InitProcessGroupKwargs(timeout=timedelta(minutes=minutes))] if minutes else []
 
 
 def _choose_kernels(execution: TrainExecutionConfig) -> None:

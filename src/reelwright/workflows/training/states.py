@@ -12,7 +12,7 @@ from reelwright.workflows.training.state_files import (
     write_state_files,
 )
 
-__all__ = ["TrainingState", "latest_state", "read_state", "write_state"]
+__all__ = ["TrainingState", "has_states", "latest_state", "read_state", "write_state"]
 
 _FOLDER = "states"
 _NAME = re.compile(r"step-(\d{8,})(?:-again)?")
@@ -38,6 +38,11 @@ def write_state(folder: Path, state: TrainingState, *, keep: int) -> Path:
     sync_folder(states)
     _prune(states, built, keep)
     return built if place.exists() else built.rename(place)
+
+
+def has_states(folder: Path) -> bool:
+    """Whether the run in `folder` has written any; they may be damaged."""
+    return bool(_listed(folder / _FOLDER))
 
 
 def latest_state(folder: Path) -> tuple[TrainingState, list[str]] | None:
