@@ -9,6 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+import reelwright
 from reelwright import families
 from reelwright.core.config import from_mapping
 from reelwright.core.errors import UserError
@@ -160,3 +161,23 @@ def test_epochs_are_counted_from_the_state_where_steps_are_of_another_size(finis
     list(start("cogvideox-lora", "next", epochs=3, accumulation=2, state=str(finished)))
     steps = [(line["step"], line["epoch"]) for line in lines_of(tmp_path / "next") if "loss" in line]
     assert steps == [(7, 2), (8, 2), (9, 3)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "name", "used_as"),
+    [
+        ({"adapter": {"rank": 4}}, "fox.safetensors", "lora"),
+        ({"saving": {"layout": "peft"}}, "fox", "lora"),
+        ({"method": "full"}, "fox", "dit"),
+    ],
+    ids=("lora", "peft", "full"),
+)
+def test_python_is_told_where_the_weights_are_and_can_use_them(settings, name, used_as, data, tmp_path):
+    trained = reelwright.train(
+        "cogvideox", dataset=data["cogvideox"], run=tmp_path / "run", name="fox", steps=2, seed=1, **settings
+    )
+    assert trained == reelwright.Trained(tmp_path / "run", tmp_path / "run" / name)
+    small = {"steps": 1, "num_frames": 9, "height": 64, "width": 64, "prompt": "a fox", "out": tmp_path}
+    used = trained.weights if used_as == "dit" else [trained.weights]
+    (clip,) = reelwright.generate("cogvideox", format="latent", **small, **{used_as: used})
+    assert clip.latent.exists()
