@@ -21,14 +21,16 @@ def _learning(family: str, method: str, *, before: str = "") -> nn.Module:
     network = SUBJECTS[family].build().requires_grad_(method == "full").train()
     if before == "adapters":
         _checkpoint(network)
-    if method == "lora":
-        config = AdapterConfig(rank=2, dropout=0.3, targets="all")
-        adapter_trainables(
-            network, SUBJECTS[family].targets, config, "lora", layout="native", dtype=torch.float32, seed=1
+    if method in ("lora", "loha", "lokr"):
+        dropout = 0.3 if method == "lora" else 0.0
+        config = AdapterConfig(rank=2, dropout=dropout, targets="all")
+        trainables = adapter_trainables(
+            network, SUBJECTS[family].targets, config, method, layout="native", dtype=torch.float32, seed=1
         )
-        for name, parameter in network.named_parameters():
-            if name.endswith(".up"):
-                nn.init.ones_(parameter)
+        # Those that begin with zeros, and stop all gradients.
+        for parameter in trainables.tensors().values():
+            if not parameter.any():
+                nn.init.normal_(parameter)
     return network
 
 
@@ -44,7 +46,7 @@ def _gradients(network: nn.Module, family: str) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("offload", [False, True], ids=["kept", "offloaded"])
-@pytest.mark.parametrize("method", ["lora", "full"])
+@pytest.mark.parametrize("method", ["lora", "lokr", "loha", "full"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_gradients_are_the_same_to_the_bit(family: str, method: str, offload: bool) -> None:
     expected = _gradients(_learning(family, method), family)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from reelwright.adapters.factors import Adapter, AdapterKind, product
+from reelwright.adapters.learning.thin_linear import linear_with_lora
 
 Factors = Mapping[str, Tensor]
 
@@ -64,6 +65,11 @@ class LearningModule(nn.Module):
         return dict(self.named_parameters(recurse=False))
 
     def forward(self, inputs: Tensor) -> Tensor:
+        if self._is_plain:
+            layer, factors = cast(nn.Linear, self.wrapped), self.factors()
+            return linear_with_lora(
+                inputs, layer.weight, layer.bias, factors["down"], factors["up"], self.scale
+            )
         outputs: Tensor = self.wrapped(inputs)
         if not self.is_active:
             return outputs
@@ -78,6 +84,12 @@ class LearningModule(nn.Module):
     @property
     def _is_convolution(self) -> bool:
         return isinstance(self.wrapped, nn.modules.conv._ConvNd)
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether there is nothing to it but a linear layer of floats and a LoRA."""
+        is_whole = not self.training or self.dropouts == NO_DROPOUTS
+        return self.is_active and self.kind == "lora" and is_whole and type(self.wrapped) is nn.Linear
 
     def _add_thin(self, outputs: Tensor, inputs: Tensor, factors: Factors) -> Tensor:
         hidden = F.linear(inputs, factors["down"].flatten(1).to(inputs.dtype))
