@@ -3,7 +3,7 @@
 import json
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,13 @@ Event = dict[str, Any]
 def wait_for(process: subprocess.Popen[str], reached: Callable[[Event], bool]) -> None:
     """Return as soon as the process reports an event."""
     assert process.stdout is not None
-    for line in process.stdout:
-        if reached(json.loads(line)):
-            return
-    raise AssertionError(f"it ended before: {process.communicate()[1]}")
+    if not is_in(process.stdout, reached):
+        raise AssertionError(f"it ended before: {process.communicate()[1]}")
+
+
+def is_in(lines: Iterable[str], reached: Callable[[Event], bool]) -> bool:
+    """Read up to an event, if it comes."""
+    return any(reached(json.loads(line)) for line in lines)
 
 
 def half_built(run: Path) -> list[Path]:

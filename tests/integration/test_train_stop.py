@@ -1,10 +1,12 @@
 """Runs in processes of their own that are stopped as users and systems stop them, and go on."""
 
+import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -12,13 +14,22 @@ import pytest
 
 from reelwright.cli.main import main
 
-from .stopped_runs import half_built, wait_for
+from .stopped_runs import Event, half_built, is_in, wait_for
 from .training_data import losses_of, make_data, weights_of
 
 STEPS = 40
 """So many that a signal finds the run at work."""
-ALONE = (sys.executable, "-m", "reelwright")
-TOGETHER = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "--")
+ENV = {**os.environ, "OMP_NUM_THREADS": "1"}
+TOGETHER = (
+    sys.executable,
+    "-m",
+    "torch.distributed.run",
+    "--standalone",
+    "--nproc-per-node",
+    "2",
+    "-m",
+    "--",
+)
 
 
 @pytest.fixture(scope="module")
@@ -42,31 +53,71 @@ def whole(recipe: Path) -> Path:
     return run
 
 
-def begin(recipe: Path, run: Path, *program: str) -> subprocess.Popen[str]:
-    """Train until it reports a few steps."""
-    process = subprocess.Popen(
-        [*program, *(["reelwright"] if program == TOGETHER else []), "train", "cogvideox", recipe, "--json"]
-        + ["--run", run],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )
-    wait_for(process, lambda event: event["event"] == "step_done" and event["step"] >= 6)
-    return process
+# Imports the libraries once; each line of input is a command line, which a process of its own runs.
+PROGRAM = """
+import json, os, sys
+import reelwright.workflows.train
+from reelwright import families
+from reelwright.cli.main import main
+families.load("cogvideox")
+for line in sys.stdin:
+    words, place = json.loads(line)
+    child = os.fork()
+    if child == 0:
+        sys.stdout = open(place, "w", buffering=1)
+        code = main(words)
+        sys.stdout.close()
+        os._exit(code)
+    print(child, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def starter() -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", PROGRAM]
+    with subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENV
+    ) as process:
+        yield process
+        process.stdin.close()
+
+
+class Alone:
+    """A training in a process of its own that has reported a few steps."""
+
+    def __init__(self, starter: subprocess.Popen[str], recipe: Path, run: Path) -> None:
+        self._starter = starter
+        told = run.with_name("told")
+        os.mkfifo(told)
+        words = ["train", "cogvideox", str(recipe), "--json", "--run", str(run)]
+        starter.stdin.write(json.dumps([words, str(told)]) + "\n")
+        starter.stdin.flush()
+        self.pid = int(starter.stdout.readline())
+        self.events = told.open()
+        assert is_in(self.events, reports_a_few_steps)
+
+    def end(self) -> tuple[int, str]:
+        """The exit code, and what else it told."""
+        with self.events:
+            rest = self.events.read()
+        return int(self._starter.stdout.readline()), rest
+
+
+def reports_a_few_steps(event: Event) -> bool:
+    return event["event"] == "step_done" and event["step"] >= 6
 
 
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=str
 )
 def test_a_run_that_is_stopped_by_a_signal_goes_on_to_the_same_bytes(
-    number: signal.Signals, code: int, recipe: Path, whole: Path, tmp_path: Path
+    number: signal.Signals, code: int, starter, recipe: Path, whole: Path, tmp_path: Path
 ):
     run = tmp_path / "run"
-    process = begin(recipe, run, *ALONE)
-    process.send_signal(number)
-    process.communicate()
-    assert process.returncode == code
+    process = Alone(starter, recipe, run)
+    os.kill(process.pid, number)
+    assert process.end()[0] == code
     assert len(losses_of(run)) < STEPS
     assert main(["resume", str(run), "--quiet"]) == 0
     assert losses_of(run) == losses_of(whole)
@@ -74,14 +125,14 @@ def test_a_run_that_is_stopped_by_a_signal_goes_on_to_the_same_bytes(
     assert half_built(run) == []
 
 
-def test_files_in_the_run_folder_save_and_stop_it(recipe: Path, whole: Path, tmp_path: Path):
+def test_files_in_the_run_folder_save_and_stop_it(starter, recipe: Path, whole: Path, tmp_path: Path):
     run = tmp_path / "run"
-    process = begin(recipe, run, *ALONE)
+    process = Alone(starter, recipe, run)
     (run / "save").touch()
-    wait_for(process, lambda event: event["event"] == "file_saved" and event["kind"] == "lora")
+    assert is_in(process.events, lambda event: event["event"] == "file_saved" and event["kind"] == "lora")
     (run / "stop").touch()
-    out, _ = process.communicate()
-    assert process.returncode == 0
+    code, out = process.end()
+    assert code == 0
     assert "stopped after step" in out
     assert len(losses_of(run)) < STEPS
     assert not (run / "save").exists() and not (run / "stop").exists()
@@ -95,13 +146,20 @@ def test_two_processes_that_are_killed_go_on_together(recipe: Path, tmp_path: Pa
     words = ["train", "cogvideox", str(recipe), "--quiet", "--accumulation", "2"]
     assert main([*words, "--run", str(alone)]) == 0
     run = tmp_path / "run"
-    process = begin(recipe, run, *TOGETHER)
+    process = subprocess.Popen(
+        [*TOGETHER, "reelwright", "train", "cogvideox", recipe, "--json", "--run", run],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=ENV,
+    )
+    wait_for(process, reports_a_few_steps)
     for each in [*psutil.Process(process.pid).children(recursive=True), process]:
         each.kill()
     process.communicate()
     assert 6 <= len(losses_of(run)) < STEPS
     command = [*TOGETHER, "reelwright", "resume", run, "--quiet"]
-    subprocess.run(command, check=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True)
+    subprocess.run(command, check=True, env=ENV, capture_output=True)
     assert losses_of(run) == pytest.approx(losses_of(alone), abs=1e-5)
 
 
