@@ -2,7 +2,7 @@
 
 import hashlib
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -21,6 +21,10 @@ NUM_BINS = 10
 """Equal parts of the noise levels, by which losses are told apart."""
 
 
+class HalfStepError(MemoryLimitError):
+    """Memory ran out while weights were changed: they are of no use any more."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Stepper:
     """Takes steps with an optimizer; its learning rates follow a schedule, if there is one."""
@@ -33,7 +37,8 @@ class Stepper:
         """Step `number`, from 1, with the batches of this process: all processes together.
 
         Raises NumericsError before anything has changed if errors or gradients are not finite,
-        MemoryLimitError where memory is too small for a batch, also before.
+        MemoryLimitError where memory is too small for a batch, also before, and HalfStepError where it is too
+        small for the optimizer.
         """
         started = time.perf_counter()
         accelerator, config = self.setting.accelerator, self.setting.config
@@ -86,7 +91,16 @@ class Stepper:
         return gathered({"norm": norm})["norm"].detach().cpu()
 
     def _change(self) -> None:
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            raise HalfStepError(
+                "memory: there is not enough for the optimizer. No state is written, as weights may be half"
+                " changed; the last one is as it was. Take an optimizer that remembers less, as adamw8bit or"
+                " adafactor, a smaller --adapter.rank, or --execution.activation-checkpoint."
+            ) from error
         was_taken = not self.setting.accelerator.optimizer_step_was_skipped
         if self.schedule is not None and was_taken:
             self.schedule.step()
@@ -115,15 +129,6 @@ def by_level(level_B: Tensor, errors_B: Tensor) -> Tensor:
     sums = torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, errors)
     counts = torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, torch.ones_like(errors))
     return torch.cat([sums, counts])
-
-
-def level_means(sums: Sequence[float], counts: Sequence[int]) -> Mapping[str, float]:
-    """The mean error of each bin that has any, by the noise levels it spans."""
-    return {
-        f"{index / NUM_BINS:.1f}-{(index + 1) / NUM_BINS:.1f}": total / count
-        for index, (total, count) in enumerate(zip(sums, counts, strict=True))
-        if count
-    }
 
 
 def _seed_of_layers(*parts: int) -> int:

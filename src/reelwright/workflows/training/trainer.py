@@ -16,7 +16,7 @@ from reelwright.protocols.training import Batch
 from reelwright.workflows.training.keeper import Keeper
 from reelwright.workflows.training.model_files import ModelFiles
 from reelwright.workflows.training.setting import Moment, Part, Setting, StepResult
-from reelwright.workflows.training.step import Stepper
+from reelwright.workflows.training.step import HalfStepError, Stepper
 from reelwright.workflows.training.wishes import Wish, Wishes
 
 STAGE = "train"
@@ -97,6 +97,8 @@ class Trainer:
         with self._held or nullcontext():
             try:
                 yield from self._train()
+            except HalfStepError:
+                raise
             except (KeyboardInterrupt, GeneratorExit, MemoryLimitError):
                 if not self._setting.accelerator.is_fsdp2:  # where one process alone can write nothing
                     self._save_state()
