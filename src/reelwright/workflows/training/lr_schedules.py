@@ -80,13 +80,14 @@ def as_steps(amount: float, num_steps: int) -> int:
 def _named(config: ScheduleConfig, optimizer: torch.optim.Optimizer, num_steps: int) -> LRScheduler:
     warmup, decay = as_steps(config.warmup, num_steps), as_steps(config.decay, num_steps)
     _check_lengths(config, warmup, decay, num_steps)
+    if config.name in ("constant", "constant_with_warmup"):
+        return LambdaLR(optimizer, partial(_constant, warmup=warmup))
     if config.name == "rex":
         return LambdaLR(optimizer, partial(_rex, warmup=warmup, num_steps=num_steps, end=config.min_rate))
     if config.name == "piecewise_constant":
         return LambdaLR(optimizer, partial(_piecewise, rules=_step_rules(config)))
-    name = "constant_with_warmup" if config.name == "constant" else config.name
     try:
-        return _of_transformers(name, optimizer, warmup, num_steps, _told(config, optimizer, decay))
+        return _of_transformers(config.name, optimizer, warmup, num_steps, _told(config, optimizer, decay))
     except ValueError as error:
         raise ConfigError(f"schedule.name: {config.name}: {error}. Change the schedule.") from error
 
@@ -94,7 +95,8 @@ def _named(config: ScheduleConfig, optimizer: torch.optim.Optimizer, num_steps: 
 def _of_transformers(
     name: str, optimizer: torch.optim.Optimizer, warmup: int, num_steps: int, told: Mapping[str, Any]
 ) -> LRScheduler:
-    from transformers.optimization import get_scheduler  # noqa: PLC0415 - a second that others need not wait
+    # Seconds, in which it imports much that only its own trainer uses, and that most runs need not wait for.
+    from transformers.optimization import get_scheduler  # noqa: PLC0415
 
     return get_scheduler(name, optimizer, warmup, num_steps, scheduler_specific_kwargs=dict(told))
 
@@ -116,6 +118,10 @@ def _told(config: ScheduleConfig, optimizer: torch.optim.Optimizer, decay: int) 
         },
     }
     return told.get(config.name, {})
+
+
+def _constant(step: int, *, warmup: int) -> float:
+    return step / warmup if step < warmup else 1.0
 
 
 def _rex(step: int, *, warmup: int, num_steps: int, end: float) -> float:
