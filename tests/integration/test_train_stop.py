@@ -55,11 +55,10 @@ def whole(recipe: Path) -> Path:
 
 # Imports the libraries once; each line of input is a command line, which a process of its own runs.
 PROGRAM = """
-import json, os, sys
-import reelwright.workflows.train
-from reelwright import families
+import contextlib, io, json, os, sys
 from reelwright.cli.main import main
-families.load("cogvideox")
+with contextlib.redirect_stdout(io.StringIO()):  # which imports what training does
+    main(["train", "cogvideox", sys.argv[1], "--show-timesteps", "console", "--quiet"])
 for line in sys.stdin:
     words, place = json.loads(line)
     child = os.fork()
@@ -74,8 +73,8 @@ for line in sys.stdin:
 
 
 @pytest.fixture(scope="module")
-def starter() -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", PROGRAM]
+def starter(recipe: Path) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", PROGRAM, str(recipe)]
     with subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENV
     ) as process:
