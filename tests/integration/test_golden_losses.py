@@ -1,4 +1,4 @@
-"""The losses of twenty steps stay what they are, for each family and method: a refactor changes none of them."""
+"""The losses of twenty steps stay what they are, for each family and method, whatever is refactored."""
 
 import json
 import os
@@ -16,7 +16,7 @@ from reelwright.workflows import train
 from .training_data import losses_of, make_data
 
 GOLDEN = Path(__file__).with_suffix(".json")
-"""To write it anew: REELWRIGHT_GOLDEN=write, and say in the commit which losses changed, by how much and why."""
+"""To write it anew: REELWRIGHT_GOLDEN=write; say in the commit which losses changed, by how much and why."""
 WRITERS = {"cogvideox": cogvideox_tiny.write_model, "framepack": framepack_tiny.write_model}
 CASES: dict[str, dict[str, Any]] = {
     "lora": {"adapter": {"rank": 4}},

@@ -100,7 +100,8 @@ def _dataset_page() -> str:
 
 
 def _other_commands_page() -> str:
-    text = ["# reelwright replay, resume, lora, dataset, evaluate, cache verify, prune and stats", "", _ORIGIN]
+    title = "# reelwright replay, resume, lora, dataset, evaluate, cache verify, prune and stats"
+    text = [title, "", _ORIGIN]
     for command, schema in _COMMANDS.items():
         about = inspect.getdoc(schema) or ""
         text += ["", f"## reelwright {command}", "", about, "", *_HEAD, *_rows_of_schema(schema)]

@@ -221,8 +221,8 @@ class Compatibility:
     zero_snr: Literal["table", "steps"] = "table"
     """Rescale to zero terminal SNR over all 1000 timesteps, or over the steps used (SAT)."""
     rope_grid: RopeGrid = "exact"
-    """Rotary positions of 1.0 at sizes other than 3:2: exact, released (as diffusers spaces them) or integer (as
-    SAT counts)."""
+    """Rotary positions of 1.0 at sizes other than 3:2: exact, released (as diffusers spaces them) or integer
+    (as SAT counts)."""
     norm_eps: Literal["released", "sat"] = "released"
     """LayerNorm epsilon: that of config.json (1e-5), or SAT's 1e-6."""
     vae_chunk: Literal["released", "whole"] = "released"
@@ -360,8 +360,8 @@ class CogVideoXTrain(TrainConfig):
     image_latent_scale: ImageLatentScale = "auto"
     """Scale s of image latents: raw 1, scaled s, inverse 1/s; auto: scaled for 1.0, raw for 1.5 (SAT)."""
     rope_grid: RopeGrid = "exact"
-    """Rotary positions of 1.0 at sizes other than 3:2: exact, released (as diffusers spaces them) or integer (as
-    SAT counts)."""
+    """Rotary positions of 1.0 at sizes other than 3:2: exact, released (as diffusers spaces them) or integer
+    (as SAT counts)."""
 
 
 GENERATE = CogVideoXGenerate
