@@ -14,8 +14,8 @@ from reelwright.workflows.training.processes import load_optimizer_state, optimi
 from reelwright.workflows.training.setting import Setting
 from reelwright.workflows.training.states import TrainingState, write_state
 
-_OPTIMIZER = "optimizer"
-"""What a state's progress says of the optimizer under this name holds for what it remembers."""
+_OPTIMIZER, _SCALER = "optimizer", "scaler"
+"""Within a state's progress: what the optimizer is, and the factor of gradients in fp16."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +39,7 @@ class Keeper:
         """
         setting = self.setting
         state = TrainingState(
-            progress={**progress, _OPTIMIZER: self._described()},
+            progress={**progress, _OPTIMIZER: self._described(), _SCALER: self._scaler_state()},
             weights=gathered(setting.trainables.tensors()),
             optimizer=optimizer_state(self.optimizer),
             schedule=None if self.schedule is None else self.schedule.state_dict(),
@@ -63,6 +63,14 @@ class Keeper:
         self._set_rates(rates)
         if self.averages is not None:
             self.averages.load(state.averages or state.weights)
+        scaler = self.setting.accelerator.scaler
+        if scaler is not None and state.progress[_SCALER]:
+            scaler.load_state_dict(state.progress[_SCALER])
+
+    def _scaler_state(self) -> dict[str, Any]:
+        """The factor that keeps gradients of fp16 in range, and how long it has held; empty without."""
+        scaler = self.setting.accelerator.scaler
+        return {} if scaler is None else scaler.state_dict()
 
     def _described(self) -> dict[str, Any]:
         """By the names of the settings that say it."""
