@@ -5,30 +5,40 @@ may still be exchanged, and what shares out a block's weights works around the f
 
 PyTorch's own checkpoint makes all again that a block saved. Here weights and small tensors, such as gates,
 are kept as they are, so that a block runs only up to the last large tensor that is needed: its last matrix
-product is not done twice.
+product is not done twice. And what a block does with a few tokens at a time is made again for a few tokens
+at a time.
 """
 
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, nullcontext, suppress
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import FunctionCtx
 from torch.autograd.graph import saved_tensors_hooks
+
+from reelwright.nn.feed_forward import InPieces, in_pieces
 
 _SMALL = 0.01
 """Of the largest input; less is not worth making again."""
+_TOKENS_AT_A_TIME, _TOKENS_AT_A_TIME_ON_GPU = 512, 4096
 
 
-def checkpoint_blocks(stack: nn.ModuleList, *, offload: bool) -> None:
+def checkpoint_blocks(stack: nn.ModuleList, *, offload: bool, keep_last: bool = False) -> None:
     """Keep of each block little more than its inputs for the backward pass, with the same gradients.
 
     Random numbers are drawn again as they were. `offload`: the inputs of blocks on a GPU wait in pinned
-    memory of the computer; elsewhere they stay where they are.
+    memory of the computer; elsewhere they stay where they are. `keep_last`: the last block's activations
+    are needed at once, so only what it does piece by piece is made again.
     """
-    for block in stack:
-        block.forward = partial(_run, block, block.forward, offload)
+    for number, block in enumerate(stack, start=1):
+        for module in block.modules():
+            if isinstance(module, InPieces):
+                module.in_pieces = partial(_run_in_pieces, module)
+        if number < len(stack) or not keep_last:
+            block.forward = partial(_run, block, block.forward, offload)
 
 
 def _run(
@@ -36,26 +46,104 @@ def _run(
 ) -> object:
     if not torch.is_grad_enabled():
         return forward(*inputs, **named)
-    frame = _Frame(block, partial(forward, **named), inputs, offload=offload)
+    with saved_tensors_hooks(_to_host, _to_device) if offload else nullcontext():
+        kept = _Inputs(inputs)
+    frame = _Frame(block, partial(forward, **named), kept.bring, kept.largest)
     with saved_tensors_hooks(frame.set_aside, frame.bring):
         return forward(*inputs, **named)
 
 
-class _Enough(Exception):  # noqa: N818 - it ends a block's second run, and is no error
+def _run_in_pieces(module: nn.Module, transform: Callable[..., Tensor], *tokens_BLD: Tensor) -> Tensor:
+    """As `in_pieces`; the pieces are made again one by one, from inputs that are kept together."""
+    if not torch.is_grad_enabled():
+        return in_pieces(transform, *tokens_BLD)
+    kept = _Inputs(tokens_BLD)
+    size = _TOKENS_AT_A_TIME if tokens_BLD[0].device.type == "cpu" else _TOKENS_AT_A_TIME_ON_GPU
+    num_pieces = -(-tokens_BLD[0].shape[-2] // size)
+    results: list[Tensor] = []
+    for piece in zip(*(tensor.chunk(num_pieces, dim=-2) for tensor in tokens_BLD), strict=True):
+        bring = partial(_bring_piece, kept, len(results), num_pieces)
+        frame = _Frame(module, transform, bring, max(tensor.numel() for tensor in piece))
+        with saved_tensors_hooks(frame.set_aside, frame.bring):
+            results.append(transform(*piece))
+    return torch.cat(results, dim=-2)
+
+
+def _bring_piece(kept: "_Inputs", index: int, num_pieces: int) -> list[object]:
+    pieces = [cast(Tensor, each).detach().chunk(num_pieces, dim=-2)[index] for each in kept.bring()]
+    return [piece.requires_grad_(learns) for piece, learns in zip(pieces, kept.learn, strict=True)]
+
+
+def _to_host(kept: Tensor) -> tuple[torch.device, Tensor]:
+    # Rotations, the one complex input, are the same for all blocks: there is nothing to win.
+    if not kept.is_cuda or not kept.is_floating_point():
+        return kept.device, kept
+    waiting = torch.empty(kept.shape, dtype=kept.dtype, pin_memory=True)
+    return kept.device, waiting.copy_(kept, non_blocking=True)
+
+
+def _to_device(waiting: tuple[torch.device, Tensor]) -> Tensor:
+    device, kept = waiting
+    return kept.to(device, non_blocking=True)
+
+
+class _Inputs:
+    """What something was given, without the graph behind it.
+
+    Tensors are saved as any operation saves its own, so that a frame around this one can set them aside.
+    """
+
+    def __init__(self, values: Sequence[object]) -> None:
+        tensors = [value for value in values if isinstance(value, Tensor)]
+        self.learn = [tensor.requires_grad for tensor in tensors]
+        self.largest = max((tensor.numel() for tensor in tensors), default=0)
+        self._others = [None if isinstance(value, Tensor) else (value,) for value in values]
+        self._saver: Any = _Saver.apply(torch.empty(0, requires_grad=True), *tensors).grad_fn
+        self._brought: list[object] | None = None
+
+    def bring(self) -> list[object]:
+        """The same each time: what a frame around this one set aside, it makes once."""
+        if self._brought is None:
+            saved: Iterable[Tensor] = self._saver.saved_tensors
+            tensors = (
+                each.detach().requires_grad_(learns) for each, learns in zip(saved, self.learn, strict=True)
+            )
+            self._brought = [next(tensors) if other is None else other[0] for other in self._others]
+        return self._brought
+
+
+class _Saver(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: FunctionCtx, start: Tensor, *tensors: Tensor) -> Tensor:
+        ctx.save_for_backward(*tensors)
+        return start.new_empty(0)
+
+    @staticmethod
+    def backward(
+        ctx: Any,  # noqa: ANN401 - torch types it so
+        *gradients: Tensor,
+    ) -> None:
+        raise AssertionError("nothing follows from what this returns")
+
+
+class _Enough(Exception):  # noqa: N818 - it ends a second run, and is no error
     pass
 
 
 class _Frame:
-    """One call of a block. What its operations save is numbered, and made when the first is asked for."""
+    """One run of something. What its operations save is numbered, and made when the first is asked for."""
 
     def __init__(
-        self, block: nn.Module, forward: Callable[..., object], inputs: tuple[object, ...], *, offload: bool
+        self,
+        module: nn.Module,
+        forward: Callable[..., object],
+        bring_inputs: Callable[[], list[object]],
+        largest: int,
     ) -> None:
-        self._block, self._forward = block, forward
-        tensors = [each for each in inputs if isinstance(each, Tensor)]
-        self._small = _SMALL * max((each.numel() for each in tensors), default=0)
-        self._inputs = [_Input(each, offload) if isinstance(each, Tensor) else each for each in inputs]
-        self._conditions = _Conditions(tensors[0].device if tensors else torch.device("cpu"))
+        """`largest`: how many numbers the largest input holds."""
+        self._module, self._forward, self._bring_inputs = module, forward, bring_inputs
+        self._small = _SMALL * largest
+        self._conditions = _Conditions(next(module.parameters()).device)
         self._weights = self._storages()
         self._num_saved = 0
         self._made: dict[int, Tensor] = {}
@@ -75,7 +163,7 @@ class _Frame:
         return self._made.pop(place)
 
     def _make(self) -> None:
-        """Run the block again, as far as something large was saved."""
+        """Run again, as far as something large was saved."""
         self._weights = self._storages()
         made: list[Tensor] = []
 
@@ -86,40 +174,22 @@ class _Frame:
             if len(made) == self._num_saved:
                 raise _Enough
 
-        with self._conditions.restored(), saved_tensors_hooks(take, _never):
-            inputs = [each.bring() if isinstance(each, _Input) else each for each in self._inputs]
-            with suppress(_Enough):
-                self._forward(*inputs)
+        inputs = self._bring_inputs()
+        with self._conditions.restored(), saved_tensors_hooks(take, _never), suppress(_Enough):
+            self._forward(*inputs)
         self._made = dict(enumerate(made))
 
     def _stays(self, saved: Tensor) -> bool:
         return saved.numel() <= self._small or saved.untyped_storage().data_ptr() in self._weights
 
     def _storages(self) -> set[int]:
-        """Where the block's weights are: whoever shares them out may put them elsewhere meanwhile."""
-        weights = [*self._block.parameters(), *self._block.buffers()]
+        """Where the weights are: whoever shares them out may put them elsewhere meanwhile."""
+        weights = [*self._module.parameters(), *self._module.buffers()]
         return {weight.untyped_storage().data_ptr() for weight in weights}
 
 
-class _Input:
-    """A tensor that a block was given, without the graph behind it."""
-
-    def __init__(self, tensor: Tensor, offload: bool) -> None:
-        self._device, self._learns = tensor.device, tensor.requires_grad
-        kept = tensor.detach()
-        # Rotations, the one complex input, are the same for all blocks: there is nothing to win.
-        if offload and kept.is_cuda and kept.is_floating_point():
-            waiting = torch.empty(kept.shape, dtype=kept.dtype, pin_memory=True)
-            kept = waiting.copy_(kept, non_blocking=True)
-        self._kept = kept
-
-    def bring(self) -> Tensor:
-        kept = self._kept.to(self._device, non_blocking=True)
-        return kept.detach().requires_grad_(self._learns)
-
-
 class _Conditions:
-    """Random numbers and precision as they were when the block ran first."""
+    """Random numbers and precision as they are now, to be had again."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -145,4 +215,4 @@ class _Conditions:
 
 
 def _never(_: Any) -> Tensor:  # noqa: ANN401 - what hooks may return
-    raise RuntimeError("the backward pass went through a block that was only run again for what it saves")
+    raise RuntimeError("the backward pass went through what was only run again for what it saves")

@@ -29,5 +29,7 @@ def prepare(
         quantize_blocks(denoiser, is_wanted, dtype, device)
     denoiser.to(device)
     if config.activation_checkpoint:
-        for stack in stacks_of(denoiser):
-            checkpoint_blocks(stack, offload=config.activation_offload)
+        stacks = stacks_of(denoiser)
+        for stack in stacks:
+            # The backward pass begins with the last block of all.
+            checkpoint_blocks(stack, offload=config.activation_offload, keep_last=stack is stacks[-1])

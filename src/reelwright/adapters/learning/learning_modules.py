@@ -11,7 +11,6 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from reelwright.adapters.factors import Adapter, AdapterKind, product
-from reelwright.adapters.learning.thin_linear import linear_with_lora
 
 Factors = Mapping[str, Tensor]
 
@@ -65,17 +64,13 @@ class LearningModule(nn.Module):
         return dict(self.named_parameters(recurse=False))
 
     def forward(self, inputs: Tensor) -> Tensor:
-        if self._is_plain:
-            layer, factors = cast(nn.Linear, self.wrapped), self.factors()
-            return linear_with_lora(
-                inputs, layer.weight, layer.bias, factors["down"], factors["up"], self.scale
-            )
+        if self.is_active and self.kind == "lora" and not self._is_convolution:
+            return self._run_with_thin(inputs, self.factors())
         outputs: Tensor = self.wrapped(inputs)
         if not self.is_active:
             return outputs
         if self.kind == "lora":
-            add = self._add_thin_convolution if self._is_convolution else self._add_thin
-            return add(outputs, inputs, self.factors())
+            return self._add_thin_convolution(outputs, inputs, self.factors())
         is_whole = self._is_convolution or self.kind == "loha"
         make = self._multiply_whole if is_whole else _multiply_kronecker
         # What lies between factors and outputs is as large as the weight or the inputs, and soon made again.
@@ -85,19 +80,20 @@ class LearningModule(nn.Module):
     def _is_convolution(self) -> bool:
         return isinstance(self.wrapped, nn.modules.conv._ConvNd)
 
-    @property
-    def _is_plain(self) -> bool:
-        """Whether there is nothing to it but a linear layer of floats and a LoRA."""
-        is_whole = not self.training or self.dropouts == NO_DROPOUTS
-        return self.is_active and self.kind == "lora" and is_whole and type(self.wrapped) is nn.Linear
-
-    def _add_thin(self, outputs: Tensor, inputs: Tensor, factors: Factors) -> Tensor:
-        hidden = F.linear(inputs, factors["down"].flatten(1).to(inputs.dtype))
-        hidden = self._dropped(hidden, (hidden.shape[0], *[1] * (hidden.ndim - 2), self.rank))
-        up = factors["up"].flatten(1).to(outputs.dtype)
-        # In one go, so that no third tensor of the size of the outputs is in memory.
-        flat = torch.addmm(outputs.flatten(0, -2), hidden.flatten(0, -2), up.mT, alpha=self.scale)
-        return flat.view(outputs.shape)
+    def _run_with_thin(self, inputs: Tensor, factors: Factors) -> Tensor:
+        """The layer's own large product comes last: who runs this again for the gradients leaves it out."""
+        shape, inputs = inputs.shape[:-1], inputs.flatten(0, -2)
+        hidden = F.linear(inputs, factors["down"].flatten(1).to(inputs.dtype)).view(*shape, self.rank)
+        hidden = self._dropped(hidden, (shape[0], *[1] * (len(shape) - 1), self.rank)) * self.scale
+        hidden, up = hidden.flatten(0, -2), factors["up"].flatten(1).to(hidden.dtype)
+        if type(self.wrapped) is nn.Linear:
+            outputs = F.linear(hidden, up, self.wrapped.bias)
+            # In place: no third tensor of the size of the outputs is in memory.
+            outputs.addmm_(inputs.to(outputs.dtype), self.wrapped.weight.to(outputs.dtype).mT)
+        else:
+            change = F.linear(hidden, up)
+            outputs = self.wrapped(inputs) + change
+        return outputs.view(*shape, -1)
 
     def _add_thin_convolution(self, outputs: Tensor, inputs: Tensor, factors: Factors) -> Tensor:
         kernel = factors["down"].view(self.rank, *self.weight.shape[1:])

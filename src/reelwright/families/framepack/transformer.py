@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from reelwright.families.framepack.conditions import Conditions, rotary_positions
 from reelwright.families.framepack.config import TransformerConfig
 from reelwright.nn.embeddings import ScalarEmbedding
-from reelwright.nn.feed_forward import TOKENS_AT_A_TIME, FeedForward, gelu_tanh
+from reelwright.nn.feed_forward import FeedForward, InPieces, gelu_tanh
 from reelwright.nn.patches import unpatchify
 from reelwright.nn.rope import append_unturned, rotate
 
@@ -216,7 +216,7 @@ class Stream(nn.Module):
         return torch.addcmul(tokens_BLD, transformed, inner_gate)
 
 
-class SingleBlock(nn.Module):
+class SingleBlock(InPieces):
     """Attention and feed-forward side by side, over the joint sequence of video and text."""
 
     def __init__(self, config: TransformerConfig) -> None:
@@ -231,12 +231,11 @@ class SingleBlock(nn.Module):
         shift, scale, gate = self.modulation(F.silu(signal_BD))[:, None].chunk(3, dim=-1)
         tokens_BLD = modulate(joint_BLD, shift, scale)
         attended_BLD = attend(self.heads(tokens_BLD, rotary), lengths)
-        chunks = zip(*(t.split(TOKENS_AT_A_TIME, dim=1) for t in (tokens_BLD, attended_BLD)), strict=True)
-        results = [
-            self.output(torch.cat([attended, gelu_tanh(self.expand(tokens))], dim=-1))
-            for tokens, attended in chunks
-        ]
-        return torch.addcmul(joint_BLD, torch.cat(results, dim=1), gate)
+        results_BLD = self.in_pieces(self._transform, tokens_BLD, attended_BLD)
+        return torch.addcmul(joint_BLD, results_BLD, gate)
+
+    def _transform(self, tokens_BLD: Tensor, attended_BLD: Tensor) -> Tensor:
+        return self.output(torch.cat([attended_BLD, gelu_tanh(self.expand(tokens_BLD))], dim=-1))
 
 
 class Heads(nn.Module):
