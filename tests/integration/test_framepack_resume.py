@@ -121,7 +121,7 @@ def test_a_signal_leaves_a_clean_run_folder_that_resumes(start, reelwright, tmp_
     out, err = process.communicate()
     assert process.returncode == 128 + number
     assert "Traceback" not in err
-    assert json.loads(out.splitlines()[-1]) == {"event": "stopped", "signal": number.name}
+    assert json.loads(out.splitlines()[-1]) == {"event": "stopped", "signal": number.name, "advice": ""}
     run = tmp_path / "run"
     assert half_built(run) == []
     assert sections(run).items() <= sections(whole("backward")).items()

@@ -87,7 +87,7 @@ def test_a_signal_leaves_a_clean_run_folder_that_resumes(
     run = tmp_path / "run"
     assert half_built(run) == []
     assert digests(run).items() <= whole.items()
-    assert events_of(run)[-1] == {"event": "stopped", "signal": number.name}
+    assert events_of(run)[-1] == {"event": "stopped", "signal": number.name, "advice": ""}
     assert reelwright("resume", "run").code == 0
     assert digests(run) == whole
 
