@@ -5,6 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from reelwright import families
 from reelwright.execution.fp8 import QuantizedLinear, dequantize, quantize, quantize_blocks
 from reelwright.families.framepack.config import TransformerConfig
 from reelwright.families.framepack.transformer import FramePackTransformer
@@ -17,14 +18,12 @@ def _layer(inputs: int = 128, outputs: int = 96, dtype: torch.dtype = torch.bflo
     return nn.Linear(inputs, outputs).to(dtype)
 
 
-def _no_modulation(name: str) -> bool:
-    return "modulation" not in name
-
-
 def test_the_released_transformer_has_440_layers_of_nine_billion_weights_in_8_bits() -> None:
     with torch.device("meta"):
         network = FramePackTransformer(TransformerConfig()).bfloat16()
-    assert quantize_blocks(network, _no_modulation, torch.bfloat16, torch.device("meta")) == 440
+    training = families.load("framepack").training
+    assert training is not None
+    assert quantize_blocks(network, training.quantized, torch.bfloat16, torch.device("meta")) == 440
     held = sum(p.numel() for p in network.parameters() if p.dtype == torch.float8_e4m3fn)
     assert held / 1e9 == pytest.approx(9.06, abs=0.005)
     outside = [network.patch_embedding, network.text_refiner, network.output_projection]
