@@ -79,7 +79,10 @@ class Part(Protocol):
     """Something that happens between steps: validation, samples, saving, alarms."""
 
     def __call__(self, moment: Moment, /) -> Iterator[Event]:
-        """Called before the first step, unless the run is resumed, and after each step, on all processes."""
+        """Called before the first step and after each step, on all processes.
+
+        When a run goes on it may be called for the step that it stands after, without a result.
+        """
         ...
 
     def state(self) -> dict[str, Any]:
