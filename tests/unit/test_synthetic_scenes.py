@@ -8,7 +8,7 @@ import pytest
 
 from reelwright.core.errors import ConfigError
 from reelwright.data.synthetic.checking import check_options
-from reelwright.data.synthetic.describing import background_colors, describe
+from reelwright.data.synthetic.describing import background_colors, describe, is_seen
 from reelwright.data.synthetic.rendering import render
 from reelwright.data.synthetic.scene import SceneOptions
 from reelwright.data.synthetic.simple_captions import simple_captions
@@ -191,3 +191,33 @@ def test_what_goes_somewhere_is_not_drawn_under_a_moving_camera_though_it_alone_
 def test_words_that_nobody_knows_and_scenes_that_nobody_sees_are_refused(options: SceneOptions, said: str):
     with pytest.raises(ConfigError, match=re.escape(said)):
         check_options(options)
+
+
+def test_only_objects_of_the_wanted_sizes_are_drawn():
+    options = SceneOptions(sizes=("usual", "large"), camera=False)
+    sizes = {thing.size for index in range(80) for thing in describe(3, index, options).objects}
+    assert sizes == {"", "large"}
+
+
+def test_unseen_combinations_are_a_tenth_and_never_among_the_seen():
+    seen, unseen = (
+        SceneOptions(combinations=kind, colors=("red", "blue", "green"), motions=("left", "up", "still"))
+        for kind in ("seen", "unseen")
+    )
+    kept, left_out = (
+        {
+            (thing.shape, thing.color, thing.motion)
+            for index in range(600)
+            for thing in describe(3, index, options).objects
+        }
+        for options in (seen, unseen)
+    )
+    assert left_out
+    assert not kept & left_out
+    assert len(kept | left_out) == 3 * 3 * len(SHAPES)
+    everything = [is_seen(shape, color, motion) for shape in SHAPES for color in COLORS for motion in MOTIONS]
+    assert 0.08 < 1 - sum(everything) / len(everything) < 0.12
+
+
+def test_scenes_of_all_combinations_are_the_ones_that_were_always_drawn():
+    assert describe(4, 2, SceneOptions(combinations="all")) == describe(4, 2)

@@ -38,6 +38,7 @@ _SPEEDS = (0.3, 0.6)
 _PACES = {"bounce": (0.8, 1.3), "circle": (0.4, 0.7), "grow": (0.7, 1.1), "shrink": (0.7, 1.1)}
 _REACHES = {"bounce": (0.3, 0.42), "circle": (0.13, 0.2)}
 _SQUARE = (256, 256)
+_UNSEEN = 0.1
 
 
 def describe(seed: int, index: int, options: SceneOptions | None = None) -> SceneDescription:
@@ -68,13 +69,19 @@ def background_colors(background: Background) -> tuple[Color, ...]:
 
 
 def visible_colors(background: Background, options: SceneOptions) -> list[str]:
-    """Those of the options that stand out from a background."""
+    """Those of the options that stand out from a background, and that there are objects of."""
     behind = background_colors(background)
     return [
         name
         for name in _only(options.colors, COLORS)
         if min(_contrast(COLORS[name], other) for other in behind) >= _SMALLEST_CONTRAST
+        and (options.combinations == "all" or _combinations(name, MOTIONS, options))
     ]
+
+
+def is_seen(shape: str, color: str, motion: str) -> bool:
+    """Whether the combination is among the nine tenths that are not kept for a test."""
+    return Random(f"combination {shape} {color} {motion}").random() >= _UNSEEN
 
 
 def _only(wanted: Collection[str], known: Iterable[str]) -> list[str]:
@@ -165,7 +172,11 @@ def _draw(
 ) -> SceneObject:
     shape = _one_of(lots, _only(options.shapes, SHAPES))
     motion = _motion(lots, shape, camera, options)
-    size = _size(lots, motion, is_crowded=is_crowded)
+    if options.combinations != "all":
+        motions = MOTIONS if camera.move == "static" else _UNDER_A_MOVING_CAMERA
+        left = _combinations(color, motions, options) or _combinations(color, MOTIONS, options)
+        shape, motion = _one_of(lots, left)
+    size = _size(lots, motion, options, is_crowded=is_crowded)
     x, y = _start(lots, motion, 0.9 if camera.move == "static" else 0.55)
     return SceneObject(
         shape=shape,
@@ -189,11 +200,24 @@ def _motion(lots: Random, shape: str, camera: Camera, options: SceneOptions) -> 
     )
 
 
-def _size(lots: Random, motion: str, *, is_crowded: bool) -> str:
-    sizes = [name for name in SIZES if not (is_crowded and name == "large")]
+def _combinations(color: str, motions: Iterable[str], options: SceneOptions) -> list[tuple[str, str]]:
+    """Shapes and motions that objects of a color may have, where not all of them may."""
+    return [
+        (shape, motion)
+        for shape in _only(options.shapes, SHAPES)
+        for motion in _only(options.motions, motions)
+        if not (motion == "spin" and shape in ROUND_SHAPES)
+        and is_seen(shape, color, motion) == (options.combinations == "seen")
+    ]
+
+
+def _size(lots: Random, motion: str, options: SceneOptions, *, is_crowded: bool) -> str:
+    wanted = ["" if name == "usual" else name for name in options.sizes] or [*SIZES]
+    sizes = [name for name in SIZES if name in wanted]
+    sizes = [name for name in sizes if not (is_crowded and name == "large")] or sizes
     drawn = _one_of(lots, sizes)
     # What shrinks must still be seen, and what grows must not fill the picture.
-    return {"grow": "small", "shrink": sizes[-1]}.get(motion, drawn)
+    return {"grow": sizes[0], "shrink": sizes[-1]}.get(motion, drawn)
 
 
 def _start(lots: Random, motion: str, spread: float) -> tuple[float, float]:

@@ -1,7 +1,7 @@
 """What there is in a synthetic scene: all that its pixels and captions follow from."""
 
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
@@ -26,6 +26,11 @@ class SceneOptions:
     """Only these, such as left up-right circle; all if empty."""
     backgrounds: tuple[str, ...] = ()
     """Only these, such as plain "vertical stripes" grass; all if empty."""
+    sizes: tuple[Literal["small", "usual", "large"], ...] = ()
+    """Only objects of these sizes; all if empty."""
+    combinations: Literal["all", "seen", "unseen"] = "all"
+    """Leave out a tenth of all combinations of shape, color and motion (seen), or draw only those (unseen):
+    to train on some, and to see what was learned on the others."""
 
 
 @dataclass(frozen=True, kw_only=True)
