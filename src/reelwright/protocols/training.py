@@ -168,6 +168,8 @@ class ParameterGroup:
     """By their name in `Trainables.tensors`."""
     rate_factor: float = 1.0
     """Times the learning rate."""
+    edges: frozenset[str] = frozenset()
+    """Names of those that bring something in or out of the network, for optimizers that treat them apart."""
 
 
 class Trainables(Protocol):

@@ -16,9 +16,8 @@ _EXTRAS = {
     "schedulefree": "'reelwright[train]'",
     "came_pytorch": "'reelwright[train]'",
     "lion_pytorch": "'reelwright[train]'",
-    "reelwright": "'torch>=2.9'",
 }
-"""Package -> what brings it; Muon is a part of torch since 2.9."""
+"""Package -> what brings it."""
 _BY_NAME = {
     "adafactor": "transformers.optimization.Adafactor",
     "adamw8bit": "bitsandbytes.optim.AdamW8bit",

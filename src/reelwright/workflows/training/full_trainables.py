@@ -14,6 +14,7 @@ from reelwright.checkpoint.safetensors_io import save_sharded
 from reelwright.checkpoint.settings_files import write_json
 from reelwright.core.events import Event, FileSaved
 from reelwright.core.paths import atomic_folder
+from reelwright.execution.stacks import stacks_of
 from reelwright.protocols.training import ParameterGroup, Trainables, TrainingModel
 
 _SETTINGS = "config.json"
@@ -38,7 +39,10 @@ class _FullTrainables:
     """What is saved though it does not learn."""
 
     def groups(self) -> Sequence[ParameterGroup]:
-        return [ParameterGroup(name="denoiser", parameters=dict(self.denoiser.named_parameters()))]
+        parameters = dict(self.denoiser.named_parameters())
+        inside = {id(each) for stack in stacks_of(self.denoiser) for each in stack.parameters()}
+        edges = frozenset(name for name, each in parameters.items() if inside and id(each) not in inside)
+        return [ParameterGroup(name="denoiser", parameters=parameters, edges=edges)]
 
     def tensors(self) -> dict[str, Tensor]:
         return dict(self.denoiser.named_parameters())

@@ -29,7 +29,7 @@ def make_optimizer(config: OptimizerConfig, groups: Sequence[ParameterGroup]) ->
     arguments = _arguments(config, kind)
     _check_rates(kind, groups, is_relative=bool(arguments.get("relative_step")))
     rate = {} if arguments.get("relative_step") else {"lr": config.learning_rate}
-    described = [_described(group, config.learning_rate if rate else None) for group in groups]
+    described = [_described(group, config.learning_rate if rate else None, kind) for group in groups]
     try:
         # Some announce themselves where the output of a program may be.
         with redirect_stdout(io.StringIO()):
@@ -147,12 +147,16 @@ def _check_rates(
         )
 
 
-def _described(group: ParameterGroup, rate: float | None) -> dict[str, Any]:
+def _described(
+    group: ParameterGroup, rate: float | None, kind: type[torch.optim.Optimizer]
+) -> dict[str, Any]:
     described: dict[str, Any] = {
         "params": list(group.parameters.values()),
         "name": group.name,
         "rate_factor": group.rate_factor,
     }
+    if kind.__name__ == "MuonWithAdamW":
+        described["edges"] = [group.parameters[name] for name in sorted(group.edges)]
     return described if rate is None else {**described, "lr": rate * group.rate_factor}
 
 
