@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from reelwright.protocols.configs import AutoencodingConfig
+from reelwright.protocols.configs import AutoencodingConfig, DeviceConfig
 
 _FORBID_UNKNOWN = {"extra": "forbid"}
 
@@ -270,21 +270,14 @@ class HubConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainExecutionConfig(AutoencodingConfig):
-    """How training runs; never what it computes."""
+class LearningExecutionConfig(DeviceConfig):
+    """How training runs, whatever is trained; never what it computes."""
 
     mixed_precision: Literal["auto", "no", "fp16", "bf16"] = "auto"
     """In which format layers compute; auto takes what `accelerate launch` says, else bf16 on a GPU that has
     it and none on a processor."""
-    fp8: bool = False
-    """Hold the weights of the blocks in fp8, scaled block by block, and compute in `dtype`; for adapters."""
-    activation_checkpoint: bool = False
-    """Compute activations again in the backward pass instead of keeping them: far less memory, a third more
-    time."""
-    activation_offload: bool = False
-    """Keep what checkpoints need in the computer's memory instead of the GPU's."""
     num_workers: Annotated[int, Ge(0)] = 2
-    """Threads that read caches."""
+    """Threads that read data."""
     num_threads: Annotated[int, Ge(0)] = 0
     """Of the processor, for each process; 0 leaves the choice to torch."""
     process_timeout: Annotated[int, Ge(0)] = 0
@@ -297,32 +290,30 @@ class TrainExecutionConfig(AutoencodingConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainConfig:
-    """Fine-tune a denoiser on cached data sets; families add their objective."""
+class TrainExecutionConfig(LearningExecutionConfig, AutoencodingConfig):
+    """How training a denoiser runs; never what it computes."""
+
+    fp8: bool = False
+    """Hold the weights of the blocks in fp8, scaled block by block, and compute in `dtype`; for adapters."""
+    activation_checkpoint: bool = False
+    """Compute activations again in the backward pass instead of keeping them: far less memory, a third more
+    time."""
+    activation_offload: bool = False
+    """Keep what checkpoints need in the computer's memory instead of the GPU's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LearningConfig:
+    """What every training may be told, whatever it trains."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
 
     model: str = "tiny"
     """A variant's name, a folder in the diffusers layout, or a hub id such as owner/name."""
-    dit: Path | None = None
-    """A single file with the transformer instead of the model's own."""
-    vae: Path | None = None
-    """A single file with the autoencoder instead of the model's own."""
-    text_encoder: Path | None = None
-    """A single file or folder with the text encoder instead of the model's own."""
-    tokenizer: Path | None = None
-    """A folder with the tokenizer instead of the model's own."""
     offline: bool = False
     """Never use the network; models must be on disk."""
-    dataset: Path | None = None
-    """The file of data sets whose caches are trained on."""
-
-    method: Method = "lora"
-    """What learns: an adapter of low rank (lora, loha, lokr), or the whole denoiser (full)."""
     steps: Annotated[int, Ge(1)] = 1600
     """Steps in all."""
-    epochs: Annotated[int, Ge(0)] = 0
-    """Passes over the data in all, which goes over `steps`; 0 is unset."""
     accumulation: Annotated[int, Ge(1)] = 1
     """Batches of each process that make one step."""
     seed: Annotated[int, Ge(-1), Le(2**63 - 1)] = -1
@@ -337,16 +328,51 @@ class TrainConfig:
     """Go on from this state, or from the last one of this run folder, in a new run; `reelwright resume RUN`
     goes on in the same one."""
 
-    show_timesteps: Literal["no", "console", "image"] = "no"
-    """Only show how often each noise level would be drawn, as text or as a picture; nothing is trained."""
-
-    adapter: AdapterConfig = field(default_factory=AdapterConfig)
     optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
     ema: EmaConfig = field(default_factory=EmaConfig)
     saving: SavingConfig = field(default_factory=SavingConfig)
-    validation: ValidationConfig = field(default_factory=ValidationConfig)
-    samples: SamplesConfig = field(default_factory=SamplesConfig)
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     hub: HubConfig = field(default_factory=HubConfig)
+    execution: LearningExecutionConfig = field(default_factory=LearningExecutionConfig)
+
+    @property
+    def may_idle(self) -> bool:
+        """Whether parameters that learn may have no part in some steps."""
+        return True
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig(LearningConfig):
+    """Fine-tune a denoiser on cached data sets; families add their objective."""
+
+    stage: Literal["denoiser"] = "denoiser"
+    """What is trained: the denoiser, or, with keys of its own, the autoencoder."""
+    dit: Path | None = None
+    """A single file with the transformer instead of the model's own."""
+    vae: Path | None = None
+    """A single file with the autoencoder instead of the model's own."""
+    text_encoder: Path | None = None
+    """A single file or folder with the text encoder instead of the model's own."""
+    tokenizer: Path | None = None
+    """A folder with the tokenizer instead of the model's own."""
+    dataset: Path | None = None
+    """The file of data sets whose caches are trained on."""
+
+    method: Method = "lora"
+    """What learns: an adapter of low rank (lora, loha, lokr), or the whole denoiser (full)."""
+    epochs: Annotated[int, Ge(0)] = 0
+    """Passes over the data in all, which goes over `steps`; 0 is unset."""
+
+    show_timesteps: Literal["no", "console", "image"] = "no"
+    """Only show how often each noise level would be drawn, as text or as a picture; nothing is trained."""
+
+    adapter: AdapterConfig = field(default_factory=AdapterConfig)
+    validation: ValidationConfig = field(default_factory=ValidationConfig)
+    samples: SamplesConfig = field(default_factory=SamplesConfig)
     execution: TrainExecutionConfig = field(default_factory=TrainExecutionConfig)
+
+    @property
+    def may_idle(self) -> bool:
+        # Modules outside of the blocks, as those for frames of history, may have nothing to do in a step.
+        return self.method == "full" or bool(self.adapter.include)
