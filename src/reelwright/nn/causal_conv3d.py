@@ -7,6 +7,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelwright.nn import winograd
+from reelwright.nn.norms import group_norm_affine
+from reelwright.nn.other_parts import OtherParts
 from reelwright.nn.threads import share_out
 
 _FEW_CHANNELS = 3
@@ -17,15 +19,20 @@ class Past:
 
     That is the last input frames of each temporal convolution, and whether the next chunk starts with the
     clip's first frame (which stands alone in latent space, where all later frames come in groups).
+    others: where the chunk is a part of a clip whose parts are worked on at the same time, they know the past.
     """
 
-    def __init__(self, *, first_frame: bool = True) -> None:
+    def __init__(self, *, first_frame: bool = True, others: OtherParts | None = None) -> None:
         self.first_frame = first_frame
+        self._others = others
         self._frames: dict[nn.Module, Tensor] = {}
 
     def fill(self, layer: nn.Module, frames_BCFHW: Tensor, count: int) -> None:
         """Write the `count` frames before this chunk into its first places: the layer's last, or copies of
         the chunk's first."""
+        if self._others is not None:
+            frames_BCFHW[:, :, :count] = self._others.frames_before(frames_BCFHW[:, :, count:], count)
+            return
         before = self._frames.get(layer)
         frames_BCFHW[:, :, :count] = frames_BCFHW[:, :, count : count + 1] if before is None else before
         last = frames_BCFHW[:, :, -count:]
@@ -33,6 +40,11 @@ class Past:
             self._frames[layer] = last.clone()
         else:
             before.copy_(last)
+
+    def affine(self, frames_BCFHW: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
+        """Scale and shift of a norm that sees this chunk, and the other parts of a clip that has them."""
+        measure = self._others.moments if self._others is not None else None
+        return group_norm_affine(frames_BCFHW, norm, measure=measure)
 
 
 def chunk_lengths(total: int, chunk: int) -> list[int]:

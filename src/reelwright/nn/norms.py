@@ -1,6 +1,6 @@
 """Normalization, split into its statistics and the scale and shift that apply them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,13 +20,19 @@ class GroupMoments:
 
 
 def group_norm_affine(
-    frames_BCFHW: Tensor, norm: nn.GroupNorm, *, rounded: bool = True
+    frames_BCFHW: Tensor,
+    norm: nn.GroupNorm,
+    *,
+    rounded: bool = True,
+    measure: Callable[[Tensor, int], GroupMoments] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The scale and shift, each [B, C, 1, 1, 1], with which group norm is frames * scale + shift.
 
-    They have the number format of the frames if `rounded`, else at least float32.
+    They have the number format of the frames if `rounded`, else at least float32. measure: tells the moments
+    of more than these frames; without it they are `group_moments`.
     """
-    scale, shift = affine_of_moments(group_moments(frames_BCFHW, norm.num_groups), norm)
+    moments = (measure or group_moments)(frames_BCFHW, norm.num_groups)
+    scale, shift = affine_of_moments(moments, norm)
     dtype = frames_BCFHW.dtype if rounded else scale.dtype
     return scale.to(dtype), shift.to(dtype)
 

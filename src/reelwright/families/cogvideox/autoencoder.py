@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from reelwright.families.cogvideox.config import AutoencoderConfig
 from reelwright.nn.causal_conv3d import CausalConv3d, Past, chunk_lengths, convolve_each, scale_shift_silu
-from reelwright.nn.norms import group_norm_affine
+from reelwright.nn.other_parts import OtherParts
 from reelwright.nn.posterior import Posterior
 from reelwright.nn.upsampling import convolve_doubled
 from reelwright.nn.winograd import lay_out
@@ -49,16 +49,23 @@ class CogVideoXAutoencoder(nn.Module):
             list(self.decode_stream(latents_BCTHW.split(lengths, dim=2), first_frame=first_frame)), 2
         )
 
-    def encode_stream(self, pixels_BCFHW: Iterable[Tensor], *, first_frame: bool = True) -> Iterator[Tensor]:
-        """Yield mean and log-variance, on the channel axis, of each chunk of frames."""
-        past = Past(first_frame=first_frame)
+    def encode_stream(
+        self, pixels_BCFHW: Iterable[Tensor], *, first_frame: bool = True, others: OtherParts | None = None
+    ) -> Iterator[Tensor]:
+        """Yield mean and log-variance, on the channel axis, of each chunk of frames.
+
+        others: the rest of the clip, where the one chunk is a part of it; norms then see the clip.
+        """
+        past = Past(first_frame=first_frame, others=others)
         for chunk in pixels_BCFHW:
             yield self.encoder(chunk, past)
             past.first_frame = False
 
-    def decode_stream(self, latents_BCTHW: Iterable[Tensor], *, first_frame: bool = True) -> Iterator[Tensor]:
-        """Yield the pixels of each chunk of latent frames."""
-        past = Past(first_frame=first_frame)
+    def decode_stream(
+        self, latents_BCTHW: Iterable[Tensor], *, first_frame: bool = True, others: OtherParts | None = None
+    ) -> Iterator[Tensor]:
+        """Yield the pixels of each chunk of latent frames; `others` as in `encode_stream`."""
+        past = Past(first_frame=first_frame, others=others)
         for chunk in latents_BCTHW:
             yield self.decoder(chunk, past)
             past.first_frame = False
@@ -88,7 +95,7 @@ class Encoder(nn.Module):
         hidden = self.conv_in(lay_out(pixels_BCFHW), past)
         for block in (*self.stages, *self.middle):
             hidden = block(hidden, past)
-        return self.conv_out.convolve(self.norm_out(hidden), past)
+        return self.conv_out.convolve(self.norm_out(hidden, past), past)
 
 
 class EncoderStage(nn.Module):
@@ -116,8 +123,8 @@ class EncoderResnet(nn.Module):
         self.shortcut = nn.Conv3d(inputs, outputs, 1) if inputs != outputs else nn.Identity()
 
     def forward(self, hidden: Tensor, past: Past) -> Tensor:
-        residual = self.conv1.convolve(self.norm1(hidden), past)
-        residual = self.conv2.convolve(self.norm2(residual), past)
+        residual = self.conv1.convolve(self.norm1(hidden, past), past)
+        residual = self.conv2.convolve(self.norm2(residual, past), past)
         return residual.add_(self.shortcut(hidden))
 
 
@@ -127,9 +134,9 @@ class ActivatedNorm(nn.GroupNorm):
     def __init__(self, config: AutoencoderConfig, channels: int) -> None:
         super().__init__(config.norm_num_groups, channels, config.norm_eps)
 
-    def forward(self, input: Tensor) -> Tensor:
-        scale, shift = group_norm_affine(input, self)
-        return scale_shift_silu(input, scale.unsqueeze(4), shift.unsqueeze(4), ROOM)
+    def forward(self, hidden: Tensor, past: Past) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        scale, shift = past.affine(hidden, self)
+        return scale_shift_silu(hidden, scale.unsqueeze(4), shift.unsqueeze(4), ROOM)
 
 
 class Downsample(nn.Module):
@@ -221,7 +228,7 @@ class ActivatedLatentNorm(nn.Module):
         self.shift = nn.Conv3d(config.latent_channels, channels, 1)
 
     def forward(self, hidden: Tensor, latents_BCTHW: Tensor, past: Past) -> Tensor:
-        norm_scale, norm_shift = group_norm_affine(hidden, self.norm)
+        norm_scale, norm_shift = past.affine(hidden, self.norm)
         # A 1x1x1 convolution commutes with repetition: at latent size it is up to 256 times less work.
         latent_scale = self.scale(latents_BCTHW)
         scale = latent_scale * norm_scale

@@ -21,7 +21,7 @@ from reelwright.families.framepack.causal_convolution import (
 )
 from reelwright.families.framepack.clip_statistics import ClipStatistics
 from reelwright.families.framepack.config import AutoencoderConfig
-from reelwright.nn.norms import group_norm_affine
+from reelwright.nn.other_parts import OtherParts
 from reelwright.nn.posterior import Posterior
 from reelwright.nn.upsampling import TAPS_ON_SMALL
 
@@ -68,22 +68,32 @@ class FramePackAutoencoder(nn.Module):
         first_frame: bool = True,
         piece: int = 0,
         statistics: ClipStatistics | None = None,
+        others: OtherParts | None = None,
     ) -> Iterator[Tensor]:
         """Yield mean and log-variance, on the channel axis, of each chunk of frames.
 
         Convolutions see across the cuts, but norms see one chunk, and attention a limited past: that bounds
         memory for clips of any length, and approximates what `encode` gives. A clip in one chunk is exact.
         piece: frames that a layer takes at a time, as `chunk` of `encode`. statistics: lets norms see the
-        clip, as far as earlier passes over the same chunks tell.
+        clip, as far as earlier passes over the same chunks tell. others: the rest of the clip, where the one
+        chunk is a part of it; the result is then exact.
         """
-        stream = Stream(first_frame=first_frame, continues=True, piece=piece, statistics=statistics)
+        stream = Stream(
+            first_frame=first_frame,
+            continues=others is None,
+            piece=piece,
+            statistics=statistics,
+            others=others,
+        )
         for chunk in pixels_BCFHW:
             yield self._encode_chunk(chunk, stream)
             stream.first_frame = False
 
-    def decode_stream(self, latents_BCTHW: Iterable[Tensor], *, first_frame: bool = True) -> Iterator[Tensor]:
+    def decode_stream(
+        self, latents_BCTHW: Iterable[Tensor], *, first_frame: bool = True, others: OtherParts | None = None
+    ) -> Iterator[Tensor]:
         """Yield the pixels of each chunk of latent frames; an approximation, as `encode_stream` is."""
-        stream = Stream(first_frame=first_frame, continues=True)
+        stream = Stream(first_frame=first_frame, continues=others is None, others=others)
         for chunk in latents_BCTHW:
             yield self._decode_chunk(chunk, stream)
             stream.first_frame = False
@@ -229,17 +239,13 @@ class FrameAttention(nn.Module):
 
     def forward(self, hidden: Tensor, stream: Stream) -> Tensor:
         num_frames, height, width = hidden.shape[2:]
-        of_clip = stream.clip_affine(hidden, self.norm)
-        scale, shift = of_clip or group_norm_affine(hidden, self.norm, rounded=False)
+        scale, shift = stream.affine(hidden, self.norm)
         normalized = torch.addcmul(shift, hidden, scale).to(hidden.dtype)
         tokens_BLD = normalized.permute(0, 2, 3, 4, 1).flatten(1, 3)
         queries = self.query(tokens_BLD).unsqueeze(1)
         keys_and_values = torch.stack([self.key(tokens_BLD), self.value(tokens_BLD)]).unsqueeze(2)
-        before = stream.before(self)
-        if before is not None:
-            keys_and_values = torch.cat([before, keys_and_values], dim=3)
         area = height * width
-        stream.keep(self, keys_and_values[..., -_ATTENDED_PAST * area :, :])
+        keys_and_values = self._after_the_past(keys_and_values, stream, area)
         keys, values = keys_and_values
         num_past = keys.shape[2] - num_frames * area
         stops = range(num_past + area, keys.shape[2] + 1, area)
@@ -249,6 +255,16 @@ class FrameAttention(nn.Module):
         ]
         result = self.output(torch.cat(attended, dim=2).squeeze(1))
         return hidden + result.unflatten(1, (num_frames, height, width)).permute(0, 4, 1, 2, 3)
+
+    def _after_the_past(self, tokens: Tensor, stream: Stream, area: int) -> Tensor:
+        """The tokens [2, B, 1, L, D], after those of frames before; `area` of them are a frame."""
+        if stream.others is not None:
+            return stream.others.all_before(tokens.unflatten(3, (-1, area)), dim=3).flatten(3, 4)
+        before = stream.before(self)
+        if before is not None:
+            tokens = torch.cat([before, tokens], dim=3)
+        stream.keep(self, tokens[..., -_ATTENDED_PAST * area :, :])
+        return tokens
 
 
 class Upsample(nn.Conv3d):

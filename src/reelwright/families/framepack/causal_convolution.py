@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from reelwright.families.framepack.clip_statistics import ClipStatistics
 from reelwright.nn.causal_conv3d import chunk_lengths
 from reelwright.nn.norms import group_norm_affine
+from reelwright.nn.other_parts import OtherParts
 
 _KERNEL = 3
 _PIECE_VALUES = 2**22
@@ -28,6 +29,7 @@ class Stream:
     first_frame: whether the next chunk starts with the clip's first frame, which has a latent frame alone.
     continues: whether another chunk follows. piece: frames that a layer takes at a time, 0 chooses.
     statistics: of the clip, for its norms; without it each norm sees the chunk that it is given.
+    others: the rest of the clip, where the one chunk is a part of it and others are worked on meanwhile.
     """
 
     def __init__(
@@ -37,11 +39,13 @@ class Stream:
         continues: bool = False,
         piece: int = 0,
         statistics: ClipStatistics | None = None,
+        others: OtherParts | None = None,
     ) -> None:
         self.first_frame = first_frame
         self.continues = continues
         self.piece = piece
         self.statistics = statistics
+        self.others = others
         self._kept: dict[nn.Module, Tensor] = {}
 
     def before(self, layer: nn.Module) -> Tensor | None:
@@ -52,9 +56,12 @@ class Stream:
         if self.continues:
             self._kept[layer] = state.clone()
 
-    def clip_affine(self, frames_BCFHW: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor] | None:
-        """Scale and shift of a norm that sees more than these frames."""
-        return self.statistics.affine(frames_BCFHW, norm) if self.statistics else None
+    def affine(self, frames_BCFHW: Tensor, norm: nn.GroupNorm) -> tuple[Tensor, Tensor]:
+        """Scale and shift of a norm, not rounded, of these frames and of what else it may see of the clip."""
+        if self.statistics:
+            return self.statistics.affine(frames_BCFHW, norm)
+        measure = self.others.moments if self.others else None
+        return group_norm_affine(frames_BCFHW, norm, rounded=False, measure=measure)
 
     def piece_lengths(self, num_frames: int, values_per_frame: int) -> list[int]:
         """Even numbers but for a first frame, so that pairs of frames are not torn apart."""
@@ -73,20 +80,18 @@ def padded_pieces(
     clip its first frame. The memory of what is yielded is used again; the frames it came from may be
     overwritten.
     """
-    affine: tuple[Tensor, Tensor] | None = None
-    if norm is not None:
-        of_clip = stream.clip_affine(frames_BCFHW, norm)
-        affine = of_clip or group_norm_affine(frames_BCFHW, norm, rounded=False)
+    affine = None if norm is None else stream.affine(frames_BCFHW, norm)
     batch, channels, num_frames, height, width = frames_BCFHW.shape
     widest = max(channels, layer.out_channels)
     lengths = stream.piece_lengths(num_frames, batch * widest * height * width)
     buffer = new_frames(frames_BCFHW, batch, channels, room + max(lengths), height + 2, width + 2)
+    if stream.others is not None:
+        _write_padded(buffer[:, :, :room], stream.others.frames_before(frames_BCFHW, room), affine)
     for number, frames in enumerate(frames_BCFHW.split(lengths, dim=2)):
         count = frames.shape[2]
         arriving = buffer[:, :, room : room + count]
-        _write(arriving[..., 1:-1, 1:-1], frames, affine)
-        _repeat_border(arriving)
-        if number == 0:
+        _write_padded(arriving, frames, affine)
+        if number == 0 and stream.others is None:
             before = stream.before(layer)
             buffer[:, :, :room] = arriving[:, :, :1] if before is None else before
         yield buffer[:, :, : room + count]
@@ -102,6 +107,11 @@ def new_frames(like: Tensor, *shape_BCFHW: int) -> Tensor:
     """Frames of undefined content whose channels lie innermost."""
     batch, channels, *rest = shape_BCFHW
     return like.new_empty(batch, *rest, channels).permute(0, 4, 1, 2, 3)
+
+
+def _write_padded(target: Tensor, frames: Tensor, affine: tuple[Tensor, Tensor] | None) -> None:
+    _write(target[..., 1:-1, 1:-1], frames, affine)
+    _repeat_border(target)
 
 
 def _write(target: Tensor, frames: Tensor, affine: tuple[Tensor, Tensor] | None) -> None:
