@@ -1,10 +1,10 @@
-"""What training an autoencoder may be told, whatever the family: one group for each question. No torch here."""
+"""What training an autoencoder may be told, whatever the family: one group for each question. No torch."""
 
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
-from annotated_types import Ge, Gt, MultipleOf
+from annotated_types import Ge, Gt
 
 _FORBID_UNKNOWN = {"extra": "forbid"}
 
@@ -27,7 +27,7 @@ class LossConfig:
     perceptual: Weight = 0.0
     """Of LPIPS over VGG16, which needs `perceptual_weights`."""
     perceptual_weights: Path | None = None
-    """A file of VGG16's and LPIPS' weights; it is never downloaded."""
+    """A file of VGG16's and LPIPS' weights, or a folder of both; nothing is downloaded."""
     perceptual_frames: Annotated[int, Ge(0)] = 0
     """How many frames of each clip LPIPS looks at, evenly spread and others at each step; 0 takes all."""
 
@@ -45,7 +45,7 @@ class DiscriminatorConfig:
     """Steps of warm-up before either of them sees the other."""
     kind: Literal["hinge", "vanilla"] = "hinge"
     """Its loss: hinge, or cross-entropy (vanilla)."""
-    channels: Annotated[int, Ge(4), MultipleOf(4)] = 64
+    channels: Annotated[int, Ge(4)] = 64
     """Width of its first layer; it doubles with each halving of the frames, up to 512."""
     adaptive_limit: Annotated[float, Gt(0.0)] = 1e4
     """The ratio of the gradients' sizes counts at most so much."""
