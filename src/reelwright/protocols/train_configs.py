@@ -361,6 +361,13 @@ class TrainConfig(LearningConfig):
 
     method: Method = "lora"
     """What learns: an adapter of low rank (lora, loha, lokr), or the whole denoiser (full)."""
+    init: Literal["weights", "random", "widened"] = "weights"
+    """Where the denoiser starts, with method full: from the model's weights; from nothing, with weights drawn
+    from the seed (random); or from the weights of a text-to-video model that is to read an image, a control
+    clip or a mask as well (widened)."""
+    init_config: Path | None = None
+    """For random: the config.json, or a folder with one, that says how large the transformer is. Without it
+    the sizes are those of `model` or `dit`, whose weights are not needed."""
     epochs: Annotated[int, Ge(0)] = 0
     """Passes over the data in all, which goes over `steps`; 0 is unset."""
 

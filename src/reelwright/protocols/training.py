@@ -119,8 +119,8 @@ class TrainingModel(Protocol):
         """The names that users of this model expect in files of adapters."""
         ...
 
-    def load(self, device: torch.device, dtype: torch.dtype, /) -> nn.Module:
-        """The denoiser."""
+    def load(self, device: torch.device, dtype: torch.dtype, /, *, seed: int = 0) -> nn.Module:
+        """The denoiser. `seed` is that of weights which are drawn."""
         ...
 
     def objective(self, device: torch.device, dtype: torch.dtype, /) -> Objective:

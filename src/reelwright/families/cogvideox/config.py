@@ -354,9 +354,9 @@ class CogVideoXTrain(TrainConfig):
     noise: CogVideoXNoiseConfig = field(default_factory=CogVideoXNoiseConfig)
     """How clips are noised, and what is left out now and then."""
     samples: CogVideoXSamples = field(default_factory=CogVideoXSamples)
-    condition: Literal["auto", "image", "control"] = "auto"
+    condition: Literal["auto", "image", "control", "inpaint"] = "auto"
     """What a transformer of 32 channels reads beside the noise; auto is an image for the released image
-    models, else a control clip."""
+    models, else a control clip. With --init widened, what it is to read from now on."""
     image_latent_scale: ImageLatentScale = "auto"
     """Scale s of image latents: raw 1, scaled s, inverse 1/s; auto: scaled for 1.0, raw for 1.5 (SAT)."""
     rope_grid: RopeGrid = "exact"

@@ -37,6 +37,10 @@ def _contradictions(config: TrainConfig) -> Iterator[str]:
                 )
         if config.saving.layout != "auto":
             yield "saving.layout: is of adapters; whole models are saved as diffusers has them. Leave it out."
+    elif config.init != "weights":
+        yield f"init: {config.init} is for training all weights. Add --method full."
+    if config.init_config is not None and config.init != "random":
+        yield "init_config: says how large a transformer from nothing is. Add --init random, or leave it out."
     if config.adapter.factor != -1 and config.method != "lokr":
         yield "adapter.factor: is for method lokr alone. Leave it out."
     if config.validation.dataset is not None and not config.validation.levels:
