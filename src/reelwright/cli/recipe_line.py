@@ -1,5 +1,6 @@
 """Commands that take a family, a recipe and flags: flags go over the recipe, the recipe over the defaults."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 
 from reelwright.cli.command_line import ORIGIN, read_command_line
 from reelwright.core.config import read_recipe, validate
+from reelwright.core.errors import ConfigError
 
 
 class RecipeLine(Protocol):
@@ -20,6 +22,7 @@ class RecipeLine(Protocol):
 
 
 L = TypeVar("L", bound=RecipeLine)
+_IN_A_LIST = re.compile(r"--[a-z_-]+\.\d+\.")
 
 
 def read_recipe_line(
@@ -39,7 +42,23 @@ def read_recipe_line(
             default=line_type(config=default),  # pyright: ignore[reportCallIssue]
         )
 
-    line = read(schema())
+    # Flags for one of a list of tables are known only when the recipe is that has the list.
+    line = (
+        read(schema())
+        if not any(map(_IN_A_LIST.match, words))
+        else line_type(
+            config=schema(),
+            recipe=_named_first(words),  # pyright: ignore[reportCallIssue]
+        )
+    )
     if line.recipe is not None:
         line = read(read_recipe(line.recipe, schema, {"workflow": command, "family": family}))
     return replace(line, config=validate(line.config, ORIGIN))
+
+
+def _named_first(words: Sequence[str]) -> Path:
+    """The recipe, where it is the first word. Raises ConfigError."""
+    if words[0].startswith("-"):
+        flag = next(filter(_IN_A_LIST.match, words))
+        raise ConfigError(f"{ORIGIN}: {flag}: changes a recipe. Name that before all flags.")
+    return Path(words[0])

@@ -18,7 +18,7 @@ from reelwright.cli.evaluate import EvaluateLine
 from reelwright.cli.generate import GenerateLine
 from reelwright.cli.replay import ReplayLine
 from reelwright.cli.resume import ResumeLine
-from reelwright.core.config import field_docs
+from reelwright.core.config import field_docs, listed_schema
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 from reelwright.protocols.datasets import DatasetConfig, GeneralKeys
 
@@ -116,16 +116,20 @@ def _rows(config: Any, group: str = "") -> Iterator[str]:  # noqa: ANN401 - any 
         value = getattr(config, field.name)
         if is_dataclass(value):
             yield from _rows(value, f"{group}{_dashed(field.name)}.")
-        else:
-            yield _row(_flag(field.name, value, group), value, docs[field.name])
+            continue
+        yield _row(_flag(field.name, value, group), value, docs[field.name])
+        if (table := listed_schema(type(config), field.name)) is not None:
+            prefix = f"{group}{_dashed(field.name)}.0."
+            yield from (row.replace("| `", f"| `--{prefix}", 1) for row in _key_rows(table))
 
 
 def _key_rows(schema: type, leave_out: Collection[str] = ()) -> Iterator[str]:
     """Of all keys of a table in a file."""
     docs = field_docs(schema)
     for field in fields(schema):
-        if field.name not in leave_out and field.default is not MISSING:
-            yield _row(field.name, "" if field.default == () else field.default, docs[field.name])
+        if field.name not in leave_out and field.default_factory is MISSING:
+            value = "" if field.default in ((), MISSING) else field.default
+            yield _row(field.name, value, docs[field.name])
 
 
 def _rows_of_schema(schema: type) -> Iterator[str]:

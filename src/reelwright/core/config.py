@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeVar, get_type_hints
+from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
 import tomli_w
 from pydantic import TypeAdapter, ValidationError
@@ -133,6 +133,11 @@ def field_docs(schema: type) -> dict[str, str]:
     return docs
 
 
+def listed_schema(schema: type, name: str) -> type | None:
+    """The schema of each table in a field that is a list of them; None for other fields."""
+    return _lists_of_groups(schema).get(name)
+
+
 @dataclass(frozen=True)
 class _Walked:
     """The keys that a schema knows, normalized, and what is wrong with the others."""
@@ -155,6 +160,10 @@ def _walk(schema: type, mapping: Mapping[str, object], path: tuple[str, ...] = (
             inner = _walk(groups[key], value, (*path, key))
             walked.known[key] = inner.known
             walked.problems.extend(inner.problems)
+        elif key in (lists := _lists_of_groups(schema)) and (tables := _tables(value)) is not None:
+            inners = [_walk(lists[key], each, (*path, key, str(at))) for at, each in enumerate(tables)]
+            walked.known[key] = [inner.known for inner in inners]
+            walked.problems.extend(problem for inner in inners for problem in inner.problems)
         elif isinstance(value, float) and not math.isfinite(value):
             walked.problems.append(f"{dotted}: {value} is not finite. Use a number.")
         else:
@@ -186,9 +195,14 @@ def _key_of(detail: ErrorDetails, schema: type) -> tuple[str, ...]:
     key: tuple[str, ...] = ()
     group: type | None = schema
     for part in map(str, detail["loc"]):
-        if group is None or part not in _names(group):
+        if group is None:
             break
-        key, group = (*key, part), _groups(group).get(part)
+        if key and part.isdecimal():  # which of a list of tables
+            key = (*key, part)
+        elif part in _names(group):
+            key, group = (*key, part), (_groups(group) | _lists_of_groups(group)).get(part)
+        else:
+            break
     return key
 
 
@@ -258,11 +272,14 @@ def _difference(mapping: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict
 
 
 def _without_none(mapping: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        key: _without_none(value) if isinstance(value, Mapping) else value
-        for key, value in mapping.items()
-        if value is not None
-    }
+    return {key: _filled(value) for key, value in mapping.items() if value is not None}
+
+
+def _filled(value: object) -> object:
+    """A value in which tables, those in lists too, have no keys without values."""
+    if isinstance(value, Mapping):
+        return _without_none(cast("Mapping[str, Any]", value))
+    return [_filled(each) for each in cast("list[object]", value)] if isinstance(value, list) else value
 
 
 def _defaults(schema: type) -> dict[str, Any]:
@@ -279,6 +296,20 @@ def _groups(schema: type) -> dict[str, type]:
     """The fields of a schema that are schemas themselves."""
     hints: dict[str, type] = get_type_hints(schema)
     return {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+
+
+def _lists_of_groups(schema: type) -> dict[str, type]:
+    """The fields of a schema that are lists of schemas, `[[name]]` in TOML."""
+    hints: dict[str, Any] = get_type_hints(schema)
+    items = {name: get_args(hint)[0] for name, hint in hints.items() if get_origin(hint) is tuple}
+    return {name: item for name, item in items.items() if is_dataclass(item) and isinstance(item, type)}
+
+
+def _tables(value: object) -> list[Mapping[str, object]] | None:
+    """A list of tables; None for anything else."""
+    items = cast("list[object] | tuple[object, ...]", value) if isinstance(value, list | tuple) else [None]
+    tables = [cast("Mapping[str, object]", each) for each in items if isinstance(each, Mapping)]
+    return tables if len(tables) == len(items) else None
 
 
 def _names(schema: type) -> Iterable[str]:

@@ -119,6 +119,43 @@ class ScheduleConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CurriculumStage:
+    """One stretch of a training. What it leaves open is as the run says."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    name: str = ""
+    """For messages and metrics; without one it is called after its place: 1, 2, ..."""
+    dataset: Path | None = None
+    """A file of data sets with caches of their own, of another size or length; none takes that of the run."""
+    steps: Annotated[int, Ge(1)]
+    """Steps of this stage."""
+    batch_size: Annotated[int, Ge(0)] = 0
+    """Items of a batch; 0 takes those of the data sets."""
+    accumulation: Annotated[int, Ge(0)] = 0
+    """Batches of each process that make one step; 0 takes that of the run."""
+    size: str = ""
+    """WIDTHxHEIGHT in pixels: learn from items of this size alone. Empty takes all."""
+    num_frames: Annotated[int, Ge(0)] = 0
+    """Learn from clips of so many frames alone, where caches tell them apart; 0 takes all."""
+    min_score: float | None = None
+    """Learn from clips whose score is at least this."""
+    best: Annotated[float, Gt(0.0), Le(1.0)] = 1.0
+    """Learn from this share of the clips, those with the highest scores."""
+    learning_rate: Annotated[float, Ge(0.0)] = 0.0
+    """At the height of the schedule; 0 takes that of the run."""
+    schedule: Literal["auto"] | ScheduleName = "auto"
+    """How the learning rate changes over the steps of this stage; auto takes the course of the run, anew."""
+    warmup: Annotated[float, Ge(-1.0)] = -1.0
+    """Steps of warm-up in this stage, below 1 a share of them; -1 takes that of the run's schedule."""
+    optimizer: Literal["keep", "reset"] = "keep"
+    """Keep what the optimizer remembers of the stage before, or begin without."""
+    positions: Literal["auto", "extrapolated", "interpolated"] = "auto"
+    """Of tokens, at a size other than the model's own: counted on beyond it (extrapolated), or spread over
+    the range of its own size (interpolated). auto does as the run says, or as the model was trained last."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EmaConfig:
     """A running average of the weights, saved beside them."""
 
@@ -373,6 +410,10 @@ class TrainConfig(LearningConfig):
 
     show_timesteps: Literal["no", "console", "image"] = "no"
     """Only show how often each noise level would be drawn, as text or as a picture; nothing is trained."""
+
+    curriculum: tuple[CurriculumStage, ...] = ()
+    """Stages, each from the weights of the one before, as [[curriculum]] tables of a recipe; flags change
+    them by place: --curriculum.0.steps. They add up to `steps`."""
 
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
