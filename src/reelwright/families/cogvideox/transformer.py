@@ -4,6 +4,7 @@ Parameter names are ours; key_maps.py translates the released files.
 """
 
 from collections.abc import Sequence
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +14,7 @@ from reelwright.families.cogvideox.conditions import Conditions
 from reelwright.families.cogvideox.config import TransformerConfig
 from reelwright.nn.embeddings import ScalarEmbedding
 from reelwright.nn.feed_forward import FeedForward
+from reelwright.nn.packing import Packing, attend, over_tokens
 from reelwright.nn.patches import unpatchify
 from reelwright.nn.rope import prepend_unturned, rotate
 
@@ -37,29 +39,80 @@ class CogVideoXTransformer(nn.Module):
     def stacks(self) -> Sequence[nn.ModuleList]:
         return (self.blocks,)
 
-    def forward(self, latents_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor:
-        if conditions.image_BCTHW is not None:
-            latents_BCTHW = torch.cat([latents_BCTHW, conditions.image_BCTHW], dim=1)
-        time_BD = self.time_embedding(timestep_B)
-        if conditions.ofs_B is not None:
-            time_BD = time_BD + self.ofs_embedding(conditions.ofs_B)
-        text_BLD, video_BLD = self.patch_embedding(
-            latents_BCTHW, conditions.text_BLD, conditions.positions_LD
-        )
+    @overload
+    def forward(self, latents: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor: ...
+
+    @overload
+    def forward(
+        self, latents: Sequence[Tensor], timestep_B: Tensor, conditions: Sequence[Conditions]
+    ) -> list[Tensor]: ...
+
+    def forward(
+        self,
+        latents: Tensor | Sequence[Tensor],
+        timestep_B: Tensor,
+        conditions: Conditions | Sequence[Conditions],
+    ) -> Tensor | list[Tensor]:
+        """Of a batch [B, C, T, H, W], or of clips [1, C, T, H, W] of any size, packed into one sequence."""
+        if isinstance(latents, Tensor):
+            assert isinstance(conditions, Conditions)
+            return self._predict(latents, timestep_B, conditions)
+        assert not isinstance(conditions, Conditions)
+        return self._predict_packed(latents, timestep_B, conditions)
+
+    def _predict(self, latents_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor:
+        text_BLD, video_BLD = self._embed(latents_BCTHW, conditions)
+        time_BD = self._embed_time(timestep_B, conditions.ofs_B)
         rotary_LK = conditions.rotary_LK
         if rotary_LK is not None:
             rotary_LK = prepend_unturned(rotary_LK, text_BLD.shape[1])
         video_BLD = self.trunk(text_BLD, video_BLD, time_BD, rotary_LK)
         video_BLD = self.output_norm(self.norm(video_BLD), time_BD)
-        frames, height, width = latents_BCTHW.shape[2:]
+        return self._unpatchify(self.output_projection(video_BLD), latents_BCTHW.shape[2:])
+
+    def _predict_packed(
+        self, clips: Sequence[Tensor], timestep_B: Tensor, conditions: Sequence[Conditions]
+    ) -> list[Tensor]:
+        """Texts of all clips come before all videos; positions start anew in each."""
+        embedded = [self._embed(*clip) for clip in zip(clips, conditions, strict=True)]
+        texts, videos = zip(*embedded, strict=True)
+        packing = Packing.of(texts, videos)
+        time_BD = self._embed_time(timestep_B, _join([each.ofs_B for each in conditions]))
+        text_BLD, video_BLD = torch.cat(texts, 1), torch.cat(videos, 1)
+        rotary_LK = _join([each.rotary_LK for each in conditions])
+        if rotary_LK is not None:
+            rotary_LK = prepend_unturned(rotary_LK, text_BLD.shape[1])
+        video_BLD = self.trunk(text_BLD, video_BLD, time_BD, rotary_LK, packing)
+        video_BLD = self.output_norm(self.norm(video_BLD), time_BD, packing)
+        answers = self.output_projection(video_BLD).split(packing.video_lengths, 1)
+        return [self._unpatchify(own, clip.shape[2:]) for own, clip in zip(answers, clips, strict=True)]
+
+    def _embed(self, latents_BCTHW: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
+        if conditions.image_BCTHW is not None:
+            latents_BCTHW = torch.cat([latents_BCTHW, conditions.image_BCTHW], dim=1)
+        return self.patch_embedding(latents_BCTHW, conditions.text_BLD, conditions.positions_LD)
+
+    def _embed_time(self, timestep_B: Tensor, ofs_B: Tensor | None) -> Tensor:
+        time_BD = self.time_embedding(timestep_B)
+        return time_BD if ofs_B is None else time_BD + self.ofs_embedding(ofs_B)
+
+    def trunk(
+        self,
+        text_BLD: Tensor,
+        video_BLD: Tensor,
+        time_BD: Tensor,
+        rotary_LK: Tensor | None,
+        packing: Packing | None = None,
+    ) -> Tensor:
+        for block in self.blocks:
+            text_BLD, video_BLD = block(text_BLD, video_BLD, time_BD, rotary_LK, packing)
+        return video_BLD
+
+    def _unpatchify(self, patches_BLD: Tensor, latent_grid_THW: Sequence[int]) -> Tensor:
+        frames, height, width = latent_grid_THW
         size, size_t = self.config.patch_size, self.config.patch_size_t or 1
         grid = (frames // size_t, height // size, width // size)
-        return unpatchify(self.output_projection(video_BLD), grid, (size_t, size, size))
-
-    def trunk(self, text_BLD: Tensor, video_BLD: Tensor, time_BD: Tensor, rotary_LK: Tensor | None) -> Tensor:
-        for block in self.blocks:
-            text_BLD, video_BLD = block(text_BLD, video_BLD, time_BD, rotary_LK)
-        return video_BLD
+        return unpatchify(patches_BLD, grid, (size_t, size, size))
 
 
 class PatchEmbedding(nn.Module):
@@ -117,15 +170,20 @@ class Block(nn.Module):
         self.feed_forward = FeedForward(config.width, 4 * config.width, config.width)
 
     def forward(
-        self, text_BLD: Tensor, video_BLD: Tensor, time_BD: Tensor, rotary_LK: Tensor | None
+        self,
+        text_BLD: Tensor,
+        video_BLD: Tensor,
+        time_BD: Tensor,
+        rotary_LK: Tensor | None,
+        packing: Packing | None = None,
     ) -> tuple[Tensor, Tensor]:
         num_text = text_BLD.shape[1]
-        joint, text_gate, gate = self.norm1(text_BLD, video_BLD, time_BD)
-        attended = self.attention(joint, rotary_LK)
+        joint, text_gate, gate = self.norm1(text_BLD, video_BLD, time_BD, packing)
+        attended = self.attention(joint, rotary_LK, packing)
         text_BLD = torch.addcmul(text_BLD, text_gate, attended[:, :num_text])
         video_BLD = torch.addcmul(video_BLD, gate, attended[:, num_text:])
 
-        joint, text_gate, gate = self.norm2(text_BLD, video_BLD, time_BD)
+        joint, text_gate, gate = self.norm2(text_BLD, video_BLD, time_BD, packing)
         transformed = self.feed_forward(joint)
         text_BLD = torch.addcmul(text_BLD, text_gate, transformed[:, :num_text])
         return text_BLD, torch.addcmul(video_BLD, gate, transformed[:, num_text:])
@@ -139,10 +197,18 @@ class ExpertNorm(nn.Module):
         self.modulation = nn.Linear(config.time_embed_dim, 6 * config.width)
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
 
-    def forward(self, text_BLD: Tensor, video_BLD: Tensor, time_BD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the modulated joint sequence [text, video] and the gates of text and video, [B, 1, D]."""
-        modulation = self.modulation(F.silu(time_BD))[:, None]
-        shift, scale, gate, text_shift, text_scale, text_gate = modulation.chunk(6, dim=-1)
+    def forward(
+        self, text_BLD: Tensor, video_BLD: Tensor, time_BD: Tensor, packing: Packing | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the modulated joint sequence [text, video] and the gates of text and video.
+
+        Gates are [B, 1, D]; of packed samples they are [1, L, D].
+        """
+        of_video, of_text = self.modulation(F.silu(time_BD)).chunk(2, dim=-1)
+        shift, scale, gate = over_tokens(of_video, packing and packing.video_lengths).chunk(3, dim=-1)
+        text_shift, text_scale, text_gate = over_tokens(of_text, packing and packing.text_lengths).chunk(
+            3, -1
+        )
         text = torch.addcmul(text_shift, self.norm(text_BLD), 1 + text_scale)
         video = torch.addcmul(shift, self.norm(video_BLD), 1 + scale)
         return torch.cat([text, video], dim=1), text_gate, gate
@@ -162,14 +228,14 @@ class Attention(nn.Module):
         self.key_norm = nn.LayerNorm(head, eps=1e-6)
         self.output = nn.Linear(width, width)
 
-    def forward(self, joint_BLD: Tensor, rotary_LK: Tensor | None) -> Tensor:
+    def forward(self, joint_BLD: Tensor, rotary_LK: Tensor | None, packing: Packing | None = None) -> Tensor:
         query = self.query_norm(self._split_heads(self.query(joint_BLD)))
         key = self.key_norm(self._split_heads(self.key(joint_BLD)))
         value = self._split_heads(self.value(joint_BLD))
         if rotary_LK is not None:
             query, key = rotate(query, rotary_LK), rotate(key, rotary_LK)
         # No mask: the released models attend to the padding of the prompt too.
-        attended = F.scaled_dot_product_attention(query, key, value)
+        attended = attend(query, key, value, packing)
         return self.output(attended.transpose(1, 2).flatten(2))
 
     def _split_heads(self, tokens_BLD: Tensor) -> Tensor:
@@ -184,6 +250,13 @@ class OutputNorm(nn.Module):
         self.modulation = nn.Linear(config.time_embed_dim, 2 * config.width)
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
 
-    def forward(self, video_BLD: Tensor, time_BD: Tensor) -> Tensor:
-        shift, scale = self.modulation(F.silu(time_BD))[:, None].chunk(2, dim=-1)
+    def forward(self, video_BLD: Tensor, time_BD: Tensor, packing: Packing | None = None) -> Tensor:
+        modulation = over_tokens(self.modulation(F.silu(time_BD)), packing and packing.video_lengths)
+        shift, scale = modulation.chunk(2, dim=-1)
         return torch.addcmul(shift, self.norm(video_BLD), 1 + scale)
+
+
+def _join(parts: Sequence[Tensor | None]) -> Tensor | None:
+    """One after the other; None where models have none."""
+    known = [part for part in parts if part is not None]
+    return torch.cat(known) if known else None
