@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from reelwright.cli.main import main
-from reelwright.workflows.training import step
+from reelwright.workflows.training import denoising
 
 from .training_data import losses_of, make_data, weights_of
 
@@ -52,7 +52,7 @@ def test_memory_that_ends_in_a_batch_keeps_what_was_learned_and_names_the_bucket
 ):
     assert train(tmp_path / "whole")[0] == 0
     with monkeypatch.context() as patch:
-        patch.setattr(step, "errors_of", failing(step.errors_of, 3, RuntimeError(_FULL)))
+        patch.setattr(denoising, "errors_of", failing(denoising.errors_of, 3, RuntimeError(_FULL)))
         code, said = train(tmp_path / "small")
     assert code == 3
     assert "64x64x9" in said and "batch_size" in said and "activation-checkpoint" in said
@@ -76,7 +76,7 @@ def test_memory_that_ends_in_the_optimizer_leaves_the_last_state_as_it_was(
 def test_numbers_that_go_wrong_end_the_run_before_they_spoil_the_weights(
     train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ):
-    errors_of = step.errors_of
+    errors_of = denoising.errors_of
     calls: list[int] = []
 
     def spoiled(*arguments: Any) -> torch.Tensor:
@@ -84,7 +84,7 @@ def test_numbers_that_go_wrong_end_the_run_before_they_spoil_the_weights(
         return errors_of(*arguments) * (float("nan") if len(calls) == 3 else 1.0)
 
     with monkeypatch.context() as patch:
-        patch.setattr(step, "errors_of", spoiled)
+        patch.setattr(denoising, "errors_of", spoiled)
         code, said = train(tmp_path / "run", "--saving.state-every-steps", 1)
     assert code == 1
     assert "NaN" in said and "step 3" in said and "learning_rate" in said

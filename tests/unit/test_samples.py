@@ -23,7 +23,7 @@ from reelwright.protocols.family import Family, Made, Segment
 from reelwright.protocols.train_configs import SamplesConfig, TrainConfig
 from reelwright.protocols.training import Sampling, Training
 from reelwright.workflows.training.samples import Samples, plan_samples
-from reelwright.workflows.training.setting import Setting
+from reelwright.workflows.training.setting import DenoiserSetting
 
 from .training_runs import Learned, OneNumber, moment, open_run, result
 
@@ -90,12 +90,12 @@ TRAINING = Training(
 
 def open_samples(
     folder: Path, prompts: str = "a fox\na bird --d 42\n", base: float | None = 0.25, **more: Any
-) -> tuple[Setting, Samples]:
+) -> tuple[DenoiserSetting, Samples]:
     path = folder / "prompts.txt"
     path.write_text(prompts)
     config = TrainConfig(samples=SamplesConfig(prompts=path, **{"every_steps": 10, "seed": 7, **more}))
     denoiser = OneNumber(0.5)
-    setting = open_run(folder, config, denoiser=denoiser, trainables=Learned(denoiser, base))
+    setting = open_run(folder, config, network=denoiser, trainables=Learned(denoiser, base))
     plan = plan_samples(FAMILY, TRAINING, config, None)  # type: ignore[arg-type]
     assert plan is not None
     return setting, Samples(setting, plan)

@@ -13,7 +13,7 @@ from reelwright.core.events import Measured, StageStarted
 from reelwright.protocols.train_configs import TrainConfig, ValidationConfig
 from reelwright.protocols.training import Batch
 from reelwright.workflows.training.metrics import METRICS, Metrics
-from reelwright.workflows.training.setting import Setting
+from reelwright.workflows.training.setting import DenoiserSetting
 from reelwright.workflows.training.validation import Validation
 
 from .training_runs import moment, of, open_run, result
@@ -48,7 +48,7 @@ def batches(sizes: list[int], num_places: int) -> list[Batch]:
     return found
 
 
-def run(setting: Setting, sizes: list[int], num_places: int, step: int = 0) -> dict[str, float]:
+def run(setting: DenoiserSetting, sizes: list[int], num_places: int, step: int = 0) -> dict[str, float]:
     metrics = Metrics(setting)
     validation = Validation(setting, metrics, lambda: batches(sizes, num_places))
     events = [*metrics(moment(step)), *validation(moment(step))]

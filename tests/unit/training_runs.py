@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from reelwright.protocols.train_configs import TrainConfig
 from reelwright.protocols.training import Batch, Example
-from reelwright.workflows.training.setting import Moment, Setting, StepResult
+from reelwright.workflows.training.denoising import DenoiserTask
+from reelwright.workflows.training.setting import DenoiserSetting, Moment, StepResult
 
 NUM_BINS = 10
 
@@ -77,7 +78,7 @@ class Learned:
 
 def open_run(
     folder: Path, config: TrainConfig | None = None, trackers: Sequence[Any] = (), **more: Any
-) -> Setting:
+) -> DenoiserSetting:
     AcceleratorState._reset_state(reset_partial_state=True)
     denoiser = OneNumber()
     known: dict[str, Any] = {
@@ -86,13 +87,14 @@ def open_run(
         "model": SimpleNamespace(),
         "folder": folder,
         "accelerator": Accelerator(cpu=True, log_with=list(trackers) or None, project_dir=folder),
-        "denoiser": denoiser,
+        "network": denoiser,
         "trainables": Learned(denoiser),
+        "task": DenoiserTask(objective=NoiseAsTarget()),
         "objective": NoiseAsTarget(),
         "facts": {},
         "shown": nullcontext,
     }
-    return Setting(**{**known, **more})
+    return DenoiserSetting(**{**known, **more})
 
 
 def result(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,7 +15,7 @@ from reelwright.protocols.adapter_targets import AdapterTargets
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.datasets import DatasetConfig
-from reelwright.protocols.family import Session
+from reelwright.protocols.family import Model, Session
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +65,49 @@ class Objective(Protocol):
 
         `levels_B`: noise levels from 0 to 1 instead of drawn ones; nothing is then dropped or weighted.
         """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Losses:
+    """What a batch comes to."""
+
+    total: Tensor
+    """Summed over the items, with gradients."""
+    level_B: Tensor | None = None
+    """Noise levels from 0, clean, to 1, of tasks that have such."""
+    errors_B: Tensor | None = None
+    """Errors of the items, unweighted, to be told by noise level."""
+    parts: Mapping[str, Tensor] = field(default_factory=dict[str, Tensor])
+    """What else is told of it, each a number summed over the items; any batch of a step has the same."""
+
+
+class Batches(Protocol):
+    """The batches of a run in order, read ahead; it can be left and gone on with anywhere between two."""
+
+    def __len__(self) -> int:
+        """Batches of an epoch."""
+        ...
+
+    @property
+    def epoch(self) -> int:
+        """Epochs done."""
+        ...
+
+    def __iter__(self) -> Iterator[Batch]:
+        """A generator of the rest of an epoch; iterating again gives the next."""
+        ...
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the data stands, as JSON can hold it."""
+        ...
+
+
+class Task(Protocol):
+    """How batches teach a network."""
+
+    def losses(self, network: nn.Module, batch: Batch, number: int, /) -> Losses:
+        """Of step `number`, from 1. Whatever is drawn follows from the seeds of the items."""
         ...
 
 
@@ -141,6 +184,9 @@ class Sampling:
     encode: Callable[[Any, Any, Sequence[Any]], None]
     """Encode the texts and pictures of requests, so that a session finds them done: before the denoiser is
     there."""
+    locate: Callable[[Any, Any], Model]
+    """(configuration of `generate`, what `Training.locate` gave) -> the model that makes clips with this
+    denoiser, whose own files need not be there."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,5 @@
 """A run put together: the denoiser loaded, what learns put into it, and everything that goes with it."""
 
-from collections.abc import Generator
-from contextlib import AbstractContextManager, ExitStack, contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +15,14 @@ from reelwright.execution.devices import choose_dtype
 from reelwright.execution.prepare import prepare
 from reelwright.protocols.training import Trainables
 from reelwright.workflows.caching.opening import OpenedData
-from reelwright.workflows.training.alarms import Alarms
-from reelwright.workflows.training.disk_space import check_room
-from reelwright.workflows.training.ema import Averages
+from reelwright.workflows.training.denoising import DenoiserTask
 from reelwright.workflows.training.finding import Found
 from reelwright.workflows.training.full_trainables import full_trainables
-from reelwright.workflows.training.keeper import Keeper
-from reelwright.workflows.training.lr_schedules import make_schedule
+from reelwright.workflows.training.learning import begin_learning, make_trainer
 from reelwright.workflows.training.metrics import Metrics
-from reelwright.workflows.training.model_files import ModelFiles
-from reelwright.workflows.training.optimizers import make_optimizer, optimizer_modes
-from reelwright.workflows.training.processes import prepare_learning
 from reelwright.workflows.training.samples import Samples
-from reelwright.workflows.training.setting import Part, Setting
+from reelwright.workflows.training.setting import DenoiserSetting, Part
 from reelwright.workflows.training.states import TrainingState
-from reelwright.workflows.training.step import Stepper
 from reelwright.workflows.training.trainer import Course, Trainer, plan_course
 from reelwright.workflows.training.validation import Validation
 
@@ -47,40 +37,23 @@ def assemble(
     # It may need a text encoder, which is gone again before the denoiser takes its place.
     objective = model.objective(accelerator.device, dtype)
     denoiser, trainables, notices = _load(found, accelerator, dtype)
-    optimizer = make_optimizer(config.optimizer, trainables.groups())
-    called, optimizer = prepare_learning(accelerator, denoiser, optimizer)
-    schedule = make_schedule(config.schedule, optimizer, course.num_steps, config.optimizer)
-    averages = Averages(config.ema, trainables.tensors) if config.ema.decay else None
-    setting = Setting(
+    learning = begin_learning(config, accelerator, denoiser, trainables, course)
+    setting = DenoiserSetting(
         family=found.family,
         config=config,
         model=model,
         folder=folder,
         accelerator=accelerator,
-        denoiser=called,
+        network=learning.called,
         trainables=trainables,
+        task=DenoiserTask(objective=objective),
         objective=objective,
         facts=_facts(found, course),
-        shown=partial(_shown, optimizer, averages if config.ema.sample else None),
+        shown=learning.shown,
     )
-    stepper = Stepper(setting=setting, optimizer=optimizer, schedule=schedule)
-    check_room(setting, optimizer, has_averages=averages is not None)
-    keeper = Keeper(setting=setting, optimizer=optimizer, schedule=schedule, averages=averages)
     metrics = Metrics(setting)
-    trainer = Trainer(
-        setting,
-        stepper,
-        course,
-        keeper,
-        measures={"metrics": metrics, "alarms": Alarms(setting, metrics)},
-        parts=_parts(found, setting, metrics, accelerator),
-        files=ModelFiles(setting, averages, partial(optimizer_modes, optimizer)),
-    )
-    if state is not None:
-        keeper.restore(state)
-        trainer.restore(state.progress)
-    called.train()
-    return trainer, notices
+    parts = _parts(found, setting, metrics, accelerator)
+    return make_trainer(setting, learning, course, metrics, parts, state), notices
 
 
 def _load(
@@ -89,7 +62,7 @@ def _load(
     """The denoiser with what learns in it."""
     config, model, execution = found.config, found.model, found.config.execution
     first_device = torch.device("cpu") if execution.fp8 else accelerator.device
-    denoiser = model.load(first_device, dtype)
+    denoiser = model.load(first_device, dtype, seed=config.seed)
     notices = merge_base_weights(denoiser, model.targets, config.adapter)
     denoiser.requires_grad_(config.method == "full")
     prepare(denoiser, execution, found.training.quantized, dtype=dtype, device=accelerator.device)
@@ -137,7 +110,9 @@ def _loader(data: OpenedData, found: Found, accelerator: Accelerator) -> Loader:
     )
 
 
-def _parts(found: Found, setting: Setting, metrics: Metrics, accelerator: Accelerator) -> dict[str, Part]:
+def _parts(
+    found: Found, setting: DenoiserSetting, metrics: Metrics, accelerator: Accelerator
+) -> dict[str, Part]:
     """What happens after steps, in order."""
     parts: dict[str, Part] = {}
     if (held_out := found.validation) is not None:
@@ -155,15 +130,3 @@ def _facts(found: Found, course: Course) -> dict[str, Any]:
         "num_epochs": course.num_epochs,
         "datasets": [{key: said for key, said in each.items() if key != "family_keys"} for each in described],
     }
-
-
-@contextmanager
-def _shown(optimizer: torch.optim.Optimizer, averages: Averages | None) -> Generator[None]:
-    """The weights that are meant to be used: those of the average, or of a schedule-free optimizer."""
-    with ExitStack() as entered:
-        contexts: list[AbstractContextManager[None]] = [optimizer_modes(optimizer)]
-        if averages is not None:
-            contexts.append(averages.shown())
-        for context in contexts:
-            entered.enter_context(context)
-        yield

@@ -16,7 +16,7 @@ from typing import Any
 
 from reelwright.core.config import to_mapping
 from reelwright.protocols.train_configs import AdapterConfig, TrainConfig
-from reelwright.workflows.training.setting import Moment, Setting
+from reelwright.workflows.training.setting import DenoiserSetting, Moment, Setting
 
 # Kept when the user wants no metadata: programs find their way by them.
 _KEPT = (
@@ -45,9 +45,9 @@ def start_day() -> date:
 
 def training_metadata(setting: Setting, moment: Moment, started: date) -> dict[str, str]:
     """Of an adapter as it is at a moment; empty for other methods. What the family tells goes before."""
-    config = setting.config
-    if config.method == "full":
+    if not isinstance(setting, DenoiserSetting) or setting.config.method == "full":
         return {}
+    config = setting.config
     family = dict(setting.model.metadata)
     everything = {
         **_run(setting, moment, started),
@@ -62,7 +62,7 @@ def training_metadata(setting: Setting, moment: Moment, started: date) -> dict[s
     return {key: text for key, text in everything.items() if key in used or key.startswith(_KEPT)}
 
 
-def _run(setting: Setting, moment: Moment, started: date) -> dict[str, str]:
+def _run(setting: DenoiserSetting, moment: Moment, started: date) -> dict[str, str]:
     """What was trained, on what."""
     config, facts = setting.config, setting.facts
     told = {
@@ -84,7 +84,7 @@ def _run(setting: Setting, moment: Moment, started: date) -> dict[str, str]:
     return _named(told)
 
 
-def _course(setting: Setting, moment: Moment) -> dict[str, str]:
+def _course(setting: DenoiserSetting, moment: Moment) -> dict[str, str]:
     """How it was trained."""
     config = setting.config
     optimizer, schedule, execution = config.optimizer, config.schedule, config.execution
@@ -135,7 +135,7 @@ def _network_arguments(adapter: AdapterConfig) -> dict[str, str]:
     return {name: str(changed[key]) for key, name in names.items() if key in changed}
 
 
-def _specification(setting: Setting, started: date) -> dict[str, str]:
+def _specification(setting: DenoiserSetting, started: date) -> dict[str, str]:
     """As model sites read it: https://github.com/Stability-AI/ModelSpec."""
     config = setting.config
     told: dict[str, str] = {
@@ -156,7 +156,7 @@ def _resolution(datasets: Sequence[Mapping[str, Any]]) -> str:
     return "x".join(str(side) for side in largest)
 
 
-def _session(setting: Setting) -> int:
+def _session(setting: DenoiserSetting) -> int:
     """32 bits that are the same whenever the same is trained from the same seed."""
     config = to_mapping(setting.config)
     what = {

@@ -22,8 +22,9 @@ class Metrics:
 
     Lines of steps: step, epoch (done), loss, smoothed_loss, rates by group, gradient_norm, seconds,
     items_per_second, peak_memory (bytes), level_losses (running means by noise level in equal bins from 0 to
-    1, null where nothing was yet), level_counts (items since the beginning); at each tenth step change, the
-    norm of what was learned over that of the weights. Numbers that are not finite are null.
+    1, null where nothing was yet), level_counts (items since the beginning), both of tasks that have noise
+    levels, and what else the task tells; at each tenth step change, the norm of what was learned over that of
+    the weights. Numbers that are not finite are null.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -90,14 +91,15 @@ class Metrics:
             cut_lines_after(self._path, self._step)
 
     def _write_step(self, moment: Moment, result: StepResult, values: Mapping[str, float]) -> None:
+        counts = self._course.level_counts
+        levels = {"level_losses": self._course.level_losses, "level_counts": counts} if any(counts) else {}
         self.write(
             {
                 "step": moment.step,
                 "epoch": moment.epoch,
                 **values,
                 "rates": dict(result.rates),
-                "level_losses": self._course.level_losses,
-                "level_counts": self._course.level_counts,
+                **levels,
             }
         )
 
@@ -128,6 +130,7 @@ def _step_values(result: StepResult, course: LossCourse) -> dict[str, float]:
         "seconds": result.seconds,
         "items_per_second": result.num_items / result.seconds if result.seconds else math.nan,
         "peak_memory": result.peak_memory,
+        **result.parts,
     }
 
 

@@ -30,12 +30,12 @@ from reelwright.checkpoint.live_parameters import whole
 from reelwright.core.errors import ConfigError
 from reelwright.execution.devices import choose_device
 from reelwright.execution.stacks import stacks_of
-from reelwright.protocols.train_configs import TrainConfig, TrainExecutionConfig
+from reelwright.protocols.train_configs import LearningConfig, LearningExecutionConfig, TrainConfig
 
 _PRECISIONS = ("no", "fp16", "bf16")
 
 
-def open_accelerator(config: TrainConfig, folder: Path, trackers: Sequence[Any] = ()) -> Accelerator:
+def open_accelerator(config: LearningConfig, folder: Path, trackers: Sequence[Any] = ()) -> Accelerator:
     """Meet the other processes, if there are any. `trackers`: names or trackers, as Accelerate takes them.
 
     Raises ConfigError for combinations that cannot be; nothing has been loaded by then.
@@ -55,10 +55,8 @@ def open_accelerator(config: TrainConfig, folder: Path, trackers: Sequence[Any] 
         fsdp_plugin=plugin,
         step_scheduler_with_optimizer=False,
         kwargs_handlers=[
-            # Modules outside of the blocks, as those for frames of history, may have nothing to do in a step.
             DistributedDataParallelKwargs(
-                find_unused_parameters=config.method == "full" or bool(config.adapter.include),
-                gradient_as_bucket_view=True,
+                find_unused_parameters=config.may_idle, gradient_as_bucket_view=True
             ),
             *_patience(config.execution),
         ],
@@ -123,7 +121,13 @@ def _laid_out(value: Tensor, *, like: Tensor) -> Tensor:
     return distribute_tensor(value.to(like.device), like.device_mesh, placements)
 
 
-def _check(config: TrainConfig) -> None:
+def _check(config: LearningConfig) -> None:
+    if isinstance(config, TrainConfig):
+        _check_denoiser(config)
+    _check_environment()
+
+
+def _check_denoiser(config: TrainConfig) -> None:
     execution = config.execution
     if execution.fp8 and config.method == "full":
         raise ConfigError(
@@ -135,6 +139,9 @@ def _check(config: TrainConfig) -> None:
             "execution.activation_offload: has no effect without checkpoints. Add"
             " --execution.activation-checkpoint."
         )
+
+
+def _check_environment() -> None:
     for name in ("DEEPSPEED", "MEGATRON_LM"):
         if _environment_says(f"ACCELERATE_USE_{name}"):
             raise ConfigError(
@@ -148,13 +155,13 @@ def _check(config: TrainConfig) -> None:
         )
 
 
-def _patience(execution: TrainExecutionConfig) -> list[InitProcessGroupKwargs]:
+def _patience(execution: LearningExecutionConfig) -> list[InitProcessGroupKwargs]:
     """Only what is asked for: without a time, Accelerate would choose another one than torch."""
     minutes = execution.process_timeout
     return [InitProcessGroupKwargs(timeout=timedelta(minutes=minutes))] if minutes else []
 
 
-def _choose_kernels(execution: TrainExecutionConfig) -> None:
+def _choose_kernels(execution: LearningExecutionConfig) -> None:
     """Only what is asked for is set: torch's own choices stay."""
     if execution.allow_tf32:
         torch.backends.cuda.matmul.allow_tf32 = True
@@ -181,7 +188,7 @@ def _choose_own_device(name: str) -> torch.device:
     return device
 
 
-def _choose_precision(execution: TrainExecutionConfig, device: torch.device) -> str:
+def _choose_precision(execution: LearningExecutionConfig, device: torch.device) -> str:
     chosen: str = execution.mixed_precision
     if chosen == "auto":
         has_bf16 = device.type == "cuda" and torch.cuda.is_bf16_supported()

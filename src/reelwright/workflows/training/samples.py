@@ -18,13 +18,12 @@ from reelwright.media.sheet_page import Row, draw_page
 from reelwright.protocols.family import Family, Model, Request, Session
 from reelwright.protocols.train_configs import TrainConfig
 from reelwright.protocols.training import Sampling, Training, TrainingModel
-from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.files import ClipFiles
 from reelwright.workflows.clips.making import COMPUTING, SECTIONS_FOLDER, Clip, make_clips
 from reelwright.workflows.clips.planning import PlannedClip, record_of, with_line
 from reelwright.workflows.clips.problems import Problems
 from reelwright.workflows.training.sample_prompts import read_sample_prompts
-from reelwright.workflows.training.setting import Moment, Setting
+from reelwright.workflows.training.setting import DenoiserSetting, Moment
 from reelwright.workflows.training.showing import as_shown, is_shown_now
 from reelwright.workflows.training.trackers import track_clip
 
@@ -68,7 +67,7 @@ def plan_samples(
     for said in file.problems:
         problems.add(ConfigError(said))
     is_text = path.suffix.lower() not in (".toml", ".json")
-    model = locate(family, base)
+    model = training.sampling.locate(base, trained)
     clips: list[PlannedClip] = []
     notices: list[str] = []
     for place, line in enumerate(file.lines):
@@ -90,7 +89,7 @@ class Samples:
     are those of step 0, if they were made with nothing learned). What cannot be made is a Notice.
     """
 
-    def __init__(self, setting: Setting, plan: SamplePlan) -> None:
+    def __init__(self, setting: DenoiserSetting, plan: SamplePlan) -> None:
         self._setting = setting
         self._config = setting.config.samples
         self._plan = plan

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -11,8 +11,8 @@ from torch import nn
 
 from reelwright.core.events import Event
 from reelwright.protocols.family import Family
-from reelwright.protocols.train_configs import TrainConfig
-from reelwright.protocols.training import Objective, Trainables, TrainingModel
+from reelwright.protocols.train_configs import LearningConfig, TrainConfig
+from reelwright.protocols.training import Objective, Task, Trainables, TrainingModel
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,8 @@ class StepResult:
     """Group of parameters -> its learning rate in this step."""
     seconds: float
     peak_memory: int
+    parts: Mapping[str, float] = field(default_factory=dict[str, float])
+    """What else the task tells, as means over the items."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,23 +58,35 @@ class Moment:
 class Setting:
     """Everything that is in use during one run. All processes have one; only the main one writes files."""
 
-    family: Family
-    config: TrainConfig
-    model: TrainingModel
+    config: LearningConfig
     folder: Path
     accelerator: Accelerator
-    denoiser: nn.Module
+    network: nn.Module
     """As it is called in training: prepared by Accelerate."""
     trainables: Trainables
-    objective: Objective
-    facts: Mapping[str, Any]
-    """Of the data: num_items, num_batches, num_epochs, datasets (what is told of each)."""
+    task: Task
     shown: Callable[[], AbstractContextManager[None]]
-    """The weights that validation, samples and saved files show: within it the denoiser has them."""
+    """The weights that validation, samples and saved files show: within it the network has them."""
 
     @property
     def is_main(self) -> bool:
         return self.accelerator.is_main_process
+
+
+@dataclass(frozen=True, kw_only=True)
+class DenoiserSetting(Setting):
+    """That of a run that trains a denoiser."""
+
+    config: TrainConfig
+    family: Family
+    model: TrainingModel
+    objective: Objective
+    facts: Mapping[str, Any]
+    """Of the data: num_items, num_batches, num_epochs, datasets (what is told of each)."""
+
+    @property
+    def denoiser(self) -> nn.Module:
+        return self.network
 
 
 class Part(Protocol):

@@ -19,15 +19,15 @@ def is_shown_now(moment: Moment, config: ValidationConfig | SamplesConfig) -> bo
 
 @contextmanager
 def as_shown(setting: Setting) -> Generator[None]:
-    """The denoiser has the weights that are shown, without dropout; no gradients are computed.
+    """The network has the weights that are shown, without dropout; no gradients are computed.
 
     Afterwards its modes and the state of torch's random numbers are what they were.
     """
     device = setting.accelerator.device
     devices = [device] if device.type == "cuda" else []
-    modes = [(module, module.training) for module in setting.denoiser.modules()]
+    modes = [(module, module.training) for module in setting.network.modules()]
     with torch.random.fork_rng(devices), setting.shown(), torch.no_grad():
-        setting.denoiser.eval()
+        setting.network.eval()
         try:
             yield
         finally:

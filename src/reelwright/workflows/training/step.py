@@ -1,8 +1,8 @@
-"""One step: a question for each batch, gradients of the errors, one change of what learns."""
+"""One step: the losses of each batch, their gradients, one change of what learns."""
 
 import hashlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from reelwright.core.errors import MemoryLimitError, NumericsError, is_out_of_memory
 from reelwright.execution.devices import peak_memory
-from reelwright.protocols.training import Batch, Example
+from reelwright.protocols.training import Batch, Losses
 from reelwright.workflows.training.gathering import gathered
 from reelwright.workflows.training.optimizers import learning_rates
 from reelwright.workflows.training.setting import Setting, StepResult
@@ -44,9 +44,13 @@ class Stepper:
         accelerator, config = self.setting.accelerator, self.setting.config
         num_items = self._sum_over_processes(torch.tensor([float(sum(len(b.names) for b in batches))]))[0]
         told = torch.zeros(1 + 2 * NUM_BINS, dtype=torch.float64)
+        parts: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
             torch.manual_seed(_seed_of_layers(config.seed, number, index, accelerator.process_index))
-            told += self._learn_from(batch, num_items, is_last=index + 1 == len(batches))
+            losses, loss = self._learn_from(batch, number, num_items, is_last=index + 1 == len(batches))
+            told += torch.cat([loss.cpu().double()[None], by_level(losses)])
+            for name, part in losses.parts.items():
+                parts[name] = parts.get(name, torch.zeros(1)) + part.detach().cpu().double().view(1)
         told = self._sum_over_processes(told)
         _check_finite(told[0], "errors", number, batches)
         rates = learning_rates(self.optimizer)
@@ -63,23 +67,25 @@ class Stepper:
             rates=rates,
             seconds=time.perf_counter() - started,
             peak_memory=peak_memory(accelerator.device),
+            parts=self._means(parts, num_items),
         )
 
-    def _learn_from(self, batch: Batch, num_items: Tensor, *, is_last: bool) -> Tensor:
-        """Add a batch's gradients; its part of the loss, then of errors and counts by noise level."""
-        accelerator, denoiser = self.setting.accelerator, self.setting.denoiser
+    def _learn_from(
+        self, batch: Batch, number: int, num_items: Tensor, *, is_last: bool
+    ) -> tuple[Losses, Tensor]:
+        """Add a batch's gradients; its losses, and its part of that of the step."""
+        accelerator, network = self.setting.accelerator, self.setting.network
         try:
-            with nullcontext() if is_last else accelerator.no_sync(denoiser):
-                example = self.setting.objective.example(batch)
-                errors_B = errors_of(denoiser, example)
-                loss = (errors_B * example.weight_B).sum() / num_items.item()
+            with nullcontext() if is_last else accelerator.no_sync(network):
+                losses = self.setting.task.losses(network, batch, number)
+                loss = losses.total / num_items.item()
                 # Gradients are averaged over processes, but the sum is wanted.
                 accelerator.backward(loss * accelerator.num_processes)
         except (RuntimeError, MemoryError) as error:
             if not is_out_of_memory(error):
                 raise
             raise MemoryLimitError(_too_large(batch)) from error
-        return torch.cat([loss.detach().cpu().double()[None], by_level(example.level_B, errors_B)])
+        return losses, loss.detach()
 
     def _clip(self) -> Tensor:
         """The norm of all gradients, which are scaled down if it is too large."""
@@ -107,6 +113,13 @@ class Stepper:
         self.optimizer.zero_grad(set_to_none=True)
         self.setting.trainables.after_step()
 
+    def _means(self, parts: Mapping[str, Tensor], num_items: Tensor) -> dict[str, float]:
+        """Of what tasks tell, over the items of all processes."""
+        if not parts:
+            return {}
+        sums = self._sum_over_processes(torch.cat([parts[name] for name in sorted(parts)]))
+        return dict(zip(sorted(parts), (sums / num_items.item()).tolist(), strict=True))
+
     def _sum_over_processes(self, values: Tensor) -> Tensor:
         accelerator = self.setting.accelerator
         if accelerator.num_processes == 1:
@@ -116,16 +129,15 @@ class Stepper:
         return summed.cpu()
 
 
-def errors_of(denoiser: torch.nn.Module, example: Example) -> Tensor:
-    """The mean squared error of each item of a batch, float32 [B], unweighted."""
-    prediction = denoiser(example.noisy_BCTHW, example.timestep_B, example.conditions)
-    return (prediction.float() - example.target_BCTHW).square().flatten(1).mean(1)
+def by_level(losses: Losses) -> Tensor:
+    """Sums of errors in each bin of noise levels, then counts; float64 [2 x NUM_BINS], on the processor.
 
-
-def by_level(level_B: Tensor, errors_B: Tensor) -> Tensor:
-    """Sums of errors in each bin of noise levels, then counts; float64 [2 x NUM_BINS], on the processor."""
-    bins = (level_B.detach().cpu() * NUM_BINS).long().clamp(0, NUM_BINS - 1)
-    errors = errors_B.detach().cpu().double()
+    All are 0 for a task without noise levels.
+    """
+    if losses.level_B is None or losses.errors_B is None:
+        return torch.zeros(2 * NUM_BINS, dtype=torch.float64)
+    bins = (losses.level_B.detach().cpu() * NUM_BINS).long().clamp(0, NUM_BINS - 1)
+    errors = losses.errors_B.detach().cpu().double()
     sums = torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, errors)
     counts = torch.zeros(NUM_BINS, dtype=torch.float64).index_add_(0, bins, torch.ones_like(errors))
     return torch.cat([sums, counts])
@@ -149,7 +161,12 @@ def _check_finite(value: Tensor, what: str, number: int, batches: Sequence[Batch
 
 
 def _too_large(batch: Batch) -> str:
-    shape = "x".join(map(str, batch.tensors["latents"].shape)) if "latents" in batch.tensors else "unknown"
+    if "latents" not in batch.tensors:
+        return (
+            f"memory: there is not enough for {len(batch.names)} items of {batch.group}. Lower batch_size"
+            " (and raise accumulation for the same result), the size or the number of frames."
+        )
+    shape = "x".join(map(str, batch.tensors["latents"].shape))
     return (
         f"memory: there is not enough for {len(batch.names)} items of the bucket {batch.group} (latents"
         f" {shape}). Lower batch_size in the data set (and raise accumulation for the same result), its"

@@ -15,7 +15,7 @@ from PIL import Image
 
 from reelwright.core.config import read_toml
 from reelwright.core.errors import ConfigError, suggestion
-from reelwright.protocols.train_configs import TrackingConfig, TrainConfig
+from reelwright.protocols.train_configs import LearningConfig, TrackingConfig
 
 LOGS = "logs"
 """Within a run: what TensorBoard reads."""
@@ -49,7 +49,7 @@ def check_trackers(config: TrackingConfig) -> None:
     _read_arguments(config)
 
 
-def open_trackers(config: TrainConfig, folder: Path | None) -> list[GeneralTracker]:
+def open_trackers(config: LearningConfig, folder: Path | None) -> list[GeneralTracker]:
     """The trackers of a run in `folder`, for `Accelerator`; nothing begins before `start_trackers`.
 
     Processes without a folder have none, as the main one tells. Raises ConfigError.
@@ -63,7 +63,7 @@ def open_trackers(config: TrainConfig, folder: Path | None) -> list[GeneralTrack
     return [makers[name](config.tracking, folder, arguments.get(name, {})) for name in names]
 
 
-def start_trackers(accelerator: Accelerator, config: TrainConfig, step: int) -> None:
+def start_trackers(accelerator: Accelerator, config: LearningConfig, step: int) -> None:
     """Let trackers begin, or go on after `step`; the configuration goes with it if that is wanted."""
     if not accelerator.is_main_process:
         return

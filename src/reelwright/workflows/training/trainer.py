@@ -12,7 +12,7 @@ from reelwright.core.events import Event, FileSaved, Notice, StageStarted, StepD
 from reelwright.core.held_signals import HeldSignals
 from reelwright.data.loader import Loader
 from reelwright.protocols.train_configs import TrainConfig
-from reelwright.protocols.training import Batch
+from reelwright.protocols.training import Batch, Batches
 from reelwright.workflows.training.keeper import Keeper
 from reelwright.workflows.training.model_files import ModelFiles
 from reelwright.workflows.training.setting import Moment, Part, Setting, StepResult
@@ -26,7 +26,7 @@ STAGE = "train"
 class Course:
     """The batches of a run, and how long it goes on with them."""
 
-    loader: Loader
+    loader: Batches
     num_steps: int
     num_epochs: int
 

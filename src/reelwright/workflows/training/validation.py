@@ -8,10 +8,10 @@ from torch import Tensor
 
 from reelwright.core.events import Event, StageStarted
 from reelwright.protocols.training import Batch
+from reelwright.workflows.training.denoising import errors_of
 from reelwright.workflows.training.metrics import Metrics
-from reelwright.workflows.training.setting import Moment, Setting
+from reelwright.workflows.training.setting import DenoiserSetting, Moment
 from reelwright.workflows.training.showing import as_shown, is_shown_now
-from reelwright.workflows.training.step import errors_of
 
 
 class Validation:
@@ -21,7 +21,7 @@ class Validation:
     """
 
     def __init__(
-        self, setting: Setting, metrics: Metrics, open_batches: Callable[[], Iterable[Batch]]
+        self, setting: DenoiserSetting, metrics: Metrics, open_batches: Callable[[], Iterable[Batch]]
     ) -> None:
         """`open_batches` gives this process's share of epoch 0 of the held-out items, anew each time."""
         self._setting = setting
