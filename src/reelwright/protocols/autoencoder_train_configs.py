@@ -51,3 +51,92 @@ class DiscriminatorConfig:
     """The ratio of the gradients' sizes counts at most so much."""
     learning_rate_factor: Annotated[float, Gt(0.0)] = 1.0
     """It learns so many times as fast as the autoencoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderStageConfig:
+    """One stretch of an autoencoder's training, with clips of one length and size."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    steps: Annotated[int, Ge(0)] = 0
+    """Steps of this stage; 0 goes on to the last step of all, so only the last stage may say that."""
+    frames: Annotated[int, Ge(1)] = 17
+    """Of each clip, 4k+1; 1 learns from single frames: pictures, and frames of clips."""
+    width: Annotated[int, Ge(16)] = 256
+    """Pixels."""
+    height: Annotated[int, Ge(16)] = 256
+    """Pixels."""
+    batch_size: Annotated[int, Ge(1)] = 4
+    """Clips of a batch."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderSizesConfig:
+    """Sizes of a network that starts from random weights, where they are not those of the model."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    block_out_channels: tuple[Annotated[int, Ge(1)], ...] = ()
+    """Width of each stage, from the pixels to the latents; none takes the model's."""
+    layers_per_block: Annotated[int, Ge(0)] = 0
+    """Residual blocks of a stage of the encoder; 0 takes the model's."""
+    norm_num_groups: Annotated[int, Ge(0)] = 0
+    """Groups of channels that are normalized together; 0 takes the model's."""
+    latent_channels: Annotated[int, Ge(0)] = 0
+    """0 takes the model's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderValidationConfig:
+    """Reconstructions of clips that are not trained on: the same stretches each time."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    dataset: Path | None = None
+    """A file of data sets, or a folder; none leaves validation out."""
+    every_steps: Annotated[int, Ge(0)] = 500
+    """0 never."""
+    num_clips: Annotated[int, Ge(1)] = 16
+    """At most so many, the first stretch of each source."""
+    frames: Annotated[int, Ge(0)] = 0
+    """Of each clip, 4k+1; 0 takes that of the last stage. Pictures are judged as they are."""
+    at_start: bool = True
+    """Also before the first step."""
+    picture: bool = True
+    """Keep a picture of originals above their reconstructions in the folder `reconstructions` of the run."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderTrainConfig(LearningConfig):
+    """Train an autoencoder on clips and pictures as they are, from nothing or from the model's weights."""
+
+    stage: Literal["autoencoder"] = "autoencoder"
+    """What is trained."""
+    vae: Path | None = None
+    """A file or folder with the autoencoder instead of the model's own. For random weights a config.json is
+    enough."""
+    init: Literal["checkpoint", "random"] = "checkpoint"
+    """Start from the weights of the model, or from random ones."""
+    learned: Literal["all", "decoder"] = "all"
+    """What learns. With the decoder alone latents keep their meaning, for the denoisers that know them."""
+    dataset: Path | None = None
+    """A file of data sets, or a folder: pixels are read as they are, no caches are needed, nor captions."""
+    fps: Annotated[float, Ge(0.0)] = 0.0
+    """Frames per second that clips are read at, where their data set says none; 0 takes the model's rate."""
+    stages: tuple[AutoencoderStageConfig, ...] = (AutoencoderStageConfig(),)
+    """Short clips, then long ones, as [[stages]] tables of a recipe; each goes on with the weights of the one
+    before."""
+    fit: Literal["resize", "crop"] = "resize"
+    """How frames come to the size of a stage: resized until they cover it, then cut at a random place
+    (resize), or cut at a random place from the frames as they are (crop), which must then be large enough."""
+    image_share: Share = 0.0
+    """Of the batches in stages of clips, how many are of single frames instead."""
+    memory: Annotated[float, Ge(0.0)] = 2.0
+    """Gigabytes of decoded frames that stay in memory, so that a source is read once; 0 keeps none. What is
+    learned does not depend on it."""
+
+    sizes: AutoencoderSizesConfig = field(default_factory=AutoencoderSizesConfig)
+    loss: LossConfig = field(default_factory=LossConfig)
+    discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
+    validation: AutoencoderValidationConfig = field(default_factory=AutoencoderValidationConfig)
