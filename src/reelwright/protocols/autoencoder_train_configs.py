@@ -1,10 +1,12 @@
 """What training an autoencoder may be told, whatever the family: one group for each question. No torch."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt
+
+from reelwright.protocols.train_configs import LearningConfig, Share
 
 _FORBID_UNKNOWN = {"extra": "forbid"}
 
