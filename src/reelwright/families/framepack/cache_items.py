@@ -11,11 +11,11 @@ from torch import Tensor
 
 from reelwright.core.errors import ConfigError
 from reelwright.families.framepack.config import (
-    Direction,
     FramePackCacheLatents,
     FramePackDatasetKeys,
     TrainingMode,
 )
+from reelwright.families.framepack.lora_facts import DIRECTIONS
 from reelwright.families.framepack.one_frame import OneFrameOptions
 from reelwright.families.framepack.sections import (
     SectionLayout,
@@ -34,8 +34,6 @@ ZEROS = {INDICES_2X: "latents_clean_2x", INDICES_4X: "latents_clean_4x"}
 
 FindFrame = Callable[[int], Tensor]
 """A latent frame [C, H, W] by its place in the clip."""
-
-_DIRECTIONS: dict[TrainingMode, Direction] = {"base": "backward", "f1": "forward"}
 
 
 def draw(mean: Tensor, deviation: Tensor, generator: torch.Generator) -> Tensor:
@@ -59,7 +57,7 @@ def clean_indices(keys: FramePackDatasetKeys) -> tuple[int, ...]:
 def layouts_of_clip(num_sections: int, window: int, mode: TrainingMode) -> tuple[SectionLayout, ...]:
     """The training items of a clip that is encoded whole, first in time first (specs: FramePack 4.4)."""
     timeline = Timeline(num_sections=num_sections, window=window)
-    return tuple(sorted(section_layouts(timeline, _DIRECTIONS[mode]), key=lambda layout: layout.section))
+    return tuple(sorted(section_layouts(timeline, DIRECTIONS[mode]), key=lambda layout: layout.section))
 
 
 def section_item(find_frame: FindFrame, layout: SectionLayout) -> dict[str, Tensor]:

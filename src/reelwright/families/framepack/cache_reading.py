@@ -90,8 +90,8 @@ class FramePackItemReader:
         is_drawn = "clip_latents" not in found
         _check_has(found, ("clip_deviation", "image_embeddings") if is_drawn else ("image_embeddings",))
         values = found["clip_mean"] if is_drawn else found["clip_latents"]
-        num_sections, rest = divmod(values.shape[1] - 1, self._window)
-        if rest or not 0 <= item < num_sections or self.config.mode == "one_frame":
+        num_sections = count_sections_in(found, self._window)
+        if not 0 <= item < num_sections or self.config.mode == "one_frame":
             raise FileError(
                 f"It holds {values.shape[1]} latents, and no section {item} of {self._window}."
                 f" {_ENCODE_AGAIN}"
@@ -108,6 +108,18 @@ class FramePackItemReader:
 def item_reader(config: FramePackCacheLatents, dataset: DatasetConfig) -> FramePackItemReader:
     """What reads the files of a data set's caches."""
     return FramePackItemReader(config, dataset_keys(dataset))
+
+
+def count_sections_in(found: Mapping[str, Tensor], window: int) -> int:
+    """Sections of a clip in the compact form, by the names that the trainer knows. Raises FileError."""
+    kept = [name for name in ("clip_mean", "clip_latents") if name in found]
+    num_latents = found[kept[0]].shape[1] if kept else 0
+    num_sections, rest = divmod(num_latents - 1, window)
+    if rest or num_sections < 1:
+        raise FileError(
+            f"It holds {num_latents} latents of a clip, which are no sections of {window}. {_ENCODE_AGAIN}"
+        )
+    return num_sections
 
 
 def layout_of(found: Mapping[str, Tensor]) -> tuple[TrainingMode, int]:

@@ -12,7 +12,7 @@ from reelwright.core.released_settings import ReleasedSettings
 from reelwright.diffusion.noise_settings import NoiseSettings
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
-from reelwright.protocols.train_configs import SamplesConfig, TrainConfig
+from reelwright.protocols.train_configs import SamplesConfig, Share, TrainConfig
 from reelwright.protocols.variant import Variant
 
 Direction = Literal["backward", "forward"]
@@ -244,6 +244,25 @@ class FramePackCacheLatents(FramePackClips, CacheLatentsConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class FramePackSectionsConfig:
+    """How often each kind of section is drawn where items draw their own: weights, beside each other."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    base: Annotated[float, Ge(0.0)] = 1.0
+    """Sections that are made backward, after what comes later."""
+    f1: Annotated[float, Ge(0.0)] = 0.0
+    """Sections that are made forward, after what came before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class FramePackDrawnLatents(FramePackCacheLatents):
+    """Compact caches whose items draw their sections; nothing that encodes knows of it."""
+
+    sections: FramePackSectionsConfig = field(default_factory=FramePackSectionsConfig)
+
+
+@dataclass(frozen=True, kw_only=True)
 class FramePackCacheText(CacheTextConfig):
     """Captions to the features of LLaMA and CLIP."""
 
@@ -278,6 +297,9 @@ class FramePackNoiseConfig(NoiseSettings):
     distilled_guidance: Annotated[float, Ge(0.0)] = 10.0
     """What the model is told of how strongly to follow the prompt: 10, with which clips are made. Other
     trainers tell it 1, and what they train looks different when it is used at 10."""
+    history_noise: Share = 0.0
+    """Most noise that the clean frames around a section get: each item draws a level between 0 and this, so
+    that the model learns not to trust frames which it has made itself. 0 leaves them clean, as released."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -324,9 +346,11 @@ class FramePackTrain(TrainConfig):
     image_encoder: Path | None = None
     """A single file or folder with the SigLIP image encoder instead of the model's own."""
 
-    mode: Literal["auto"] | TrainingMode = "auto"
+    mode: Literal["auto", "drawn"] | TrainingMode = "auto"
     """What is trained. auto takes what the caches are for; compact ones are for base and F1 alike, and then
-    the model decides, if it is known which it is."""
+    the model decides, if it is known which it is. drawn: of compact caches, each item draws the kind of its
+    section and the section itself, anew in each epoch."""
+    sections: FramePackSectionsConfig = field(default_factory=FramePackSectionsConfig)
     noise: FramePackNoiseConfig = field(default_factory=FramePackNoiseConfig)
     samples: FramePackSamples = field(default_factory=FramePackSamples)
 

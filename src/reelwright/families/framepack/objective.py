@@ -3,7 +3,7 @@
 specs: FramePack 4.3, 6.3, 6.4.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -22,6 +22,7 @@ from reelwright.diffusion.timestep_sampling import (
 )
 from reelwright.families.framepack.conditions import CleanLatents, Conditions, guidance_of
 from reelwright.families.framepack.config import FramePackNoiseConfig
+from reelwright.families.framepack.history_noise import with_history_noise
 from reelwright.protocols.training import Batch, Example
 
 
@@ -37,36 +38,39 @@ class FramePackObjective:
     def example(self, batch: Batch, levels_B: Tensor | None = None) -> Example:
         """Raises FileError for a caption without tokens, or with gaps between them."""
         clean_BCTHW = batch.tensors["latents"].float()
-        drawn, noise_BCTHW = self._draw(batch, clean_BCTHW)
+        generators = [torch.Generator().manual_seed(seed) for seed in batch.seeds]
+        drawn, noise_BCTHW = self._draw(batch, clean_BCTHW, generators)
         weights = [loss_weight(self.noise.weighting, each.level) for each in drawn]
         if levels_B is not None:
             drawn = [DrawnLevel(level, told_timestep(self.noise, level)) for level in levels_B.tolist()]
             weights = [1.0] * len(drawn)
+        most = self.noise.history_noise if levels_B is None else 0.0
+        tensors = with_history_noise(batch.tensors, most, generators)
         items = zip(clean_BCTHW, noise_BCTHW, drawn, strict=True)
         noisy = [add_noise(clean, noise, Level(1.0 - each.level, each.level)) for clean, noise, each in items]
         return Example(
             noisy_BCTHW=torch.stack(noisy).to(self.device, self.dtype),
             timestep_B=self._row([each.timestep for each in drawn]),
-            conditions=self._conditions(batch).to(self.device, self.dtype),
+            conditions=self._conditions(batch, tensors).to(self.device, self.dtype),
             target_BCTHW=(noise_BCTHW - clean_BCTHW).to(self.device),
             weight_B=self._row(weights),
             level_B=self._row([each.level for each in drawn]),
         )
 
-    def _draw(self, batch: Batch, clean_BCTHW: Tensor) -> tuple[list[DrawnLevel], Tensor]:
+    def _draw(
+        self, batch: Batch, clean_BCTHW: Tensor, generators: Sequence[torch.Generator]
+    ) -> tuple[list[DrawnLevel], Tensor]:
         """Of each item its level, then its noise, which does not depend on how levels are drawn."""
         grid = LatentGrid(*clean_BCTHW.shape[2:])
         buckets = buckets_of_places(self.noise, batch.places, batch.num_places, epoch=batch.epoch)
         drawn: list[DrawnLevel] = []
         noises: list[Tensor] = []
-        for seed, bucket in zip(batch.seeds, buckets, strict=True):
-            generator = torch.Generator().manual_seed(seed)
+        for generator, bucket in zip(generators, buckets, strict=True):
             drawn.append(draw_level(self.noise, grid, item_chances(self.noise, generator, bucket)))
             noises.append(torch.randn(clean_BCTHW.shape[1:], generator=generator))
         return drawn, torch.stack(noises)
 
-    def _conditions(self, batch: Batch) -> Conditions:
-        tensors = batch.tensors
+    def _conditions(self, batch: Batch, tensors: Mapping[str, Tensor]) -> Conditions:
         # Without compat rounded as generation does; the other trainer never rounds.
         rounded = torch.float32 if self.noise.compat else self.dtype
         return Conditions(

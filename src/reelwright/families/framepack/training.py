@@ -8,7 +8,6 @@ import torch
 from torch import nn
 
 from reelwright.checkpoint.key_map import KeyMap
-from reelwright.core.errors import ConfigError
 from reelwright.diffusion.noise_settings import check_noise_settings
 from reelwright.families.framepack.cache_items import dataset_keys, picture_options
 from reelwright.families.framepack.checkpoints import (
@@ -22,26 +21,23 @@ from reelwright.families.framepack.config import (
     FramePackCacheLatents,
     FramePackCacheText,
     FramePackTrain,
-    TrainingMode,
 )
 from reelwright.families.framepack.direction import find_direction
 from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
-from reelwright.families.framepack.lora_facts import DIRECTIONS, LoraFacts
+from reelwright.families.framepack.lora_facts import LoraFacts
 from reelwright.families.framepack.lora_layouts import adapter_targets
 from reelwright.families.framepack.objective import FramePackObjective
 from reelwright.families.framepack.one_frame import write_one_frame
 from reelwright.families.framepack.parts import Parts
 from reelwright.families.framepack.train_samples import SAMPLING, generate_config
+from reelwright.families.framepack.training_modes import as_trained, check_kinds, kinds_of
 from reelwright.protocols.adapter_targets import AdapterTargets
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig
 from reelwright.protocols.training import Training, TrainingData
 
 T = TypeVar("T")
 
-_NAMES = {"base": "FramePack", "f1": "FramePack-F1", "one_frame": "single frames"}
-_FLAGS = {"base": "--mode base (no --f1)", "f1": "--mode f1 (--f1)"}
 _TEXT_PARTS = ("text_encoder", "tokenizer", "text_encoder_2", "tokenizer_2")
-_MODES: Mapping[str, TrainingMode] = {direction: mode for mode, direction in DIRECTIONS.items()}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,15 +108,7 @@ def locate(config: FramePackTrain, data: TrainingData) -> FramePackTrainingModel
     parts = Parts(wanted, wanted=())
     known = find_direction(wanted, parts)
     direction = facts.direction or ("forward" if known.trained == "forward" else "backward")
-    if known.trained not in ("both", "unknown", direction):
-        assert facts.variant is not None
-        raise ConfigError(
-            f"mode: the caches are of {_NAMES[facts.variant]}, and {parts.transformer} is"
-            f" {_NAMES[_MODES[known.trained]]} by {known.origin}. Train the other model (--model, --dit), or"
-            f" make caches with {_FLAGS[_MODES[known.trained]]}."
-        )
-    if facts.variant == "one_frame" and known.trained == "forward":
-        remarks.append("mode: single frames are made for the base model; expect little of F1.")
+    remarks += check_kinds(data.latents, known, parts)
     model = locate_transformer(replace(wanted, direction=direction), parts)
     return FramePackTrainingModel(
         config=config,
@@ -135,25 +123,19 @@ def locate(config: FramePackTrain, data: TrainingData) -> FramePackTrainingModel
 def caches(
     config: FramePackTrain, latents: CacheLatentsConfig, texts: CacheTextConfig
 ) -> tuple[FramePackCacheLatents, FramePackCacheText]:
-    """The configurations with the parts of the model that is trained. Raises ConfigError.
-
-    Compact caches, which are for both kinds of sections, are read as the model needs them.
-    """
+    """The configurations with the parts of the model that is trained. Raises ConfigError."""
     assert isinstance(latents, FramePackCacheLatents)
     assert isinstance(texts, FramePackCacheText)
     wanted = generate_config(config)
     parts = Parts(wanted, wanted=())
     check_parts_are_meant(parts)
-    mode = latents.mode if config.mode == "auto" else config.mode
-    if latents.form == "compact" and config.mode == "auto":
-        mode = _MODES.get(find_direction(wanted, parts).trained, mode)
+    latents = as_trained(config, latents, wanted, parts)
     model = {"model": config.model, "offline": config.offline}
     text_parts = {name: getattr(config, name) for name in _TEXT_PARTS}
     return (
         replace(
             latents,
             **model,
-            mode=mode,
             vae=config.vae,
             image_encoder=config.image_encoder,
             execution=replace(latents.execution, device=config.execution.device),
@@ -171,7 +153,7 @@ def kind_of_sections(data: TrainingData) -> dict[str, str]:
     """The mode, and the window or the times of single frames where all data sets have the same."""
     assert isinstance(data.latents, FramePackCacheLatents)
     facts, _ = _facts_of(data.latents, data)
-    told = {"mode": facts.variant, "one_frame": facts.one_frame}
+    told = {"mode": " and ".join(kinds_of(data.latents)), "one_frame": facts.one_frame}
     if facts.variant != "one_frame":
         told["fp_latent_window_size"] = str(facts.window or "")
     return {name: text for name, text in told.items() if text}
@@ -190,7 +172,9 @@ def _facts_of(latents: FramePackCacheLatents, data: TrainingData) -> tuple[LoraF
         for name, found in (("fp_latent_window_size", windows), ("fp_1f_target_index and others", layouts))
         if len(found) > 1
     ]
-    return LoraFacts(variant=latents.mode, window=_only(windows, 0), one_frame=_only(layouts, "")), remarks
+    kinds = kinds_of(latents)
+    variant = kinds[0] if len(kinds) == 1 else None
+    return LoraFacts(variant=variant, window=_only(windows, 0), one_frame=_only(layouts, "")), remarks
 
 
 def _only(found: set[T], otherwise: T) -> T:
