@@ -42,17 +42,14 @@ def read_recipe_line(
             default=line_type(config=default),  # pyright: ignore[reportCallIssue]
         )
 
-    # Flags for one of a list of tables are known only when the recipe is that has the list.
-    line = (
-        read(schema())
-        if not any(map(_IN_A_LIST.match, words))
-        else line_type(
-            config=schema(),
-            recipe=_named_first(words),  # pyright: ignore[reportCallIssue]
-        )
-    )
-    if line.recipe is not None:
-        line = read(read_recipe(line.recipe, schema, {"workflow": command, "family": family}))
+    line: Any = None
+    if any(map(_IN_A_LIST.match, words)):  # which only the recipe that has the list can tell
+        recipe = _named_first(words)
+    else:
+        line = read(schema())
+        recipe = line.recipe
+    if recipe is not None:
+        line = read(read_recipe(recipe, schema, {"workflow": command, "family": family}))
     return replace(line, config=validate(line.config, ORIGIN))
 
 

@@ -21,6 +21,8 @@ class Source:
     """Where the caption is, or should be, for messages: `a.txt`, `clips.jsonl line 12`."""
     controls: tuple[str, ...] = ()
     """Control pictures, in order; or one control clip."""
+    score: float | None = None
+    """How good it is, on whatever scale; None where nobody says."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

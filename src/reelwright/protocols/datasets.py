@@ -63,7 +63,8 @@ class DatasetConfig(GeneralKeys):
     """Data as other programs lay it out, told by its files: prompts.txt with videos.txt or images.txt (with
     both, the images are what the clips start from); metadata.csv, .jsonl or .json with columns file_name (or
     video, path) and caption (or text, prompt); tar shards (or one .tar) of members such as 0.mp4 and 0.txt or
-    0.json; else pairs such as a.mp4 and a.txt, in inner folders too."""
+    0.json; else pairs such as a.mp4 and a.txt, in inner folders too. In all, `score`, a number, may say how
+    good an item is: a key or column, scores.txt, or a.score beside a.mp4; stages of training can choose."""
     control_directory: str | None = None
     """With directories: control pictures by the names of the pictures, `stem` or `stem_0`, `stem_1`, ...; or
     for each clip a clip, picture or folder of its name."""

@@ -1,10 +1,10 @@
 """Captions in text files of their own, named as the media they belong to."""
 
 from collections.abc import Collection
-from pathlib import PurePosixPath
 
-from reelwright.core.locations import name_of, read_text
+from reelwright.core.locations import read_text
 from reelwright.data.sources.media_names import Kind, stem_of
+from reelwright.data.sources.scores import named_alike, score_beside
 from reelwright.protocols.clips import Source
 
 
@@ -12,9 +12,7 @@ def source_beside(
     media: str, kind: Kind, files: Collection[str], extension: str, controls: tuple[str, ...] = ()
 ) -> Source:
     """A picture or clip with the caption beside it, if that is among `files`. Raises FileError."""
-    suffix = PurePosixPath(name_of(media)).suffix
-    head, found, tail = media.rpartition(suffix)
-    caption = f"{head}{extension}{tail}" if found else media
+    caption = named_alike(media, extension)
     return Source(
         media=media,
         kind=kind,
@@ -22,4 +20,5 @@ def source_beside(
         caption=read_text(caption).strip() if caption in files else None,
         caption_origin=caption,
         controls=controls,
+        score=score_beside(media, files),
     )

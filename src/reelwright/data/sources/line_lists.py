@@ -8,12 +8,14 @@ from reelwright.core.locations import exists, is_url, join, name_of, read_lines,
 from reelwright.data.sources.listing import Listed, each_listed
 from reelwright.data.sources.media_names import Kind
 from reelwright.data.sources.records import Record, listed_source
+from reelwright.data.sources.scores import SCORE
 from reelwright.protocols.clips import Source
 
 _NAMES = {
     "prompts": ("prompts.txt", "prompt.txt", "captions.txt", "caption.txt"),
     "videos": ("videos.txt", "video.txt"),
     "images": ("images.txt", "image.txt"),
+    "scores": ("scores.txt",),
 }
 
 
@@ -52,10 +54,11 @@ def line_list_sources(folder: str, lists: Mapping[str, str]) -> Iterator[Listed]
     kind: Kind = "video" if "videos" in lists else "image"
     media = lists["videos" if kind == "video" else "images"]
     controls = _lines(lists["images"]) if kind == "video" and "images" in lists else ()
-    lines = zip_longest(_lines(lists["prompts"]), _lines(media), controls, fillvalue="")
+    scores = _lines(lists["scores"]) if "scores" in lists else ()
+    lines = zip_longest(_lines(lists["prompts"]), _lines(media), controls, scores, fillvalue="")
     records = (
-        Record(f"{media} line {number}", {"prompt": prompt, "path": path, "image": image})
-        for number, (prompt, path, image) in enumerate(lines, start=1)
+        Record(f"{media} line {number}", {"prompt": prompt, "path": path, "image": image, SCORE: score})
+        for number, (prompt, path, image, score) in enumerate(lines, start=1)
     )
     yield from each_listed(records, lambda record: _source(record, kind, folder))
 

@@ -7,6 +7,7 @@ from typing import Any
 from reelwright.core.errors import FileError, nearest
 from reelwright.core.locations import exists, is_folder, is_url, name_of
 from reelwright.data.sources.media_names import Kind, stem_of
+from reelwright.data.sources.scores import SCORE, read_score
 from reelwright.protocols.clips import Source
 
 
@@ -35,6 +36,11 @@ class Record:
             raise FileError(f"{self.origin}: {key}: {value!r} is no text. Write it in quotes.")
         return value.strip()
 
+    def score(self) -> float | None:
+        """What the key `score` says; None without it, or where it is empty. Raises FileError."""
+        value = self.values.get(SCORE)
+        return None if value is None or value == "" else read_score(value, f"{self.origin}: {SCORE}")
+
     def _refuse_near_miss(self, keys: Sequence[str]) -> None:
         for said in self.values.keys() - set(keys):
             if (close := nearest(said, keys)) is not None:
@@ -58,6 +64,7 @@ def listed_source(
         caption=caption,
         caption_origin=record.origin,
         controls=controls,
+        score=record.score(),
     )
 
 

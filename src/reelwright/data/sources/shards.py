@@ -10,13 +10,14 @@ from reelwright.core.locations import folder_of, list_files, name_of, read_text
 from reelwright.data.sources.listing import Listed, each_listed
 from reelwright.data.sources.media_names import Kind, kind_of, stem_of
 from reelwright.data.sources.records import Record
+from reelwright.data.sources.scores import score_beside
 from reelwright.protocols.clips import Source
 
 _CAPTIONS = ("caption", "text", "prompt")
 _COMPRESSED = (".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst")
 
-Item = tuple[str, Kind, str | None]
-"""A picture or clip, and the member with its caption."""
+Item = tuple[str, Kind, str | None, Sequence[str]]
+"""A picture or clip, the member with its caption, and all members of its name."""
 
 
 def find_shards(files: Sequence[str]) -> list[str]:
@@ -49,31 +50,36 @@ def _items_of_group(members: Sequence[str], extension: str) -> Iterator[Item]:
     for each in media:
         own = [caption for caption in captions if stem_of(caption) == stem_of(each)]
         chosen = own or (captions if len(media) == 1 else [])
-        yield each, "video" if clips else "image", chosen[0] if chosen else None
+        kind = "video" if clips else "image"
+        yield each, kind, chosen[0] if chosen else None, members
 
 
 def _source(item: Item) -> Source:
-    media, kind, caption = item
+    media, kind, caption, members = item
+    said = None if caption is None else _said(caption)
+    score = score_beside(media, members)
     return Source(
         media=media,
         kind=kind,
         stem=stem_of(media),
-        caption=None if caption is None else _caption(caption),
+        caption=None if said is None else said.caption(_CAPTIONS),
         caption_origin=caption or media,
+        score=score if said is None or score is not None else said.score(),
     )
 
 
-def _caption(member: str) -> str | None:
+def _said(member: str) -> Record:
+    """What the member with the caption says."""
     text = read_text(member)
     if _suffix(member) != ".json":
-        return text.strip()
+        return Record(member, {_CAPTIONS[0]: text})
     try:
         value: object = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise FileError(f"{member}: is no JSON: {error}. Mend the shard.") from error
     if not isinstance(value, dict):
         raise FileError(f"{member}: is no object with a caption. Mend the shard.")
-    return Record(member, value).caption(_CAPTIONS)
+    return Record(member, value)
 
 
 def _key(member: str) -> str:
