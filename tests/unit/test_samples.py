@@ -83,7 +83,10 @@ TRAINING = Training(
     locate=lambda _, __: None,  # type: ignore[arg-type,return-value]
     caches=lambda _, latents, texts: (latents, texts),
     sampling=Sampling(
-        config=lambda _, __: CogVideoXGenerate(), start=FlatClips, encode=lambda _, __, ___: None
+        config=lambda _, __: CogVideoXGenerate(),
+        start=FlatClips,
+        encode=lambda _, __, ___: None,
+        locate=lambda config, _: FAMILY.locate(config),
     ),  # type: ignore[arg-type]
 )
 

@@ -28,6 +28,11 @@ def fingerprint_part(path: Path) -> str:
     return fingerprint([*find_weight_files(path), *path.glob("config.json")])
 
 
+def fingerprint_text(text: str) -> str:
+    """Of what is described rather than stored."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def fingerprint_folder(path: Path) -> str:
     """Of all files in a folder, or beside a file."""
     folder = path.parent if path.is_file() else path

@@ -1,6 +1,6 @@
 """Where the parts of a checkpoint are and what they are; and the parts themselves, loaded."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from pathlib import Path
@@ -34,15 +34,8 @@ from reelwright.families.cogvideox.lora_layouts import adapter_targets
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
 from reelwright.protocols.model_folder import find_root, find_variant, weight_notices
 
-_HUB_PATTERNS = (
-    "model_index.json",
-    "transformer/*",
-    "vae/*",
-    "text_encoder/*",
-    "tokenizer/*",
-    "scheduler/*",
-)
-
+_OWN_PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
+"""Folders of a model."""
 
 FOLDER_ADVICE = (
     "A model folder in the diffusers layout has transformer, vae, text_encoder, tokenizer and scheduler"
@@ -106,23 +99,28 @@ class CogVideoXModel:
         return 161 if self.transformer.is_second_generation else self.transformer.sample_frames
 
 
-def locate(config: CogVideoXGenerate) -> CogVideoXModel:
+def locate(config: CogVideoXGenerate, loaded: TransformerConfig | None = None) -> CogVideoXModel:
     """Find every part that the configuration names and check that its tensors fit.
 
-    Raises CheckpointError, which says which file or tensor is wrong and what to do.
+    loaded: sizes of a denoiser that will be used as it is; its files are then not looked for. Raises
+    CheckpointError, which says which file or tensor is wrong and what to do.
     """
     choose_device(config.execution.device)  # raises for a device that is not there
     variant = find_variant(config.model, VARIANTS)
-    root = find_root(config.model, variant, _HUB_PATTERNS, offline=config.offline)
-    _check_folder(root, config)
+    own = _OWN_PARTS if loaded is None else tuple(part for part in _OWN_PARTS if part != "transformer")
+    patterns = ("model_index.json", *(f"{part}/*" for part in own))
+    root = find_root(config.model, variant, patterns, offline=config.offline)
+    _check_folder(root, config, own)
     transformer_path = config.dit or root / "transformer"
     autoencoder_path = config.vae or root / "vae"
-    transformer = read_transformer_config(transformer_path)
+    transformer = loaded or read_transformer_config(transformer_path)
     if config.compatibility.norm_eps == "sat":
         transformer = replace(transformer, norm_eps=1e-6)
     scheduler, sampler = read_scheduler(None if config.dit else root, transformer)
     autoencoder = read_autoencoder_config(autoencoder_path, transformer)
     text = T5Text(config.text_encoder or root / "text_encoder", config.tokenizer or root / "tokenizer")
+    if loaded is None:
+        check_transformer(transformer_path, transformer)
     _check_parts(transformer_path, transformer, autoencoder_path, autoencoder, text)
     adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(transformer_path)))
     return CogVideoXModel(
@@ -138,15 +136,15 @@ def locate(config: CogVideoXGenerate) -> CogVideoXModel:
             transformer, config.model, wants_image=config.image is not None and config.control_video is None
         ),
         released_dtype=variant.dtype if variant else guess_dtype(transformer),
-        fingerprints=_fingerprints(root, config) | adapters.fingerprints,
+        fingerprints=_fingerprints(root, config, own) | adapters.fingerprints,
         adapters=adapters,
         notices=(*weight_notices(config.model, root), *adapters.notices),
     )
 
 
 def read_transformer_config(path: Path) -> TransformerConfig:
-    """The sizes of a denoiser, from the config.json of its folder or the shapes of a single file."""
-    described = path / "config.json"
+    """The sizes of a denoiser, from its config.json, that of its folder, or the shapes of a single file."""
+    described = path if path.suffix == ".json" else path / "config.json"
     if described.is_file():
         return read_settings(TransformerConfig, described, FOLDER_ADVICE)
     with open_tensors(path) as source:
@@ -201,6 +199,13 @@ def guess_dtype(transformer: TransformerConfig) -> Literal["bfloat16", "float16"
     return "float16" if _is_small(transformer) else "bfloat16"
 
 
+def check_transformer(path: Path, config: TransformerConfig) -> None:
+    """Raise CheckpointError unless the files at `path` hold such a denoiser."""
+    with torch.device("meta"):
+        network = CogVideoXTransformer(config)
+    check_network(network, path, TRANSFORMER_LAYOUTS)
+
+
 def load_transformer(
     model: TransformerFiles, device: torch.device, dtype: torch.dtype
 ) -> CogVideoXTransformer:
@@ -219,8 +224,8 @@ def load_autoencoder(
     return autoencoder
 
 
-def _check_folder(root: Path, config: CogVideoXGenerate) -> None:
-    """Name the parts that a model folder lacks; those that are given alone need not be in it."""
+def _check_folder(root: Path, config: CogVideoXGenerate, parts: Sequence[str]) -> None:
+    """Name those of `parts` that a model folder lacks; what is given alone need not be in it."""
     alone = {
         "transformer": config.dit,
         "vae": config.vae,
@@ -228,19 +233,19 @@ def _check_folder(root: Path, config: CogVideoXGenerate) -> None:
         "tokenizer": config.tokenizer,
         "scheduler": config.dit,
     }
-    missing = [part for part, path in alone.items() if path is None and not (root / part).exists()]
+    missing = [part for part in parts if alone[part] is None and not (root / part).exists()]
     if missing:
         raise CheckpointError(f"{root}: {', '.join(missing)}: missing. {FOLDER_ADVICE}")
 
 
-def _fingerprints(root: Path, config: CogVideoXGenerate) -> dict[str, str]:
-    """Of each part: its weights and the settings beside them."""
+def _fingerprints(root: Path, config: CogVideoXGenerate, parts: Sequence[str]) -> dict[str, str]:
+    """Of each of `parts`: its weights and the settings beside them."""
     paths = {
         "transformer": config.dit or root / "transformer",
         "vae": config.vae or root / "vae",
         "text_encoder": config.text_encoder or root / "text_encoder",
     }
-    prints = {part: fingerprint_part(path) for part, path in paths.items()}
+    prints = {part: fingerprint_part(path) for part, path in paths.items() if part in parts}
     prints["tokenizer"] = fingerprint_folder(config.tokenizer or root / "tokenizer")
     if config.dit is None:
         prints["scheduler"] = fingerprint([root / "scheduler" / "scheduler_config.json"])
@@ -268,12 +273,8 @@ def _check_parts(
     text: T5Text,
 ) -> None:
     with torch.device("meta"):
-        parts = (
-            (transformer_path, CogVideoXTransformer(transformer), TRANSFORMER_LAYOUTS),
-            (autoencoder_path, CogVideoXAutoencoder(autoencoder), AUTOENCODER_LAYOUTS),
-        )
-    for path, network, layouts in parts:
-        check_network(network, path, layouts)
+        pixels = CogVideoXAutoencoder(autoencoder)
+    check_network(pixels, autoencoder_path, AUTOENCODER_LAYOUTS)
     text.check()
     if text.width != transformer.text_embed_dim:
         raise CheckpointError(

@@ -13,7 +13,7 @@ def caches_of(
 ) -> tuple[CogVideoXCacheLatents, CogVideoXCacheText]:
     """The caches that the parts of the trained model would make, where training runs."""
     device = config.execution.device
-    model, dit, offline = config.model, config.dit, config.offline
+    model, dit, offline = config.model, config.init_config or config.dit, config.offline
     return (
         replace(
             latents,

@@ -13,7 +13,7 @@ from reelwright.protocols.datasets import DatasetConfig
 def trained_layout(config: CogVideoXTrain, transformer: TransformerConfig) -> Layout:
     """What the transformer reads beside the noise. Raises ConfigError for a `condition` that cannot be."""
     layout = find_layout(transformer, config.model, wants_image=config.condition == "image")
-    is_told = layout.value if layout in (Layout.IMAGE, Layout.CONTROL) else ""
+    is_told = "" if layout is Layout.TEXT else layout.value
     if config.condition not in ("auto", is_told):
         why = "is an image model" if is_image_model(transformer) else "does not read 32 channels"
         raise ConfigError(f"condition: {config.condition}: {config.model} {why}. Leave it out.")

@@ -8,9 +8,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from reelwright.checkpoint.fingerprint import fingerprint, fingerprint_part
+from reelwright.checkpoint.fingerprint import fingerprint
 from reelwright.checkpoint.key_map import KeyMap
-from reelwright.checkpoint.loading import check_network
 from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.families.cogvideox.cache_latents import kept_first_frame
 from reelwright.families.cogvideox.cache_parts import (
@@ -20,12 +19,7 @@ from reelwright.families.cogvideox.cache_parts import (
     find_text_parts,
     load_latent_space,
 )
-from reelwright.families.cogvideox.checkpoints import (
-    Layout,
-    load_transformer,
-    read_scheduler,
-    read_transformer_config,
-)
+from reelwright.families.cogvideox.checkpoints import Layout, read_scheduler
 from reelwright.families.cogvideox.conditions import chosen_image_scale, image_scale
 from reelwright.families.cogvideox.config import (
     CogVideoXCacheLatents,
@@ -35,9 +29,9 @@ from reelwright.families.cogvideox.config import (
     SchedulerConfig,
     TransformerConfig,
 )
-from reelwright.families.cogvideox.key_maps import DIFFUSERS_TRANSFORMER, TRANSFORMER_LAYOUTS
+from reelwright.families.cogvideox.key_maps import DIFFUSERS_TRANSFORMER
 from reelwright.families.cogvideox.lora_layouts import adapter_targets, released_name
-from reelwright.families.cogvideox.model_parts import ModelFolder, ReleasedDtype
+from reelwright.families.cogvideox.model_parts import ReleasedDtype
 from reelwright.families.cogvideox.noising import timestep_range
 from reelwright.families.cogvideox.objective import CogVideoXObjective
 from reelwright.families.cogvideox.schedule import training_alphas
@@ -49,6 +43,7 @@ from reelwright.families.cogvideox.training_checks import (
     noises_images,
     trained_layout,
 )
+from reelwright.families.cogvideox.training_start import Start, find_start, start_folder
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
 from reelwright.protocols.adapter_targets import AdapterTargets
 from reelwright.protocols.training import TrainingData
@@ -63,7 +58,7 @@ class CogVideoXTrainingModel:
     config: CogVideoXTrain
     latents: CogVideoXCacheLatents
     texts: CogVideoXCacheText
-    transformer_path: Path
+    start: Start
     transformer: TransformerConfig
     scheduler: SchedulerConfig
     layout: Layout
@@ -81,7 +76,7 @@ class CogVideoXTrainingModel:
 
     @property
     def targets(self) -> AdapterTargets:
-        return adapter_targets(self.transformer, str(self.transformer_path))
+        return adapter_targets(self.transformer, str(self.start.transformer_path))
 
     @property
     def settings(self) -> Mapping[str, Any]:
@@ -107,8 +102,8 @@ class CogVideoXTrainingModel:
             facts["ss_image_latent_scale"] = chosen_image_scale(config.image_latent_scale, self.transformer)
         return facts
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> CogVideoXTransformer:
-        return load_transformer(self, device, dtype)
+    def load(self, device: torch.device, dtype: torch.dtype, *, seed: int = 0) -> CogVideoXTransformer:
+        return self.start.load(device, dtype, seed)
 
     def objective(self, device: torch.device, dtype: torch.dtype) -> CogVideoXObjective:
         """A text encoder that it needs is gone again when this returns; an autoencoder stays."""
@@ -157,20 +152,19 @@ def locate_training(config: CogVideoXTrain, data: TrainingData) -> CogVideoXTrai
     latents, texts = data.latents, data.texts
     assert isinstance(latents, CogVideoXCacheLatents)
     assert isinstance(texts, CogVideoXCacheText)
-    folder = ModelFolder(config, [] if config.dit else ["transformer/*", "scheduler/*"])
-    transformer_path = config.dit or folder.part("transformer")
-    transformer = read_transformer_config(transformer_path)
+    folder = start_folder(config)
+    start = find_start(config, folder)
+    transformer = start.trained
     layout = trained_layout(config, transformer)
     first_frame = kept_first_frame(latents, transformer)
     check_training(config, transformer, layout, first_frame, data.datasets)
-    _check_transformer(transformer, transformer_path)
     scheduler = _scheduler(config, None if config.dit else folder.root, transformer)
     timestep_range(config.noise, scheduler.num_train_timesteps)
     reads_image = layout in (Layout.IMAGE, Layout.INPAINT)
     latent_parts = find_latent_parts(latents) if reads_image else None
     drops_to_empty = config.noise.caption_dropout > 0 and config.noise.caption_dropout_to == "empty"
     text_parts = find_text_parts(texts) if drops_to_empty else None
-    prints = {"transformer": fingerprint_part(transformer_path)}
+    prints = {"transformer": start.fingerprint}
     if config.dit is None:
         prints["scheduler"] = fingerprint([folder.part("scheduler") / "scheduler_config.json"])
     if latent_parts is not None:
@@ -179,7 +173,7 @@ def locate_training(config: CogVideoXTrain, data: TrainingData) -> CogVideoXTrai
         config=config,
         latents=latents,
         texts=texts,
-        transformer_path=transformer_path,
+        start=start,
         transformer=transformer,
         scheduler=scheduler,
         layout=layout,
@@ -188,14 +182,8 @@ def locate_training(config: CogVideoXTrain, data: TrainingData) -> CogVideoXTrai
         text_parts=text_parts,
         released_dtype=folder.released_dtype,
         fingerprints=prints | (dict(text_parts.fingerprints) if text_parts is not None else {}),
-        notices=() if config.dit else folder.notices,
+        notices=start.notices,
     )
-
-
-def _check_transformer(transformer: TransformerConfig, path: Path) -> None:
-    with torch.device("meta"):
-        network = CogVideoXTransformer(transformer)
-    check_network(network, path, TRANSFORMER_LAYOUTS)
 
 
 def _scheduler(config: CogVideoXTrain, root: Path | None, transformer: TransformerConfig) -> SchedulerConfig:

@@ -1,11 +1,12 @@
 """Clips made with a denoiser while it is trained, by the session that makes all other clips."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from torch import nn
 
 from reelwright.execution.devices import choose_device, choose_dtype
-from reelwright.families.cogvideox.checkpoints import CogVideoXModel, Layout
+from reelwright.families.cogvideox.checkpoints import CogVideoXModel, Layout, locate
 from reelwright.families.cogvideox.config import CogVideoXGenerate, CogVideoXTrain, Compatibility
 from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.requests import CogVideoXRequest
@@ -43,6 +44,19 @@ def sampling_config(config: CogVideoXTrain, model: CogVideoXTrainingModel) -> Co
     )
 
 
+def locate_sampling(config: CogVideoXGenerate, trained: CogVideoXTrainingModel) -> CogVideoXModel:
+    """What makes clips with the denoiser that is trained, of whose sizes there may be no file."""
+    if trained.config.init == "weights":
+        return replace(locate(config), layout=trained.layout)
+    located = locate(config, trained.transformer)
+    return replace(
+        located,
+        layout=trained.layout,
+        fingerprints={**located.fingerprints, "transformer": trained.start.fingerprint},
+        notices=(),
+    )
+
+
 def start_sampling(model: CogVideoXModel, config: CogVideoXTrain, denoiser: nn.Module) -> CogVideoXSession:
     """A session that uses the denoiser as it is, where it is; only the autoencoder loads beside it."""
     device = next(denoiser.parameters()).device
@@ -65,4 +79,6 @@ def _execution(config: CogVideoXTrain, device: str) -> ExecutionConfig:
     )
 
 
-SAMPLING = Sampling(config=sampling_config, start=start_sampling, encode=encode_samples)
+SAMPLING = Sampling(
+    config=sampling_config, start=start_sampling, encode=encode_samples, locate=locate_sampling
+)

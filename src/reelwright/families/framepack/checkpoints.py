@@ -1,14 +1,15 @@
 """What the parts of a checkpoint are, checked against each other; and the parts themselves, loaded."""
 
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 
 from reelwright.adapters.plan import AdapterPlan, plan_adapters
-from reelwright.checkpoint.fingerprint import fingerprint_folder, fingerprint_part
+from reelwright.checkpoint.fingerprint import fingerprint_folder, fingerprint_part, fingerprint_text
 from reelwright.checkpoint.loading import check_network, load_network
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.settings_files import read_settings, settings_beside
@@ -62,16 +63,17 @@ class FramePackModel:
     notices: tuple[str, ...] = ()
 
 
-def locate(config: FramePackGenerate) -> FramePackModel:
+def locate(config: FramePackGenerate, of_training: Parts | None = None) -> FramePackModel:
     """Find every part that the work needs and check that its tensors fit.
 
-    To see saved latents only the autoencoder is looked for, to merge LoRAs only the transformer. Raises
-    CheckpointError, which says which file or tensor is wrong and what to do.
+    To see saved latents only the autoencoder is looked for, to merge LoRAs only the transformer.
+    `of_training` says where the transformer is that a session will be given. Raises CheckpointError, which
+    says which file or tensor is wrong and what to do.
     """
     choose_device(config.execution.device)  # raises for a device that is not there
     if config.from_latent is not None:
         return _locate_autoencoder(config, Parts(config, wanted=("vae",)))
-    parts = Parts(config)
+    parts = Parts(config) if of_training is None else replace(of_training, config=config, wanted=Parts.wanted)
     if config.save_merged_model is not None:
         return locate_transformer(config, parts)
     transformer = _transformer_config(parts.transformer)
@@ -80,7 +82,7 @@ def locate(config: FramePackGenerate) -> FramePackModel:
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
     clip = ClipText(parts.text_encoder_2, parts.tokenizer_2)
     siglip = SiglipImage(parts.image_encoder)
-    _check_transformer(parts, transformer)
+    prints = _transformer_prints(parts, transformer)
     check_autoencoder(parts, autoencoder)
     for encoder in (llama, clip, siglip):
         encoder.check()
@@ -102,7 +104,7 @@ def locate(config: FramePackGenerate) -> FramePackModel:
         adapters=adapters,
         released_dtype=parts.variant.dtype if parts.variant else "bfloat16",
         fingerprints={
-            "transformer": fingerprint_part(parts.transformer),
+            **prints,
             **fingerprint_parts(parts),
             **adapters.fingerprints,
         },
@@ -113,7 +115,7 @@ def locate(config: FramePackGenerate) -> FramePackModel:
 def locate_transformer(config: FramePackGenerate, parts: Parts) -> FramePackModel:
     """Find the transformer alone and check that its tensors fit. Raises CheckpointError."""
     transformer = _transformer_config(parts.transformer)
-    _check_transformer(parts, transformer)
+    prints = _transformer_prints(parts, transformer)
     adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(parts.transformer)))
     direction, trained, said = choose_direction(config, parts, _learned_directions(config, adapters))
     return replace(
@@ -123,7 +125,7 @@ def locate_transformer(config: FramePackGenerate, parts: Parts) -> FramePackMode
         direction=direction,
         trained=trained,
         adapters=adapters,
-        fingerprints={"transformer": fingerprint_part(parts.transformer), **adapters.fingerprints},
+        fingerprints={**prints, **adapters.fingerprints},
         notices=(*_weight_notices(config, parts), *said, *adapters.notices),
     )
 
@@ -227,7 +229,7 @@ def _nothing_located(config: FramePackGenerate, parts: Parts) -> FramePackModel:
 
 
 def _transformer_config(path: Path) -> TransformerConfig:
-    described = settings_beside(path)
+    described = path if path.suffix == ".json" else settings_beside(path)
     if described is not None:
         return read_settings(TransformerConfig, described)
     with open_tensors(path) as source:
@@ -239,7 +241,9 @@ def check_parts_are_meant(parts: Parts) -> None:
     variant = parts.variant
     if parts.dit is None or variant is None or not variant.embedded:
         return
-    if _transformer_config(parts.transformer) == _transformer_config(parts.root / "transformer"):
+    if _read_by(_transformer_config(parts.transformer)) == _read_by(
+        _transformer_config(parts.root / "transformer")
+    ):
         return
     if flags := parts.taken_from_root():
         released = " or ".join(f"--model {known.name}" for known in VARIANTS if known.repositories)
@@ -249,10 +253,25 @@ def check_parts_are_meant(parts: Parts) -> None:
         )
 
 
-def _check_transformer(parts: Parts, config: TransformerConfig) -> None:
+def _read_by(config: TransformerConfig) -> tuple[int, ...]:
+    """The features of each part that a transformer reads."""
+    return (
+        config.text_embed_dim,
+        config.pooled_projection_dim,
+        config.image_proj_dim,
+        config.in_channels,
+    )
+
+
+def _transformer_prints(parts: Parts, config: TransformerConfig) -> dict[str, str]:
+    """The fingerprint of the transformer, whose tensors are checked where files have them."""
+    if parts.drawn_for is not None:
+        described = json.dumps(asdict(config), sort_keys=True)
+        return {"transformer": fingerprint_text(f"drawn {described}")}
     with torch.device("meta"):
         network = FramePackTransformer(config)
     check_network(network, parts.transformer, TRANSFORMER_LAYOUTS)
+    return {"transformer": fingerprint_part(parts.transformer)}
 
 
 def _check_widths(
@@ -276,4 +295,6 @@ def _check_widths(
 
 
 def _weight_notices(config: FramePackGenerate, parts: Parts) -> tuple[str, ...]:
+    if parts.drawn_for is not None:
+        return ("init: the weights of the denoiser are drawn from the seed; it knows nothing yet.",)
     return () if config.dit is not None else weight_notices(config.model, parts.root)

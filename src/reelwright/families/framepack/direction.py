@@ -86,6 +86,8 @@ def _choose(
 
 def find_direction(config: FramePackGenerate, parts: Parts) -> Knowledge:
     """What is known without being asked: what is written goes over names, near names over far ones."""
+    if parts.drawn_for is not None:
+        return Knowledge(parts.drawn_for, "--init random")
     path = parts.transformer
     with open_tensors(path) as source:
         metadata = source.metadata

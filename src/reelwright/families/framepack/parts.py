@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 from reelwright.checkpoint.hub import find_model
 from reelwright.checkpoint.settings_files import is_loose_file
@@ -13,6 +14,7 @@ from reelwright.families.framepack.config import (
     ENCODER_REPOSITORIES,
     IMAGE_ENCODER_REPOSITORIES,
     VARIANTS,
+    Direction,
     FramePackCacheLatents,
     FramePackCacheText,
     FramePackGenerate,
@@ -41,6 +43,10 @@ class Parts:
     config: FramePackGenerate | FramePackCacheLatents | FramePackCacheText
     wanted: tuple[str, ...] = _WITHOUT_TRANSFORMER
     """Which parts the work needs beside the transformer; no others are fetched."""
+    drawn_for: Direction | Literal["both", "unknown"] | None = None
+    """The sections that a transformer is to learn whose weights are drawn; None where files have them."""
+    sizes: Path | None = None
+    """The config.json of a transformer whose weights are drawn, or its folder, if it is not the model's."""
 
     @cached_property
     def variant(self) -> Variant | None:
@@ -49,7 +55,7 @@ class Parts:
     @cached_property
     def root(self) -> Path:
         """The folder of the model: one in the diffusers layout, or the transformer's alone."""
-        patterns = _MODEL_PATTERNS
+        patterns = _MODEL_PATTERNS if self.drawn_for is None else ("*.json",)
         if not isinstance(self.config, FramePackGenerate):
             patterns = ("*.json", *(f"{folder}/*" for folder in self.wanted))
         return find_root(self.config.model, self.variant, patterns, offline=self.config.offline)
@@ -66,7 +72,7 @@ class Parts:
 
     @property
     def transformer(self) -> Path:
-        return part_of(self.dit or self.root, "transformer")
+        return part_of(self.sizes or self.dit or self.root, "transformer")
 
     @property
     def autoencoder(self) -> Path:

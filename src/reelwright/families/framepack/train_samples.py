@@ -6,10 +6,11 @@ from typing import Protocol
 
 from torch import nn
 
-from reelwright.families.framepack.checkpoints import FramePackModel
+from reelwright.families.framepack.checkpoints import FramePackModel, locate
 from reelwright.families.framepack.config import FramePackGenerate, FramePackTrain
 from reelwright.families.framepack.generate import FramePackSession
 from reelwright.families.framepack.lora_facts import LoraFacts
+from reelwright.families.framepack.parts import Parts
 from reelwright.families.framepack.requests import FramePackRequest
 from reelwright.families.framepack.transformer import FramePackTransformer
 from reelwright.protocols.configs import ExecutionConfig
@@ -33,6 +34,11 @@ class Trained(Protocol):
 
     @property
     def system_prompt(self) -> str: ...
+
+    @property
+    def parts(self) -> Parts:
+        """Where the transformer is."""
+        ...
 
 
 def generate_config(config: FramePackTrain) -> FramePackGenerate:
@@ -69,6 +75,11 @@ def sample_config(config: FramePackTrain, trained: Trained) -> FramePackGenerate
     )
 
 
+def locate_sampling(config: FramePackGenerate, trained: Trained) -> FramePackModel:
+    """What makes clips with the denoiser that is trained, of which there may be no file."""
+    return locate(config, trained.parts)
+
+
 def start(model: FramePackModel, config: FramePackTrain, denoiser: nn.Module) -> FramePackSession:
     """A session that uses this denoiser."""
     assert isinstance(denoiser, FramePackTransformer)
@@ -80,4 +91,4 @@ def encode(model: FramePackModel, config: FramePackTrain, requests: Sequence[Fra
     FramePackSession(model, generate_config(config).execution).encode(requests)
 
 
-SAMPLING = Sampling(config=sample_config, start=start, encode=encode)
+SAMPLING = Sampling(config=sample_config, start=start, encode=encode, locate=locate_sampling)
