@@ -23,6 +23,7 @@ from reelwright.families.framepack.config import (
     FramePackTrain,
 )
 from reelwright.families.framepack.direction import find_direction
+from reelwright.families.framepack.initialization import drawn_transformer
 from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
 from reelwright.families.framepack.lora_facts import LoraFacts
 from reelwright.families.framepack.lora_layouts import adapter_targets
@@ -46,6 +47,7 @@ class FramePackTrainingModel:
 
     config: FramePackTrain
     model: FramePackModel
+    parts: Parts
     facts: LoraFacts
     """What the caches hold, as LoRAs will say it."""
     system_prompt: str
@@ -88,8 +90,12 @@ class FramePackTrainingModel:
             **self.facts.metadata(),
         }
 
-    def load(self, device: torch.device, dtype: torch.dtype) -> nn.Module:
-        return load_transformer(self.model, device, dtype)
+    def load(self, device: torch.device, dtype: torch.dtype, *, seed: int = 0) -> nn.Module:
+        if self.parts.drawn_for is None:
+            return load_transformer(self.model, device, dtype)
+        drawn = drawn_transformer(self.model.transformer, seed).to(device, dtype)
+        drawn.output_projection.float()
+        return drawn.requires_grad_(requires_grad=False).eval()
 
     def objective(self, device: torch.device, dtype: torch.dtype) -> FramePackObjective:
         return FramePackObjective(noise=self.config.noise, device=device, dtype=dtype)
@@ -113,6 +119,7 @@ def locate(config: FramePackTrain, data: TrainingData) -> FramePackTrainingModel
     return FramePackTrainingModel(
         config=config,
         model=model,
+        parts=parts,
         facts=facts,
         system_prompt=data.texts.system_prompt,
         targets=adapter_targets(model.transformer, str(model.transformer_path)),
