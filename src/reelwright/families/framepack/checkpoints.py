@@ -239,7 +239,7 @@ def _transformer_config(path: Path) -> TransformerConfig:
 def check_parts_are_meant(parts: Parts) -> None:
     """Raise ConfigError if parts of the embedded model would stand in for those of a model nobody named."""
     variant = parts.variant
-    if parts.dit is None or variant is None or not variant.embedded:
+    if (parts.sizes or parts.dit) is None or variant is None or not variant.embedded:
         return
     if _read_by(_transformer_config(parts.transformer)) == _read_by(
         _transformer_config(parts.root / "transformer")

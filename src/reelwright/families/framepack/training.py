@@ -1,6 +1,6 @@
 """How FramePack's denoisers are trained: what there is to train, and on which caches."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal, TypeVar
 
@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from reelwright.checkpoint.key_map import KeyMap
+from reelwright.core.errors import ConfigError
 from reelwright.diffusion.noise_settings import check_noise_settings
 from reelwright.families.framepack.cache_items import dataset_keys, picture_options
 from reelwright.families.framepack.checkpoints import (
@@ -18,14 +19,17 @@ from reelwright.families.framepack.checkpoints import (
     told_settings,
 )
 from reelwright.families.framepack.config import (
+    Direction,
     FramePackCacheLatents,
     FramePackCacheText,
+    FramePackGenerate,
     FramePackTrain,
+    TrainingMode,
 )
 from reelwright.families.framepack.direction import find_direction
 from reelwright.families.framepack.initialization import drawn_transformer
 from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
-from reelwright.families.framepack.lora_facts import LoraFacts
+from reelwright.families.framepack.lora_facts import DIRECTIONS, LoraFacts
 from reelwright.families.framepack.lora_layouts import adapter_targets
 from reelwright.families.framepack.objective import FramePackObjective
 from reelwright.families.framepack.one_frame import write_one_frame
@@ -111,7 +115,7 @@ def locate(config: FramePackTrain, data: TrainingData) -> FramePackTrainingModel
     assert isinstance(data.texts, FramePackCacheText)
     facts, remarks = _facts_of(data.latents, data)
     wanted = generate_config(config)
-    parts = Parts(wanted, wanted=())
+    parts = _parts(config, wanted, _goal(kinds_of(data.latents)))
     known = find_direction(wanted, parts)
     direction = facts.direction or ("forward" if known.trained == "forward" else "backward")
     remarks += check_kinds(data.latents, known, parts)
@@ -134,7 +138,7 @@ def caches(
     assert isinstance(latents, FramePackCacheLatents)
     assert isinstance(texts, FramePackCacheText)
     wanted = generate_config(config)
-    parts = Parts(wanted, wanted=())
+    parts = _parts(config, wanted, "unknown")
     check_parts_are_meant(parts)
     latents = as_trained(config, latents, wanted, parts)
     model = {"model": config.model, "offline": config.offline}
@@ -182,6 +186,25 @@ def _facts_of(latents: FramePackCacheLatents, data: TrainingData) -> tuple[LoraF
     kinds = kinds_of(latents)
     variant = kinds[0] if len(kinds) == 1 else None
     return LoraFacts(variant=variant, window=_only(windows, 0), one_frame=_only(layouts, "")), remarks
+
+
+def _goal(kinds: Sequence[TrainingMode]) -> Direction | Literal["both"]:
+    """Which sections a model will know that learns these kinds; single frames are of the base model."""
+    return _only({DIRECTIONS.get(kind, "backward") for kind in kinds}, "both")
+
+
+def _parts(
+    config: FramePackTrain, wanted: FramePackGenerate, goal: Direction | Literal["both", "unknown"]
+) -> Parts:
+    """Where the transformer is, or its sizes. Raises ConfigError."""
+    if config.init == "widened":
+        raise ConfigError(
+            "init: models of this family read images and history already; there is nothing to widen. Leave"
+            " it out, or take random."
+        )
+    if config.init == "weights":
+        return Parts(wanted, wanted=())
+    return Parts(wanted, wanted=(), drawn_for=goal, sizes=config.init_config)
 
 
 def _only(found: set[T], otherwise: T) -> T:
