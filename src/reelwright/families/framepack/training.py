@@ -190,7 +190,8 @@ def _facts_of(latents: FramePackCacheLatents, data: TrainingData) -> tuple[LoraF
 
 def _goal(kinds: Sequence[TrainingMode]) -> Direction | Literal["both"]:
     """Which sections a model will know that learns these kinds; single frames are of the base model."""
-    return _only({DIRECTIONS.get(kind, "backward") for kind in kinds}, "both")
+    directions: set[Direction | Literal["both"]] = {DIRECTIONS.get(kind, "backward") for kind in kinds}
+    return _only(directions, "both")
 
 
 def _parts(
