@@ -13,6 +13,7 @@ from reelwright.protocols.caching import Caching
 from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
 
 if TYPE_CHECKING:
+    from reelwright.protocols.autoencoder_training import AutoencoderTraining
     from reelwright.protocols.training import Training
 
 
@@ -127,6 +128,8 @@ class Family:
     """How data sets become caches; None for families that are not trained here."""
     training: "Training | None" = None
     """How its denoisers are trained; None for families that are not trained here."""
+    autoencoder_training: "AutoencoderTraining | None" = None
+    """How its autoencoder is trained; None for families whose autoencoder is not."""
     redo: Callable[[Any, int, str | None, int], Any] | None = None
     """(resolved configuration, section, prompt or None, seed or -1 for the noise of the run) -> the
     configuration that makes the clip again from that section on; None for families without sections."""

@@ -1,5 +1,6 @@
 """All that the program knows of CogVideoX."""
 
+from reelwright.families.cogvideox.autoencoder_training import AUTOENCODER_TRAINING
 from reelwright.families.cogvideox.caching import CACHING
 from reelwright.families.cogvideox.checkpoints import locate
 from reelwright.families.cogvideox.generate import CogVideoXSession
@@ -16,5 +17,6 @@ FAMILY = Family(
     adapter_targets=released_targets,
     caching=CACHING,
     training=TRAINING,
+    autoencoder_training=AUTOENCODER_TRAINING,
     inputs=lambda config: named_files(config, ("image", "end_image", "video", "control_video")),
 )

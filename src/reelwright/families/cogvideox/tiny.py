@@ -15,6 +15,7 @@ from reelwright.checkpoint.safetensors_io import save_sharded
 from reelwright.checkpoint.settings_files import write_json
 from reelwright.data.synthetic.simple_captions import simple_captions
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
+from reelwright.families.cogvideox.autoencoder_training import described_autoencoder
 from reelwright.families.cogvideox.config import AutoencoderConfig, SchedulerConfig, TransformerConfig
 from reelwright.families.cogvideox.key_maps import DIFFUSERS_AUTOENCODER, DIFFUSERS_TRANSFORMER
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
@@ -62,7 +63,7 @@ def write_model(
     weights = {name: text_weights[name].to(dtype) for name in text_weights if "embed_tokens" not in name}
     save_sharded(folder / "text_encoder", weights, stem="model")
     write_json(folder / "transformer" / "config.json", transformer.to_json("CogVideoXTransformer3DModel"))
-    write_json(folder / "vae" / "config.json", _described_autoencoder(autoencoder))
+    write_json(folder / "vae" / "config.json", described_autoencoder(autoencoder))
     write_json(folder / "text_encoder" / "config.json", text_encoder.config.to_diff_dict())
     schedule = (scheduler or SchedulerConfig()).to_json("CogVideoXDPMScheduler")
     write_json(folder / "scheduler" / "scheduler_config.json", schedule)
@@ -79,14 +80,6 @@ _INDEX = {
     "transformer": ["diffusers", "CogVideoXTransformer3DModel"],
     "vae": ["diffusers", "AutoencoderKLCogVideoX"],
 }
-
-
-def _described_autoencoder(config: AutoencoderConfig) -> dict[str, object]:
-    num_stages = len(config.block_out_channels)
-    blocks = {
-        f"{side}_block_types": [f"CogVideoX{side.title()}Block3D"] * num_stages for side in ("down", "up")
-    }
-    return {**config.to_json("AutoencoderKLCogVideoX"), **blocks}
 
 
 def _text_encoder(width: int) -> T5EncoderModel:

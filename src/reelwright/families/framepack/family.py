@@ -1,5 +1,6 @@
 """All that the program knows of FramePack."""
 
+from reelwright.families.framepack.autoencoder_training import AUTOENCODER_TRAINING
 from reelwright.families.framepack.caching import CACHING
 from reelwright.families.framepack.checkpoints import locate
 from reelwright.families.framepack.generate import FramePackSession
@@ -18,5 +19,6 @@ FAMILY = Family(
     adapter_targets=released_targets,
     caching=CACHING,
     training=TRAINING,
+    autoencoder_training=AUTOENCODER_TRAINING,
     redo=redo,
 )

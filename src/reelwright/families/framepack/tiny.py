@@ -23,6 +23,7 @@ from reelwright.checkpoint.safetensors_io import save_sharded
 from reelwright.checkpoint.settings_files import write_json
 from reelwright.encoders.clip import MAX_TOKENS
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
+from reelwright.families.framepack.autoencoder_training import described_autoencoder
 from reelwright.families.framepack.config import AutoencoderConfig, Direction, TransformerConfig
 from reelwright.families.framepack.key_maps import RELEASED_AUTOENCODER, RELEASED_TRANSFORMER
 from reelwright.families.framepack.tiny_tokenizers import write_clip_tokenizer, write_llama_tokenizer
@@ -110,7 +111,7 @@ def write_model(
     write_json(
         folder / "transformer" / "config.json", transformer.to_json("HunyuanVideoFramepackTransformer3DModel")
     )
-    write_json(folder / "vae" / "config.json", _described(autoencoder))
+    write_json(folder / "vae" / "config.json", described_autoencoder(autoencoder))
     write_json(folder / "scheduler" / "scheduler_config.json", _SCHEDULER)
     write_json(folder / "feature_extractor" / "preprocessor_config.json", _PROCESSOR)
     write_json(folder / "model_index.json", _INDEX)
@@ -131,14 +132,6 @@ def _released_names(encoder: PreTrainedModel) -> dict[str, Tensor]:
     )
     state = encoder.state_dict()
     return {prefix + name.removeprefix(prefix): state[name] for name in state}
-
-
-def _described(config: AutoencoderConfig) -> dict[str, object]:
-    num_stages = len(config.block_out_channels)
-    blocks = {
-        f"{side}_block_types": [f"HunyuanVideo{side.title()}Block3D"] * num_stages for side in ("down", "up")
-    }
-    return {**config.to_json("AutoencoderKLHunyuanVideo"), **blocks}
 
 
 def _llama(num_tokens: int, width: int) -> LlamaModel:
