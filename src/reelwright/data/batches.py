@@ -54,16 +54,38 @@ def epoch_order(supply: Supply, seed: int, epoch: int) -> EpochOrder:
     and 60 MB on the way, 8 MB in the end.
     """
     bits = np.random.PCG64(np.random.SeedSequence(seed, spawn_key=(epoch,)))
-    per_file = supply.num_items * supply.num_repeats[supply.groups]
-    files = np.repeat(np.arange(len(per_file), dtype=np.int32), per_file)
-    first = np.cumsum(per_file, dtype=np.int64) - per_file
-    draws = (np.arange(len(files)) - np.repeat(first, per_file)).astype(np.int32)
+    files, draws = every_draw(supply)
     by_chance = np.lexsort((bits.random_raw(len(files)), supply.groups[files]))
     starts = _starts(supply)
     batches = np.argsort(bits.random_raw(len(starts) - 1), kind="stable")
-    place, new_starts = _gather(starts, batches)
+    place, new_starts = in_another_order(starts, batches)
     chosen = by_chance[place]
     return EpochOrder(files=files[chosen], draws=draws[chosen], starts=new_starts)
+
+
+def every_draw(supply: Supply) -> tuple[Integers, Integers]:
+    """The file of each item of an epoch, file after file, and its number among those of the file."""
+    per_file = supply.num_items * supply.num_repeats[supply.groups]
+    files = np.repeat(np.arange(len(per_file), dtype=np.int32), per_file)
+    first = np.cumsum(per_file, dtype=np.int64) - per_file
+    return files, (np.arange(len(files)) - np.repeat(first, per_file)).astype(np.int32)
+
+
+def draws_of_groups(supply: Supply) -> NDArray[np.int64]:
+    """How many items of each group an epoch has."""
+    # Sums of weights are floats, exact up to 2**53.
+    items = np.bincount(supply.groups, supply.num_items, minlength=len(supply.num_repeats))
+    return items.astype(np.int64) * supply.num_repeats
+
+
+def in_another_order(
+    starts: NDArray[np.int64], batches: NDArray[np.int64]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The places of all items with the batches in another order, and where batches start then."""
+    lengths = np.diff(starts)[batches]
+    new_starts = np.append(0, np.cumsum(lengths)).astype(np.int64)
+    shift = np.repeat(starts[batches] - new_starts[:-1], lengths)
+    return np.arange(len(shift), dtype=np.int64) + shift, new_starts
 
 
 def batches_of_rank(num_batches: int, rank: int, num_ranks: int) -> NDArray[np.int64]:
@@ -80,28 +102,14 @@ def batches_of_rank(num_batches: int, rank: int, num_ranks: int) -> NDArray[np.i
 
 
 def _batches_of_groups(supply: Supply) -> NDArray[np.int64]:
-    draws = _draws_of_groups(supply)
+    draws = draws_of_groups(supply)
     return -(-draws // supply.batch_sizes)
-
-
-def _draws_of_groups(supply: Supply) -> NDArray[np.int64]:
-    # Sums of weights are floats, exact up to 2**53.
-    items = np.bincount(supply.groups, supply.num_items, minlength=len(supply.num_repeats))
-    return items.astype(np.int64) * supply.num_repeats
 
 
 def _starts(supply: Supply) -> NDArray[np.int64]:
     """Where batches start and the last ends, with the items of group after group in a row."""
-    draws, counts = _draws_of_groups(supply), _batches_of_groups(supply)
+    draws, counts = draws_of_groups(supply), _batches_of_groups(supply)
     group = np.repeat(np.arange(len(counts)), counts)
     within = np.arange(len(group)) - np.repeat(np.cumsum(counts) - counts, counts)
     starts = (np.cumsum(draws) - draws)[group] + within * supply.batch_sizes[group]
     return np.append(starts, draws.sum()).astype(np.int64)
-
-
-def _gather(starts: NDArray[np.int64], batches: NDArray[np.int64]) -> tuple[NDArray[np.int64], ...]:
-    """The places of all items with the batches in another order, and where batches start then."""
-    lengths = np.diff(starts)[batches]
-    new_starts = np.append(0, np.cumsum(lengths)).astype(np.int64)
-    shift = np.repeat(starts[batches] - new_starts[:-1], lengths)
-    return np.arange(len(shift), dtype=np.int64) + shift, new_starts

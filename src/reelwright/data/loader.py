@@ -11,6 +11,7 @@ from reelwright.core.ahead import run_ahead
 from reelwright.core.errors import ConfigError, FileError
 from reelwright.data.batches import EpochOrder, batches_of_rank, epoch_order
 from reelwright.data.cached_items import CachedItem, CachedItems
+from reelwright.data.packing import PackPlan, packed_order
 from reelwright.protocols.training import Batch
 
 _AS_LIST = "varlen_"
@@ -33,18 +34,25 @@ class Loader:
         num_ranks: int = 1,
         num_workers: int = 2,
         num_ahead: int = 4,
+        packing: PackPlan | None = None,
     ) -> None:
-        """`num_ahead` batches at most are in memory beside the one in use; `num_workers` threads read."""
+        """`num_ahead` batches at most are in memory beside the one in use; `num_workers` threads read.
+
+        With `packing`, a plan for these items, batches are packs of items of any size.
+        """
         self._items = items
         self._seed = seed
         self._rank, self._num_ranks = rank, num_ranks
         self._num_workers, self._num_ahead = num_workers, num_ahead
+        self._packing = packing
         self.epoch = 0
         self._next = 0
 
     def __len__(self) -> int:
         """Batches that this rank, as any other, takes in an epoch."""
-        return len(batches_of_rank(self._items.supply.num_batches, self._rank, self._num_ranks))
+        packing = self._packing
+        num_batches = self._items.supply.num_batches if packing is None else packing.num_packs
+        return len(batches_of_rank(num_batches, self._rank, self._num_ranks))
 
     @property
     def num_left(self) -> int:
@@ -53,7 +61,7 @@ class Loader:
 
     def __iter__(self) -> Iterator[Batch]:
         epoch = self.epoch
-        order = epoch_order(self._items.supply, self._seed, epoch)
+        order = self._order(epoch)
         mine = batches_of_rank(order.num_batches, self._rank, self._num_ranks)
         numbers = range(self._next, len(mine))
 
@@ -75,6 +83,7 @@ class Loader:
             "epoch": self.epoch,
             "batches_done": self._next * self._num_ranks,
             "items": self._items.identity,
+            **({} if self._packing is None else {"packing": self._packing.capacity}),
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -89,32 +98,77 @@ class Loader:
                 f"seed: {self._seed} gives another order than {state['seed']}, with which the run began."
                 f" Resume with seed {state['seed']}."
             )
+        capacity = 0 if self._packing is None else self._packing.capacity
+        if state.get("packing", 0) != capacity:
+            raise ConfigError(
+                f"packing.tokens: {capacity} gives other batches than {state.get('packing', 0)}, with which"
+                " the run began. Resume with that, or start a new run from its weights."
+            )
         self.epoch = int(state["epoch"])
         # With other ranks a round may be done in part: it is begun again, so that nothing is left out.
         self._next = int(state["batches_done"]) // self._num_ranks
+
+    def _order(self, epoch: int) -> EpochOrder:
+        if self._packing is None:
+            return epoch_order(self._items.supply, self._seed, epoch)
+        return packed_order(self._items.supply, self._packing, self._seed, epoch)
 
     def _read(self, order: EpochOrder, epoch: int, number: int, batch: int) -> Batch:
         files, draws = order.batch(batch)
         start = int(order.starts[batch])
         read = partial(self._items.read, seed=self._seed, epoch=epoch)
         items = [read(int(file), int(draw)) for file, draw in zip(files, draws, strict=True)]
-        names = [name for name in items[0].tensors if not name.startswith(_AS_LIST)]
-        _check_alike(items)
-        return Batch(
-            epoch=epoch,
-            number=number,
-            names=tuple(item.name for item in items),
-            group=self._items.group(int(files[0])),
-            tensors={name: torch.stack([item.tensors[name] for item in items]) for name in names},
-            lists={
-                name.removeprefix(_AS_LIST): [item.tensors[name] for item in items]
-                for name in items[0].tensors
-                if name.startswith(_AS_LIST)
-            },
-            seeds=tuple(item.seed for item in items),
-            places=tuple(range(start, start + len(items))),
-            num_places=len(order.files),
+        groups = [self._items.group(int(file)) for file in files]
+        stack = partial(_stack, epoch=epoch, number=number, num_places=len(order.files))
+        if self._packing is None:
+            return stack(items, groups[0], start)
+        named = enumerate(zip(items, groups, strict=True), start)
+        tokens = self._packing.tokens[self._items.supply.groups[files]]
+        return _pack(
+            [stack([item], group, place) for place, (item, group) in named],
+            fill=float(tokens.sum()) / self._packing.capacity,
         )
+
+
+def _stack(
+    items: Sequence[CachedItem], group: str, start: int, *, epoch: int, number: int, num_places: int
+) -> Batch:
+    """A batch of items of one size, the first of which has place `start`. Raises FileError."""
+    _check_alike(items)
+    names = [name for name in items[0].tensors if not name.startswith(_AS_LIST)]
+    return Batch(
+        epoch=epoch,
+        number=number,
+        names=tuple(item.name for item in items),
+        group=group,
+        tensors={name: torch.stack([item.tensors[name] for item in items]) for name in names},
+        lists={
+            name.removeprefix(_AS_LIST): [item.tensors[name] for item in items]
+            for name in items[0].tensors
+            if name.startswith(_AS_LIST)
+        },
+        seeds=tuple(item.seed for item in items),
+        places=tuple(range(start, start + len(items))),
+        num_places=num_places,
+    )
+
+
+def _pack(parts: Sequence[Batch], *, fill: float) -> Batch:
+    """A batch of batches of one item each, of any size."""
+    first = parts[0]
+    return Batch(
+        epoch=first.epoch,
+        number=first.number,
+        num_places=first.num_places,
+        names=tuple(name for part in parts for name in part.names),
+        group=", ".join(sorted({part.group for part in parts})),
+        tensors={},
+        lists={},
+        seeds=tuple(seed for part in parts for seed in part.seeds),
+        places=tuple(place for part in parts for place in part.places),
+        parts=tuple(parts),
+        fill=fill,
+    )
 
 
 def _check_alike(items: Sequence[CachedItem]) -> None:

@@ -259,6 +259,17 @@ class SamplesConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackingConfig:
+    """Clips and images of different size in one sequence, each of which attends to itself alone."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = _FORBID_UNKNOWN
+
+    tokens: Annotated[int, Ge(0)] = 0
+    """At most so many tokens, of text and video, make a batch, whatever their sizes; the data sets'
+    batch_size does not count then. 0 batches clips of one size."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrackingConfig:
     """What is told of the run; metrics.jsonl in its folder always is."""
 
@@ -415,6 +426,7 @@ class TrainConfig(LearningConfig):
     """Stages, each from the weights of the one before, as [[curriculum]] tables of a recipe; flags change
     them by place: --curriculum.0.steps. They add up to `steps`."""
 
+    packing: PackingConfig = field(default_factory=PackingConfig)
     adapter: AdapterConfig = field(default_factory=AdapterConfig)
     validation: ValidationConfig = field(default_factory=ValidationConfig)
     samples: SamplesConfig = field(default_factory=SamplesConfig)

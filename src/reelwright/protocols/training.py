@@ -39,17 +39,24 @@ class Batch:
     """Of each item among all of the epoch, from 0."""
     num_places: int
     """Items of the epoch, of all ranks together."""
+    parts: tuple["Batch", ...] = ()
+    """Of a pack, its items as batches of one, which may differ in size; its own `tensors` are none then."""
+    fill: float = 1.0
+    """Of a pack, the share of its tokens that items take."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """What the denoiser is asked about a batch, on its device, and what it should answer."""
+    """What the denoiser is asked about a batch, on its device, and what it should answer.
 
-    noisy_BCTHW: Tensor
+    Of a pack, latents, conditions and targets are lists, with a batch of one for each item.
+    """
+
+    noisy_BCTHW: Tensor | list[Tensor]
     timestep_B: Tensor
     conditions: Any
     """The family's own dataclass, as `Denoiser` takes it."""
-    target_BCTHW: Tensor
+    target_BCTHW: Tensor | list[Tensor]
     """float32."""
     weight_B: Tensor
     """float32: what the mean squared error of each item counts."""
@@ -203,6 +210,9 @@ class Training:
     """What these data teach, by the name of each setting: held-out data must be of the same kind."""
     quantized: Callable[[str], bool] = lambda _: True
     """Whether a linear layer inside the blocks, by its name in the denoiser, may be held in fp8."""
+    num_tokens: Callable[[Any, Mapping[str, Tensor]], int] | None = None
+    """(what `locate` gave, tensors of an item) -> the tokens that the denoiser makes of it. None where it
+    knows no packs."""
 
 
 @dataclass(frozen=True, kw_only=True)
