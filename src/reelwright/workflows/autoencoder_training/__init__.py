@@ -1,0 +1,1 @@
+"""How an autoencoder learns to give back what it sees."""
