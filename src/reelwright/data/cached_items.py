@@ -33,6 +33,16 @@ class CacheSet:
     reader: ItemReader
     batch_size: int = 1
     num_repeats: int = 1
+    rows: NDArray[np.int32] | None = None
+    """The files of latents that are used, by their numbers in the index, ascending; None uses all."""
+
+    @property
+    def num_files(self) -> int:
+        return self.latents.num_files if self.rows is None else len(self.rows)
+
+    @property
+    def num_items(self) -> int:
+        return self.latents.num_items if self.rows is None else int(self.latents.counts()[1][self.rows].sum())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,13 +65,13 @@ class CachedItems:
 
     def __init__(self, sets: Sequence[CacheSet], *, check_sources: bool = True) -> None:
         self._sets = tuple(sets)
-        if not sum(each.latents.num_items for each in self._sets):
+        if not sum(each.num_items for each in self._sets):
             raise ConfigError("dataset: there are no cached items. Run `reelwright cache latents` first.")
         if check_sources:
             for index in (index for each in self._sets for index in (each.latents, each.texts)):
                 _check_sources(index)
         self._texts = [_match_texts(each) for each in self._sets]
-        self._ends = np.cumsum([each.latents.num_files for each in self._sets])
+        self._ends = np.cumsum([each.num_files for each in self._sets])
         self.supply = _supply(self._sets)
         self.identity = _identity(self._sets)
         """Tells supplies apart that give other orders."""
@@ -80,7 +90,7 @@ class CachedItems:
     @property
     def num_items(self) -> int:
         """Of all sets together, each once."""
-        return sum(each.latents.num_items for each in self._sets)
+        return sum(each.num_items for each in self._sets)
 
     def read(self, file: int, draw: int, *, seed: int, epoch: int) -> CachedItem:
         """Item `draw` of a file, as `EpochOrder` counts them; what is drawn at random follows from all four.
@@ -90,6 +100,8 @@ class CachedItems:
         number = int(np.searchsorted(self._ends, file, side="right"))
         part = self._sets[number]
         row_number = file - (int(self._ends[number - 1]) if number else 0)
+        if part.rows is not None:
+            row_number = int(part.rows[row_number])
         row = part.latents.row(row_number)
         item = draw % row.num_items
         place = part.latents.folder.place(row.file)
@@ -149,6 +161,8 @@ def _supply(sets: Sequence[CacheSet]) -> Supply:
     sizes: list[int] = []
     for part in sets:
         numbers, num_items = part.latents.counts()
+        if part.rows is not None:
+            numbers, num_items = numbers[part.rows], num_items[part.rows]
         groups.append(numbers + np.int32(len(repeats)))
         counts.append(num_items)
         repeats += [part.num_repeats] * len(part.latents.groups)
@@ -162,8 +176,14 @@ def _supply(sets: Sequence[CacheSet]) -> Supply:
 
 
 def _identity(sets: Sequence[CacheSet]) -> str:
-    facts = [(each.latents.order, each.num_repeats, each.batch_size) for each in sets]
+    facts = [
+        (each.latents.order, each.num_repeats, each.batch_size, *_identity_of_rows(each)) for each in sets
+    ]
     return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+def _identity_of_rows(part: CacheSet) -> tuple[str, ...]:
+    return () if part.rows is None else (hashlib.sha256(part.rows.tobytes()).hexdigest(),)
 
 
 def _generator(use: str, seed: int, epoch: int, file: str, draw: int) -> torch.Generator:

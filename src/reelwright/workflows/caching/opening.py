@@ -1,6 +1,6 @@
 """The caches of data sets, opened for training: only what was made of what is there now."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +27,9 @@ from reelwright.workflows.caching.identity import (
 
 _LATENTS, _TEXT = "latents", "text"
 
+Choice = Callable[[Sequence[tuple[DatasetConfig, CacheSet]]], Sequence[CacheSet]]
+"""From data sets and their caches, the same caches with what is used of them. Raises UserError."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class OpenedData:
@@ -47,11 +50,14 @@ def open_items(family: str, latents: CacheLatentsConfig, texts: CacheTextConfig)
     return _open(family, _expected(family, latents, texts), open_datasets(latents.dataset).datasets)
 
 
-def open_training_data(family: str, config: TrainConfig, dataset: Path | None) -> OpenedData:
+def open_training_data(
+    family: str, config: TrainConfig, dataset: Path | None, choose: Choice | None = None
+) -> OpenedData:
     """The items of a file of data sets for a run of `train`, read as the caches say that they were made.
 
     They are compared with the parts of the model that is trained. Where only a transformer was given, whose
-    other parts are not on disk, that is left out, and said. Raises as `open_items`.
+    other parts are not on disk, that is left out, and said. `choose`: what is used of them, instead of all.
+    Raises as `open_items`.
     """
     training, schemas = training_of(family), families.configs(family)
     datasets = open_datasets(dataset).datasets
@@ -69,7 +75,7 @@ def open_training_data(family: str, config: TrainConfig, dataset: Path | None) -
             raise
         expected = _Expected(*made, latents_kind=stored[_LATENTS][0], texts_kind=stored[_TEXT][0])
         notices = (f"the caches are not compared with the model's other parts: {error}",)
-    items = _open(family, expected, datasets)
+    items = _open(family, expected, datasets, choose)
     data = TrainingData(latents=expected.latents, texts=expected.texts, datasets=datasets)
     return OpenedData(items=items, data=data, notices=notices)
 
@@ -106,7 +112,9 @@ def _expected(family: str, latents: CacheLatentsConfig, texts: CacheTextConfig) 
     return _Expected(latents, texts, located[0].kind, located[1].kind, located)
 
 
-def _open(family: str, expected: _Expected, datasets: tuple[DatasetConfig, ...]) -> CachedItems:
+def _open(
+    family: str, expected: _Expected, datasets: tuple[DatasetConfig, ...], choose: Choice | None = None
+) -> CachedItems:
     caching = caching_of(family)
     with ExitStack() as opened:
 
@@ -129,7 +137,7 @@ def _open(family: str, expected: _Expected, datasets: tuple[DatasetConfig, ...])
                     num_repeats=dataset.num_repeats,
                 )
             )
-        items = CachedItems(sets)
+        items = CachedItems(sets if choose is None else choose(list(zip(datasets, sets, strict=True))))
         opened.pop_all()
     return items
 
