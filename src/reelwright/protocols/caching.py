@@ -27,8 +27,8 @@ class CacheEntry:
 
     name: str
     group: str
-    """Items of one group can be stacked to a batch: it tells their sizes, lengths and whatever else. It begins
-    with WIDTHxHEIGHT in pixels, or WIDTHxHEIGHTxFRAMES where lengths differ from group to group."""
+    """Items of one group can be stacked to a batch: it tells their sizes, lengths and whatever else. It
+    begins with WIDTHxHEIGHT in pixels, or WIDTHxHEIGHTxFRAMES where groups differ in length."""
     num_items: int = 1
     """Training items in the file: the sections of a clip that is stored once."""
     num_bytes: int = 0

@@ -63,6 +63,11 @@ class ModelFiles:
         yield from self._save(self._by_step(moment.step), moment)
         self._keep_steps(moment.step)
 
+    def finish(self) -> Iterator[Event]:
+        """Wait for what is on its way to the hub."""
+        if self._setting.is_main:
+            yield from self._uploads.finish()
+
     def upload_state(self, place: Path) -> Iterator[Event]:
         """Put a state on the hub, if that is wanted. It is waited for: later states may remove it."""
         if self._setting.config.hub.states and self._setting.is_main:

@@ -29,6 +29,25 @@ class Course:
     loader: Batches
     num_steps: int
     num_epochs: int
+    stretch: "Stretch | None" = None
+    """The part of the run that is taken with these batches; None is all of it."""
+
+    @property
+    def last(self) -> int:
+        """Steps done when these batches are left."""
+        return self.num_steps if self.stretch is None else self.stretch.last
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stretch:
+    """A part of a run."""
+
+    number: int
+    """Its place, from 0."""
+    last: int
+    """Steps done at its end, with those before it."""
+    epochs_before: int
+    """Epochs of the parts before it."""
 
 
 def plan_course(loader: Loader, config: TrainConfig, *, done: int) -> Course:
@@ -73,11 +92,17 @@ class Trainer:
         self._is_between_done = False
         self._saved: tuple[int, bool] | None = None
         self._was_done = False
+        self._has_ended = False
         self._held = HeldSignals() if setting.accelerator.num_processes > 1 else None
 
     @property
     def moment(self) -> Moment:
         return self._moment
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether all steps of the course were done, rather than stopped before."""
+        return self._has_ended
 
     def restore(self, progress: Mapping[str, Any]) -> None:
         """Stand where the state was written; the loader stands there already."""
@@ -116,16 +141,27 @@ class Trainer:
         yield from self._measure()
         if not self._is_between_done:
             yield from self._between()
-        while not self._moment.is_last:
+        last = self._course.last
+        while self._moment.step < last:
             for window in self._windows():
                 yield from self._take(window)
                 if self._moment.is_last:
                     break
                 if (yield from self._heed()):
                     return
+                if self._moment.step >= last:
+                    break
+        self._has_ended = True
+        yield from self._end()
+
+    def _end(self) -> Iterator[Event]:
         saving = self._setting.config.saving
-        if saving.state_at_end or saving.state_with_weights:
+        wants_states = saving.state_every_steps or saving.state_every_minutes
+        is_border = not self._moment.is_last
+        if saving.state_at_end or saving.state_with_weights or (is_border and wants_states):
             yield from self._write_state()
+        if is_border:
+            yield from self._files.finish()
 
     def _take(self, window: Sequence[Batch]) -> Iterator[Event]:
         """One step, which signals do not break, and what comes after it."""
@@ -134,9 +170,11 @@ class Trainer:
             result = self._stepper.take(window, number)
             self._keeper.average(number)
             ended = self._loader.epoch > window[-1].epoch
+            before = 0 if self._course.stretch is None else self._course.stretch.epochs_before
             self._position = self._loader.state_dict()
             self._is_between_done = False
-            self._moment = self._moment_of(number, epoch=self._loader.epoch, epoch_ended=ended, result=result)
+            epoch = before + self._loader.epoch
+            self._moment = self._moment_of(number, epoch=epoch, epoch_ended=ended, result=result)
             measured = self._measure()
         yield StepDone(STAGE, number, self._course.num_steps, result.seconds, result.peak_memory)
         yield from measured
@@ -193,23 +231,27 @@ class Trainer:
 
     def _save_state(self) -> str:
         """The folder of the state as things stand; empty if it was there, and on other processes."""
-        moment = self._moment
-        standing = moment.step, self._is_between_done
+        standing = self._moment.step, self._is_between_done
         if standing == self._saved:
             return ""
-        progress = {
+        with HeldSignals():
+            path = self._keeper.write(self.progress())
+            self._wishes.state_was_saved()
+        self._saved = standing
+        return path
+
+    def progress(self) -> dict[str, Any]:
+        """Where training stands, as JSON can hold it."""
+        moment, stretch = self._moment, self._course.stretch
+        return {
             "step": moment.step,
             "epoch": moment.epoch,
             "epoch_ended": moment.epoch_ended,
             "is_between_done": self._is_between_done,
             "loader": self._position,
             "parts": {name: part.state() for name, part in self._remembering()},
+            **({} if stretch is None else {"stage": stretch.number}),
         }
-        with HeldSignals():
-            path = self._keeper.write(progress)
-            self._wishes.state_was_saved()
-        self._saved = standing
-        return path
 
     def _moment_of(
         self, step: int, *, epoch: int, epoch_ended: bool, result: StepResult | None = None
