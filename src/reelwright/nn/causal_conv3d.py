@@ -19,7 +19,7 @@ class Past:
 
     That is the last input frames of each temporal convolution, and whether the next chunk starts with the
     clip's first frame (which stands alone in latent space, where all later frames come in groups).
-    others: where the chunk is a part of a clip whose parts are worked on at the same time, they know the past.
+    others: where the one chunk is a part of a clip and others are worked on meanwhile, they know the past.
     """
 
     def __init__(self, *, first_frame: bool = True, others: OtherParts | None = None) -> None:

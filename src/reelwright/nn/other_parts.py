@@ -1,4 +1,4 @@
-"""What layers ask of a clip's other parts, where all parts are worked on at the same time, in several places."""
+"""What layers ask of a clip's other parts, where all are worked on at the same time, in several places."""
 
 from typing import Protocol
 

@@ -1,0 +1,170 @@
+"""Clips over several processes: what each comes to, and what one process comes to alone.
+
+python -m tests.integration.process_of_time_parallel FOLDER
+"""
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, multiprocessing
+from torch.autograd.graph import saved_tensors_hooks
+
+from reelwright.core.errors import ConfigError
+from reelwright.execution.time_parallel import (
+    TimeShare,
+    average_gradients,
+    decode_over_time,
+    encode_over_time,
+    share_time,
+)
+from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
+from reelwright.families.cogvideox.config import AutoencoderConfig as CogVideoXConfig
+from reelwright.families.framepack.autoencoder import FramePackAutoencoder
+from reelwright.families.framepack.config import AutoencoderConfig as FramePackConfig
+from reelwright.nn.posterior import Posterior
+from reelwright.protocols.autoencoder import Autoencoder
+
+FAMILIES = ("cogvideox", "framepack")
+WORLDS = (2, 3)
+NUM_FRAMES = 25
+"""Three latent frames, or two, for each process beside the first frame's."""
+
+_WIDTHS = (4, 4, 32, 32)
+"""Of stages; the last two are wide enough for the convolution by tiles."""
+
+
+class Truncated(TimeShare):
+    """As released code has it: what came from another process is a constant."""
+
+    def frames_before(self, frames_BCFHW: Tensor, count: int) -> Tensor:
+        before = super().frames_before(frames_BCFHW.detach(), count)
+        return before if self.rank else frames_BCFHW[:, :, :1].expand_as(before)
+
+
+@dataclass(frozen=True)
+class Ways:
+    """Encode a clip and decode latents, alone or shared."""
+
+    encode: Callable[[Autoencoder, Tensor], Tensor]
+    decode: Callable[[Autoencoder, Tensor], Tensor]
+
+
+def alone() -> Ways:
+    return Ways(
+        lambda autoencoder, pixels: next(autoencoder.encode_stream([pixels])),
+        lambda autoencoder, latents: next(autoencoder.decode_stream([latents])),
+    )
+
+
+def shared(share: TimeShare) -> Ways:
+    return Ways(
+        lambda autoencoder, pixels: encode_over_time(autoencoder, pixels, share),
+        lambda autoencoder, latents: decode_over_time(autoencoder, latents, share),
+    )
+
+
+def build(
+    family: str, dtype: torch.dtype, widths: tuple[int, ...] = _WIDTHS
+) -> CogVideoXAutoencoder | FramePackAutoencoder:
+    torch.manual_seed(0)
+    sizes = {"block_out_channels": widths, "latent_channels": 4, "layers_per_block": 1}
+    if family == "cogvideox":
+        return CogVideoXAutoencoder(CogVideoXConfig(norm_num_groups=2, **sizes)).to(dtype)
+    return FramePackAutoencoder(FramePackConfig(norm_num_groups=2, **sizes)).to(dtype)
+
+
+def come_to(family: str, ways: Ways) -> dict[str, Tensor]:
+    """Moments and pixels in float32, as without gradients."""
+    autoencoder, random = build(family, torch.float32), torch.manual_seed(1)
+    with torch.no_grad():
+        moments = ways.encode(autoencoder, torch.rand(1, 3, NUM_FRAMES, 16, 24, generator=random) * 2 - 1)
+        return {"moments": moments, "pixels": ways.decode(autoencoder, torch.randn(1, 4, 7, 2, 3))}
+
+
+def learn(family: str, ways: Ways, share: TimeShare | None = None) -> dict[str, Tensor]:
+    """The loss of one training step in float64, and the gradients of all weights."""
+    autoencoder, random = build(family, torch.float64), torch.manual_seed(1)
+    pixels = torch.rand(2, 3, NUM_FRAMES, 16, 8, generator=random, dtype=torch.float64) * 2 - 1
+    posterior = Posterior(ways.encode(autoencoder, pixels))
+    reconstruction = ways.decode(autoencoder, posterior.sample(random))
+    loss = (reconstruction - pixels).square().mean() + 1e-3 * posterior.kl_divergence().mean()
+    loss.backward()
+    if share is not None:
+        average_gradients(autoencoder.parameters(), share)
+    gradients = {name: weight.grad for name, weight in autoencoder.named_parameters()}
+    return {"loss": loss.detach(), **{name: found for name, found in gradients.items() if found is not None}}
+
+
+def kept_bytes(family: str, ways: Ways) -> Tensor:
+    """What the backward pass of a training step needs, beside weights, of a network with few of those."""
+    autoencoder = build(family, torch.float32, (4, 4, 4, 4))
+    weights = {weight.untyped_storage().data_ptr() for weight in autoencoder.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        kept[tensor.untyped_storage().data_ptr()] = tensor
+        return tensor
+
+    with saved_tensors_hooks(keep, lambda tensor: tensor):
+        posterior = Posterior(ways.encode(autoencoder, torch.zeros(1, 3, 49, 16, 16)))
+        loss = ways.decode(autoencoder, posterior.mean).square().mean()
+    loss.backward()
+    return torch.tensor(
+        sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)
+    )
+
+
+def refusals(share: TimeShare) -> dict[str, str]:
+    """What is said of numbers of frames, and of a number of parts, that cannot be shared out."""
+    found: dict[str, str] = {}
+    for num_frames in (1, 23, 4 * share.num_parts + 1, 4 * share.num_parts + 5):
+        with _noted(found, str(num_frames)):
+            share.split(torch.zeros(1, 3, num_frames, 8, 8), stride=4)
+    with _noted(found, "parts"):
+        share_time(share.num_parts + 1)
+    return found
+
+
+@contextmanager
+def _noted(found: dict[str, str], name: str) -> Iterator[None]:
+    try:
+        yield
+    except ConfigError as error:
+        found[name] = str(error)
+
+
+def _work(rank: int, num_processes: int, folder: Path) -> None:
+    with _processes(rank, num_processes, folder):
+        share = share_time(num_processes)
+        truncated = Truncated(group=share.group)
+        found: dict[str, Any] = {"refusals": refusals(share)}
+        for family in FAMILIES:
+            found[family] = {
+                "values": come_to(family, shared(share)),
+                "learned": learn(family, shared(share), share),
+            }
+            if num_processes == WORLDS[0]:
+                found[family]["truncated"] = learn(family, shared(truncated), share)
+                found[family]["kept"] = kept_bytes(family, shared(share))
+        torch.save(found, folder / f"{num_processes}-{rank}.pt")
+
+
+@contextmanager
+def _processes(rank: int, num_processes: int, folder: Path) -> Iterator[None]:
+    meeting = f"file://{folder / f'meeting-{num_processes}'}"
+    dist.init_process_group("gloo", init_method=meeting, rank=rank, world_size=num_processes)
+    yield
+    dist.destroy_process_group()
+
+
+if __name__ == "__main__":
+    for world in WORLDS:
+        arguments = (world, Path(sys.argv[1]))
+        # Forks know the libraries already.
+        multiprocessing.start_processes(_work, arguments, world, start_method="fork")
