@@ -42,9 +42,9 @@ class PackPlan:
 
     @property
     def waste(self) -> float:
-        """The share of all packs but the least full one that stays empty."""
-        used = np.sort(np.add.reduceat(self.slots, self.starts[:-1], dtype=np.int64))[1:]
-        return 1.0 - float(used.mean()) / self.capacity if len(used) else 0.0
+        """The share that stays empty of all packs but the least full one, which is the rest."""
+        used = np.sort(np.add.reduceat(self.slots, self.starts[:-1], dtype=np.int64))
+        return 1.0 - float(used[min(1, len(used) - 1) :].mean()) / self.capacity
 
 
 def tokens_of_groups(items: CachedItems, count: Callable[[Mapping[str, Tensor]], int]) -> Integers:

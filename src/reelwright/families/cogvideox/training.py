@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from reelwright.families.cogvideox.config import CogVideoXCacheLatents, CogVideoXCacheText, CogVideoXTrain
+from reelwright.families.cogvideox.packing import num_tokens
 from reelwright.families.cogvideox.training_model import locate_training
 from reelwright.families.cogvideox.training_samples import SAMPLING
 from reelwright.protocols.training import Training
@@ -40,4 +41,10 @@ def is_quantized(name: str) -> bool:
     return "modulation" not in name.split(".")
 
 
-TRAINING = Training(locate=locate_training, caches=caches_of, sampling=SAMPLING, quantized=is_quantized)
+TRAINING = Training(
+    locate=locate_training,
+    caches=caches_of,
+    sampling=SAMPLING,
+    quantized=is_quantized,
+    num_tokens=num_tokens,
+)

@@ -11,6 +11,7 @@ from reelwright.adapters.learning.adapter_trainables import adapter_trainables, 
 from reelwright.adapters.learning.learning_plan import choose_layout
 from reelwright.core.config import to_mapping
 from reelwright.data.loader import Loader
+from reelwright.data.packing import PackPlan
 from reelwright.execution.devices import choose_dtype
 from reelwright.execution.prepare import prepare
 from reelwright.protocols.training import Trainables
@@ -94,19 +95,22 @@ def _weights_dtype(found: Found, device: torch.device) -> torch.dtype:
 
 def _course(found: Found, accelerator: Accelerator, state: TrainingState | None) -> Course:
     """The data where training starts or goes on. Raises ConfigError if they are others than the state's."""
-    loader = _loader(found.data, found, accelerator)
+    loader = _loader(found.data, found, accelerator, found.packing)
     if state is not None:
         loader.load_state_dict(state.progress["loader"])
     return plan_course(loader, found.config, done=0 if state is None else state.progress["step"])
 
 
-def _loader(data: OpenedData, found: Found, accelerator: Accelerator) -> Loader:
+def _loader(
+    data: OpenedData, found: Found, accelerator: Accelerator, packing: PackPlan | None = None
+) -> Loader:
     return Loader(
         data.items,
         seed=found.config.seed,
         rank=accelerator.process_index,
         num_ranks=accelerator.num_processes,
         num_workers=max(found.config.execution.num_workers, 1),
+        packing=packing,
     )
 
 

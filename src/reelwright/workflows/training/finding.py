@@ -8,6 +8,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from reelwright import families
 from reelwright.adapters.learning.learning_plan import choose_layout, plan_base_weights, plan_learning
 from reelwright.core.errors import ConfigError
+from reelwright.data.packing import PackPlan
 from reelwright.protocols.family import Family
 from reelwright.protocols.train_configs import TrainConfig
 from reelwright.protocols.training import Training, TrainingModel
@@ -16,6 +17,7 @@ from reelwright.workflows.training.hub import check_hub
 from reelwright.workflows.training.idle_settings import idle_remarks, refuse_idle
 from reelwright.workflows.training.lr_schedules import check_schedule
 from reelwright.workflows.training.optimizers import check_optimizer
+from reelwright.workflows.training.packing import packing_remarks, plan_packing
 from reelwright.workflows.training.samples import SamplePlan, plan_samples
 from reelwright.workflows.training.trackers import check_trackers
 
@@ -30,6 +32,8 @@ class Found:
     data: OpenedData
     validation: OpenedData | None
     model: TrainingModel
+    packing: PackPlan | None
+    """Of the items that are trained on; None where clips of one size make a batch."""
     samples: SamplePlan | None
     notices: tuple[str, ...]
 
@@ -41,7 +45,7 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
     Raises UserError.
     """
     refuse_idle(config)
-    _check_name(config.name)
+    check_name(config.name)
     check_hub(config.hub)
     check_schedule(config.schedule, None if config.epochs else config.steps, config.optimizer)
     check_trackers(config.tracking)
@@ -54,6 +58,7 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
             _check_alike(training, data, validation)
             model = training.locate(config, data.data)
             _check_adapter(config, model)
+            packing = plan_packing(config, training, model, data)
             samples = plan_samples(known, training, config, model)
             yield Found(
                 family=known,
@@ -62,12 +67,14 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
                 data=data,
                 validation=validation,
                 model=model,
+                packing=packing,
                 samples=samples,
                 notices=(
                     *idle_remarks(config),
                     *remarks,
                     *data.notices,
                     *model.notices,
+                    *packing_remarks(packing, data),
                     *(samples.notices if samples is not None else ()),
                 ),
             )
@@ -76,7 +83,7 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
                 validation.items.close()
 
 
-def _check_name(name: str) -> None:
+def check_name(name: str) -> None:
     """Files are called so, in folders that other settings name. Raises ConfigError."""
     if name.strip(". ") != name or name != PureWindowsPath(name).name or name != PurePosixPath(name).name:
         raise ConfigError(

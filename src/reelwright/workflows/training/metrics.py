@@ -23,8 +23,8 @@ class Metrics:
     Lines of steps: step, epoch (done), loss, smoothed_loss, rates by group, gradient_norm, seconds,
     items_per_second, peak_memory (bytes), level_losses (running means by noise level in equal bins from 0 to
     1, null where nothing was yet), level_counts (items since the beginning), both of tasks that have noise
-    levels, and what else the task tells; at each tenth step change, the norm of what was learned over that of
-    the weights. Numbers that are not finite are null.
+    levels, padding_waste (of packs), and what else the task tells; at each tenth step change, the norm of
+    what was learned over that of the weights. Numbers that are not finite are null.
     """
 
     def __init__(self, setting: Setting) -> None:
@@ -130,6 +130,7 @@ def _step_values(result: StepResult, course: LossCourse) -> dict[str, float]:
         "seconds": result.seconds,
         "items_per_second": result.num_items / result.seconds if result.seconds else math.nan,
         "peak_memory": result.peak_memory,
+        **({} if result.padding_waste is None else {"padding_waste": result.padding_waste}),
         **result.parts,
     }
 

@@ -32,6 +32,8 @@ class StepResult:
     peak_memory: int
     parts: Mapping[str, float] = field(default_factory=dict[str, float])
     """What else the task tells, as means over the items."""
+    padding_waste: float | None = None
+    """The share of the batches' room that stayed empty, where they are packs."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,7 +42,7 @@ class Stepper:
         """
         started = time.perf_counter()
         accelerator, config = self.setting.accelerator, self.setting.config
-        num_items = self._sum_over_processes(torch.tensor([float(sum(len(b.names) for b in batches))]))[0]
+        num_items, filled, num_batches = self._sum_over_processes(_counts(batches))
         told = torch.zeros(1 + 2 * NUM_BINS, dtype=torch.float64)
         parts: dict[str, Tensor] = {}
         for index, batch in enumerate(batches):
@@ -68,6 +68,7 @@ class Stepper:
             seconds=time.perf_counter() - started,
             peak_memory=peak_memory(accelerator.device),
             parts=self._means(parts, num_items),
+            padding_waste=float(1 - filled / num_batches) if batches[0].parts else None,
         )
 
     def _learn_from(
@@ -143,6 +144,13 @@ def by_level(losses: Losses) -> Tensor:
     return torch.cat([sums, counts])
 
 
+def _counts(batches: Sequence[Batch]) -> Tensor:
+    """Items, the room of batches that is filled, and batches."""
+    num_items = sum(len(batch.names) for batch in batches)
+    filled = sum(batch.fill for batch in batches)
+    return torch.tensor([num_items, filled, len(batches)], dtype=torch.float64)
+
+
 def _seed_of_layers(*parts: int) -> int:
     """Where dropout starts, for one batch of one process in one step."""
     return int.from_bytes(hashlib.sha256(repr(parts).encode()).digest()[:8], "little") >> 1
@@ -161,6 +169,12 @@ def _check_finite(value: Tensor, what: str, number: int, batches: Sequence[Batch
 
 
 def _too_large(batch: Batch) -> str:
+    if batch.parts:
+        return (
+            f"memory: there is not enough for a pack of {len(batch.parts)} items ({batch.group}). Lower"
+            " packing.tokens (and raise accumulation for the same result), or use"
+            " --execution.activation-checkpoint, --execution.fp8, or a smaller --adapter.rank."
+        )
     if "latents" not in batch.tensors:
         return (
             f"memory: there is not enough for {len(batch.names)} items of {batch.group}. Lower batch_size"
