@@ -72,6 +72,10 @@ class ClipText:
     def check(self) -> None:
         """Raise CheckpointError if a file is missing or damaged, or does not belong to the others."""
         self.encoder.check()
+        self.check_tokenizer()
+
+    def check_tokenizer(self) -> None:
+        """Raise CheckpointError if the tokenizer is damaged, or does not belong to the encoder's settings."""
         self._tokenizer.check_belongs(self.encoder_path, self.encoder.config.vocab_size)
         end, expected = self._tokenizer.special("eos"), self.encoder.config.eos_token_id
         if expected == _LEGACY_END:
@@ -81,6 +85,10 @@ class ClipText:
                 f"{self.tokenizer_path}: ends a prompt with token {end}, but {self.encoder_path} looks for"
                 f" {expected}. Give the tokenizer that belongs to this text encoder."
             )
+
+    def special(self, kind: str) -> int:
+        """The token for "pad", "eos" or "bos"."""
+        return self._tokenizer.special(kind)
 
     def tokenize(self, prompt: str) -> tuple[list[int], str]:
         """Exactly 77 tokens, padded at the end; and the text that was cut off, if any."""
@@ -144,6 +152,7 @@ _CLIP = NetworkKind(
     config=lambda settings: transformers.CLIPTextConfig(**settings),
     network=_build,
     finish=count_positions,
+    released_prefix="text_model.",
 )
 _TOKENIZER = TokenizerKind(
     files=((TOKENIZER_FILE,), ("vocab.json", "merges.txt")), read=_read_tokenizer, num_closing=1

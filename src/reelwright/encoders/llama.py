@@ -97,6 +97,10 @@ class LlamaText:
     def check(self) -> None:
         """Raise CheckpointError if a file is missing or damaged, or does not belong to the others."""
         self.encoder.check()
+        self.check_tokenizer()
+
+    def check_tokenizer(self) -> None:
+        """Raise CheckpointError if the tokenizer is damaged, or does not belong to the encoder's settings."""
         unknown = self._tokenizer.unknown((_BEGIN, _END, _START_ROLE, _END_ROLE))
         if unknown:
             raise CheckpointError(

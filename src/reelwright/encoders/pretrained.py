@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from huggingface_hub.errors import StrictDataclassError
-from torch import nn
+from torch import Tensor, nn
 
 from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.layout_fit import Shape
@@ -47,6 +47,8 @@ class NetworkKind(Generic[C, N]):
     """Whether a tensor, by our name, must stay in float32 when the others are loaded as dtype."""
     section: str = ""
     """Where the config.json of a larger model keeps the settings of this part."""
+    released_prefix: str = ""
+    """What stands before every name in released files."""
 
 
 class Pretrained(Generic[C, N]):
@@ -99,6 +101,24 @@ class Pretrained(Generic[C, N]):
         self.network = network
         self._loaded_for = (device, dtype)
         return self.network
+
+    def to_train(self, seed: int | None) -> N:
+        """Another network in float32 on the processor, with the parts that are never read in use.
+
+        Its weights are drawn where there is a seed, and then no file but config.json is needed.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed or 0)
+            network = self._kind.network(self.config)
+        if seed is None:
+            cpu = torch.device("cpu")
+            load_network(network, self.path, self._kind.layouts, device=cpu, dtype=torch.float32)
+        return network
+
+    def to_file(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Tensors of a network as `to_train` gives it by the names of released files."""
+        named = self._kind.layouts[0].to_file(tensors)
+        return {self._kind.released_prefix + name: tensor for name, tensor in named.items()}
 
     def release(self) -> None:
         """Give back the network's memory, or that of the device; the next use takes it again."""

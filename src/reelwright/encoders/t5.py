@@ -72,7 +72,21 @@ class T5Text:
     def check(self) -> None:
         """Raise CheckpointError if a file is missing or damaged, or does not belong to the others."""
         self.encoder.check()
+        self.check_tokenizer()
+
+    def check_tokenizer(self) -> None:
+        """Raise CheckpointError if the tokenizer is damaged, or does not belong to the encoder's settings."""
         self._tokenizer.check_belongs(self.encoder_path, self.encoder.config.vocab_size)
+
+    @property
+    def num_tokens(self) -> int:
+        """One more than the largest token that the tokenizer makes."""
+        return self._tokenizer.num_tokens
+
+    @property
+    def pad(self) -> int:
+        """The token that pads prompts."""
+        return self._tokenizer.special("pad")
 
     def tokenize(self, prompt: str, max_tokens: int) -> tuple[list[int], str]:
         """Exactly `max_tokens` tokens, padded at the end; and the text that was cut off, if any."""

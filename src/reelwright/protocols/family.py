@@ -14,6 +14,7 @@ from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
 
 if TYPE_CHECKING:
     from reelwright.protocols.autoencoder_training import AutoencoderTraining
+    from reelwright.protocols.encoder_training import EncoderTraining
     from reelwright.protocols.training import Training
 
 
@@ -130,6 +131,8 @@ class Family:
     """How its denoisers are trained; None for families that are not trained here."""
     autoencoder_training: "AutoencoderTraining | None" = None
     """How its autoencoder is trained; None for families whose autoencoder is not."""
+    encoder_training: "EncoderTraining | None" = None
+    """How its text encoders are trained; None where they are not trained here."""
     redo: Callable[[Any, int, str | None, int], Any] | None = None
     """(resolved configuration, section, prompt or None, seed or -1 for the noise of the run) -> the
     configuration that makes the clip again from that section on; None for families without sections."""

@@ -81,15 +81,18 @@ def find_latent_parts(config: CogVideoXCacheLatents) -> LatentParts:
     )
 
 
-def find_text_parts(config: CogVideoXCacheText) -> TextParts:
-    """Raises CheckpointError for what is missing, damaged or of another model."""
+def find_text_parts(config: CogVideoXCacheText, *, with_weights: bool = True) -> TextParts:
+    """Raises CheckpointError for what is missing, damaged or of another model.
+
+    Without weights the encoder may have nothing but its settings.
+    """
     choose_device(config.execution.device)
     alone = {"text_encoder/*": config.text_encoder, "tokenizer/*": config.tokenizer}
     folder = ModelFolder(config, [pattern for pattern, path in alone.items() if path is None])
     encoder_path = config.text_encoder or folder.part("text_encoder")
     tokenizer_path = config.tokenizer or folder.part("tokenizer")
     text = T5Text(encoder_path, tokenizer_path)
-    text.check()
+    text.check() if with_weights else text.check_tokenizer()
     if text.width != folder.transformer.text_embed_dim:
         raise CheckpointError(
             f"{encoder_path}: gives {text.width} features per token; {config.model} reads"
@@ -100,8 +103,8 @@ def find_text_parts(config: CogVideoXCacheText) -> TextParts:
         num_tokens=config.text_tokens or folder.transformer.max_text_seq_length,
         released_dtype=folder.released_dtype,
         fingerprints={
-            "text_encoder": fingerprint_part(encoder_path),
             "tokenizer": fingerprint_folder(tokenizer_path),
+            **({"text_encoder": fingerprint_part(encoder_path)} if with_weights else {}),
         },
         notices=folder.notices if config.text_encoder is None else (),
     )

@@ -11,6 +11,7 @@ from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_op
 from reelwright.core.released_settings import ReleasedSettings
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig, SamplerName
+from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
 from reelwright.protocols.train_configs import SamplesConfig, Share, TrainConfig
 from reelwright.protocols.variant import Variant
 
@@ -364,12 +365,24 @@ class CogVideoXTrain(TrainConfig):
     (as SAT counts)."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class CogVideoXTrainEncoders(EncoderTrainConfig):
+    """Teach T5 the words of captions that are hidden from it."""
+
+    masked_share: Annotated[float, Gt(0.0), Le(1.0)] = 0.3
+    """How many tokens of a caption are hidden, at least one."""
+    text_tokens: Annotated[int, Ge(0)] = 0
+    """Tokens that captions are padded or cut to, as they are cached; 0 takes what the model was trained
+    with."""
+
+
 GENERATE = CogVideoXGenerate
 CLIPS = ClipsConfig
 CACHE_LATENTS = CogVideoXCacheLatents
 CACHE_TEXT = CogVideoXCacheText
 DATASET_KEYS = CogVideoXDatasetKeys
 TRAIN = CogVideoXTrain
+TRAIN_ENCODERS = CogVideoXTrainEncoders
 
 PROMPT_OPTIONS = prompt_options(
     CogVideoXGenerate,

@@ -3,6 +3,7 @@
 from reelwright.families.cogvideox.autoencoder_training import AUTOENCODER_TRAINING
 from reelwright.families.cogvideox.caching import CACHING
 from reelwright.families.cogvideox.checkpoints import locate
+from reelwright.families.cogvideox.encoder_training import ENCODER_TRAINING
 from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.lora_layouts import released_targets
 from reelwright.families.cogvideox.requests import resolve
@@ -17,6 +18,7 @@ FAMILY = Family(
     adapter_targets=released_targets,
     caching=CACHING,
     training=TRAINING,
+    encoder_training=ENCODER_TRAINING,
     autoencoder_training=AUTOENCODER_TRAINING,
     inputs=lambda config: named_files(config, ("image", "end_image", "video", "control_video")),
 )

@@ -12,6 +12,7 @@ from reelwright.core.released_settings import ReleasedSettings
 from reelwright.diffusion.noise_settings import NoiseSettings
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
+from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
 from reelwright.protocols.train_configs import SamplesConfig, Share, TrainConfig
 from reelwright.protocols.variant import Variant
 
@@ -355,12 +356,25 @@ class FramePackTrain(TrainConfig):
     samples: FramePackSamples = field(default_factory=FramePackSamples)
 
 
+@dataclass(frozen=True, kw_only=True)
+class FramePackTrainEncoders(EncoderTrainConfig):
+    """Teach LLaMA the next word of captions, and CLIP which words they have."""
+
+    text_encoder_2: Path | None = None
+    """A single file or folder with CLIP instead of the model's own; `text_encoder` is LLaMA."""
+    tokenizer_2: Path | None = None
+    """A folder with CLIP's tokenizer instead of the model's own; `tokenizer` is LLaMA's."""
+    system_prompt: str = ""
+    """What stands before each caption, as captions are cached with it; empty takes the released words."""
+
+
 GENERATE = FramePackGenerate
 CLIPS = FramePackClips
 CACHE_LATENTS = FramePackCacheLatents
 CACHE_TEXT = FramePackCacheText
 DATASET_KEYS = FramePackDatasetKeys
 TRAIN = FramePackTrain
+TRAIN_ENCODERS = FramePackTrainEncoders
 
 _REAL_GUIDANCE = PromptOption(
     sets="guidance_scale",

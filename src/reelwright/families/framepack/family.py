@@ -3,6 +3,7 @@
 from reelwright.families.framepack.autoencoder_training import AUTOENCODER_TRAINING
 from reelwright.families.framepack.caching import CACHING
 from reelwright.families.framepack.checkpoints import locate
+from reelwright.families.framepack.encoder_training import ENCODER_TRAINING
 from reelwright.families.framepack.generate import FramePackSession
 from reelwright.families.framepack.lora_layouts import released_targets
 from reelwright.families.framepack.plans import redo
@@ -19,6 +20,7 @@ FAMILY = Family(
     adapter_targets=released_targets,
     caching=CACHING,
     training=TRAINING,
+    encoder_training=ENCODER_TRAINING,
     autoencoder_training=AUTOENCODER_TRAINING,
     redo=redo,
 )
