@@ -6,7 +6,6 @@ python -m tests.integration.process_of_time_parallel FOLDER
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +16,10 @@ from torch.autograd.graph import saved_tensors_hooks
 
 from reelwright.core.errors import ConfigError
 from reelwright.execution.time_parallel import (
+    OverTime,
     TimeShare,
+    agree_on_gradient,
     average_gradients,
-    decode_over_time,
-    encode_over_time,
     share_time,
 )
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
@@ -47,26 +46,24 @@ class Truncated(TimeShare):
         return before if self.rank else frames_BCFHW[:, :, :1].expand_as(before)
 
 
-@dataclass(frozen=True)
-class Ways:
-    """Encode a clip and decode latents, alone or shared."""
+class Alone:
+    """One process with whole clips, which norms see as a whole."""
 
-    encode: Callable[[Autoencoder, Tensor], Tensor]
-    decode: Callable[[Autoencoder, Tensor], Tensor]
+    def __init__(self, autoencoder: Autoencoder) -> None:
+        self._autoencoder = autoencoder
+
+    def encode(self, pixels_BCFHW: Tensor) -> Posterior:
+        return Posterior(next(self._autoencoder.encode_stream([pixels_BCFHW])))
+
+    def decode(self, latents_BCTHW: Tensor) -> Tensor:
+        return next(self._autoencoder.decode_stream([latents_BCTHW]))
 
 
-def alone() -> Ways:
-    return Ways(
-        lambda autoencoder, pixels: next(autoencoder.encode_stream([pixels])),
-        lambda autoencoder, latents: next(autoencoder.decode_stream([latents])),
-    )
+Ways = Callable[[Autoencoder], Alone | OverTime]
 
 
 def shared(share: TimeShare) -> Ways:
-    return Ways(
-        lambda autoencoder, pixels: encode_over_time(autoencoder, pixels, share),
-        lambda autoencoder, latents: decode_over_time(autoencoder, latents, share),
-    )
+    return lambda autoencoder: OverTime(autoencoder=autoencoder, share=share)
 
 
 def build(
@@ -81,29 +78,45 @@ def build(
 
 def come_to(family: str, ways: Ways) -> dict[str, Tensor]:
     """Moments and pixels in float32, as without gradients."""
-    autoencoder, random = build(family, torch.float32), torch.manual_seed(1)
+    coder, random = ways(build(family, torch.float32)), torch.manual_seed(1)
     with torch.no_grad():
-        moments = ways.encode(autoencoder, torch.rand(1, 3, NUM_FRAMES, 16, 24, generator=random) * 2 - 1)
-        return {"moments": moments, "pixels": ways.decode(autoencoder, torch.randn(1, 4, 7, 2, 3))}
+        posterior = coder.encode(torch.rand(1, 3, NUM_FRAMES, 16, 24, generator=random) * 2 - 1)
+        picture = coder.encode(torch.rand(1, 3, 1, 16, 24, generator=random) * 2 - 1)
+        return {
+            "mean": posterior.mean,
+            "log-variance": posterior.log_variance,
+            "pixels": coder.decode(torch.randn(1, 4, 7, 2, 3, generator=random)),
+            "picture": coder.decode(picture.mean),
+        }
 
 
 def learn(family: str, ways: Ways, share: TimeShare | None = None) -> dict[str, Tensor]:
-    """The loss of one training step in float64, and the gradients of all weights."""
+    """The loss of one training step in float64, and the gradients of all weights.
+
+    And that of the last layer as a loss asks for it before the others are known.
+    """
     autoencoder, random = build(family, torch.float64), torch.manual_seed(1)
+    coder, last = ways(autoencoder), autoencoder.decoder.conv_out.weight
+    if share is not None:
+        agree_on_gradient(last, share)
     pixels = torch.rand(2, 3, NUM_FRAMES, 16, 8, generator=random, dtype=torch.float64) * 2 - 1
-    posterior = Posterior(ways.encode(autoencoder, pixels))
-    reconstruction = ways.decode(autoencoder, posterior.sample(random))
-    loss = (reconstruction - pixels).square().mean() + 1e-3 * posterior.kl_divergence().mean()
+    posterior = coder.encode(pixels)
+    reconstruction = coder.decode(posterior.sample(random))
+    error = (reconstruction - pixels).square().mean()
+    (asked,) = torch.autograd.grad(error, last, retain_graph=True)
+    loss = error + 1e-3 * posterior.kl_divergence().mean()
     loss.backward()
     if share is not None:
         average_gradients(autoencoder.parameters(), share)
     gradients = {name: weight.grad for name, weight in autoencoder.named_parameters()}
-    return {"loss": loss.detach(), **{name: found for name, found in gradients.items() if found is not None}}
+    found = {name: gradient for name, gradient in gradients.items() if gradient is not None}
+    return {"loss": loss.detach(), "asked": asked, **found}
 
 
 def kept_bytes(family: str, ways: Ways) -> Tensor:
     """What the backward pass of a training step needs, beside weights, of a network with few of those."""
     autoencoder = build(family, torch.float32, (4, 4, 4, 4))
+    coder = ways(autoencoder)
     weights = {weight.untyped_storage().data_ptr() for weight in autoencoder.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -112,8 +125,8 @@ def kept_bytes(family: str, ways: Ways) -> Tensor:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        posterior = Posterior(ways.encode(autoencoder, torch.zeros(1, 3, 49, 16, 16)))
-        loss = ways.decode(autoencoder, posterior.mean).square().mean()
+        posterior = coder.encode(torch.zeros(1, 3, 49, 16, 16))
+        loss = coder.decode(posterior.mean).square().mean()
     loss.backward()
     return torch.tensor(
         sum(tensor.untyped_storage().nbytes() for place, tensor in kept.items() if place not in weights)

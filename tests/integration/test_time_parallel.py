@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from .process_of_time_parallel import FAMILIES, WORLDS, alone, come_to, kept_bytes, learn
+from .process_of_time_parallel import FAMILIES, WORLDS, Alone, come_to, kept_bytes, learn
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +24,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str,
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
         check=True,
-        timeout=120,
+        timeout=300,
     )
     return {
         world: [torch.load(folder / f"{world}-{rank}.pt", weights_only=True) for rank in range(world)]
@@ -39,12 +39,12 @@ def family(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def learned_alone(family: str) -> dict[str, Tensor]:
-    return learn(family, alone())
+    return learn(family, Alone)
 
 
 @pytest.mark.parametrize("world", WORLDS)
 def test_clips_are_encoded_and_decoded_as_by_one_process(shared, family, world):
-    expected = come_to(family, alone())
+    expected = come_to(family, Alone)
     for found in shared[world]:
         # In float32, of values up to 3.3, through a decoder of random weights.
         assert _difference(found[family]["values"], expected) < 4e-5
@@ -64,7 +64,7 @@ def test_without_gradients_of_what_was_sent_weights_would_learn_otherwise(shared
 
 
 def test_two_processes_keep_half_for_the_backward_pass(shared, family):
-    whole = float(kept_bytes(family, alone()))
+    whole = float(kept_bytes(family, Alone))
     for found in shared[2]:
         assert 0.4 < float(found[family]["kept"]) / whole < 0.58
 

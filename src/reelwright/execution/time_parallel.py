@@ -9,8 +9,9 @@ makes the same loss of the gathered clip, the mean is that of one process, as da
 gathers activations for its norms)
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from torch import Tensor, nn
 
 from reelwright.core.errors import ConfigError
 from reelwright.nn.norms import GroupMoments, combine_moments, group_moments
+from reelwright.nn.posterior import Posterior
 from reelwright.protocols.autoencoder import Autoencoder
 
 
@@ -122,29 +124,52 @@ def share_time(num_parts: int) -> TimeShare:
     return TimeShare(group=group)
 
 
-def encode_over_time(autoencoder: Autoencoder, pixels_BCFHW: Tensor, share: TimeShare) -> Tensor:
-    """Mean and log-variance, on the channel axis, of a clip that all processes have: each works on its part.
+@dataclass(frozen=True, kw_only=True)
+class OverTime:
+    """An autoencoder to which all processes of a group give the same clips, and each works on its part.
 
-    Norms see the clip as a whole.
+    What it gives is whole, on every process, and its norms see whole clips. A single frame is each process's
+    own work.
     """
-    part = share.split(pixels_BCFHW, stride=autoencoder.temporal_stride)
-    (moments,) = autoencoder.encode_stream([part], first_frame=share.rank == 0, others=share)
-    return share.gather(moments)
 
+    autoencoder: Autoencoder
+    share: TimeShare
 
-def decode_over_time(autoencoder: Autoencoder, latents_BCTHW: Tensor, share: TimeShare) -> Tensor:
-    """The pixels of a clip whose latents all processes have: each works on its part, as in encoding."""
-    part = share.split(latents_BCTHW)
-    (pixels,) = autoencoder.decode_stream([part], first_frame=share.rank == 0, others=share)
-    return share.gather(pixels)
+    def encode(self, pixels_BCFHW: Tensor) -> Posterior:
+        stride = self.autoencoder.temporal_stride
+        return Posterior(self._run(self.autoencoder.encode_stream, pixels_BCFHW, stride))
+
+    def decode(self, latents_BCTHW: Tensor) -> Tensor:
+        return self._run(self.autoencoder.decode_stream, latents_BCTHW, 1)
+
+    def _run(self, run: Callable[..., Iterator[Tensor]], clip_BCFHW: Tensor, stride: int) -> Tensor:
+        if clip_BCFHW.shape[2] == 1:
+            (result,) = run([clip_BCFHW])
+            return result
+        part = self.share.split(clip_BCFHW, stride=stride)
+        (result,) = run([part], first_frame=self.share.rank == 0, others=self.share)
+        return self.share.gather(result)
 
 
 def average_gradients(parameters: Iterable[nn.Parameter], share: TimeShare) -> None:
     """Give every process the mean of the gradients of all."""
     for parameter in parameters:
         if parameter.grad is not None:
-            dist.all_reduce(parameter.grad, group=share.group)
-            parameter.grad /= share.num_parts
+            parameter.grad = _mean(parameter.grad, share)
+
+
+def agree_on_gradient(parameter: nn.Parameter, share: TimeShare) -> None:
+    """From now on its gradient is the mean over processes, wherever it is asked for.
+
+    For whoever needs it before `average_gradients`, or what does the same, has been called.
+    """
+    parameter.register_hook(partial(_mean, share=share))
+
+
+def _mean(gradient: Tensor, share: TimeShare) -> Tensor:
+    total = gradient.clone()
+    dist.all_reduce(total, group=share.group)
+    return total / share.num_parts
 
 
 def _exchange(
