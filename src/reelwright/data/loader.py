@@ -3,19 +3,39 @@
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
 from reelwright.core.ahead import run_ahead
 from reelwright.core.errors import ConfigError, FileError
-from reelwright.data.batches import EpochOrder, batches_of_rank, epoch_order
-from reelwright.data.cached_items import CachedItem, CachedItems
+from reelwright.data.batches import EpochOrder, Supply, batches_of_rank, epoch_order
+from reelwright.data.cached_items import CachedItem
 from reelwright.data.packing import PackPlan, packed_order
 from reelwright.protocols.training import Batch
 
 _AS_LIST = "varlen_"
 """Tensors whose names start so differ in shape from item to item."""
+
+
+class Items(Protocol):
+    """Training items that are read one by one, in any order, on any thread."""
+
+    @property
+    def supply(self) -> Supply: ...
+
+    @property
+    def identity(self) -> str:
+        """Tells supplies apart that give other orders."""
+        ...
+
+    def read(self, file: int, draw: int, *, seed: int, epoch: int) -> CachedItem:
+        """Item `draw` of a file; what is drawn at random follows from all four. Raises FileError."""
+        ...
+
+    def group(self, file: int) -> str:
+        """The name of a file's group: items of one group are batched together."""
+        ...
 
 
 class Loader:
@@ -27,7 +47,7 @@ class Loader:
 
     def __init__(
         self,
-        items: CachedItems,
+        items: Items,
         *,
         seed: int = 0,
         rank: int = 0,
