@@ -11,15 +11,16 @@ from annotated_types import Ge
 from reelwright import families
 from reelwright.cli.command_line import ORIGIN, read_command_line
 from reelwright.cli.output import OutputFlags, open_sinks
+from reelwright.cli.train import DENOISER, train_schema
 from reelwright.core.config import read_recipe, read_toml, validate
 from reelwright.core.errors import ConfigError, nearest, suggestion
 from reelwright.jobs.job import run_workflow
 from reelwright.protocols.configs import GenerateConfig
-from reelwright.protocols.train_configs import TrainConfig
+from reelwright.protocols.train_configs import LearningConfig
 
 RECIPE = "recipe.toml"
-_SCHEMAS = {"generate": "GENERATE", "train": "TRAIN"}
-"""Workflow that a recipe names -> what a family calls its schema."""
+_WORKFLOWS = ("generate", "train")
+"""Those whose runs can be gone on with."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class StoredRun:
 
     workflow: str
     family: str
-    config: GenerateConfig | TrainConfig
+    config: GenerateConfig | LearningConfig
 
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
@@ -81,12 +82,15 @@ def read_run(folder: Path) -> StoredRun:
         raise ConfigError(f"{folder}: is no run folder, it has no {RECIPE}. {_neighbor(folder)}")
     facts = read_toml(recipe)
     workflow, family = (_identity(facts, key, recipe) for key in ("workflow", "family"))
-    schema = _SCHEMAS.get(workflow)
-    if schema is None:
+    if workflow not in _WORKFLOWS:
         raise ConfigError(
-            f"{recipe}: workflow: {workflow!r}: unknown workflow. {suggestion(workflow, _SCHEMAS)}"
+            f"{recipe}: workflow: {workflow!r}: unknown workflow. {suggestion(workflow, _WORKFLOWS)}"
         )
-    config = read_recipe(recipe, getattr(families.configs(family), schema))
+    if workflow == "train":
+        schema = train_schema(family, str(facts.get("stage", DENOISER)), str(recipe))
+    else:
+        schema = families.configs(family).GENERATE
+    config: GenerateConfig | LearningConfig = read_recipe(recipe, schema)
     return StoredRun(workflow=workflow, family=family, config=replace(config, run=folder))
 
 

@@ -1,4 +1,4 @@
-"""`reelwright train FAMILY recipe.toml [--flags]`: fine-tune a model."""
+"""`reelwright train FAMILY recipe.toml [--flags]`: train a denoiser or an autoencoder."""
 
 import sys
 from collections.abc import Sequence
@@ -13,9 +13,14 @@ from reelwright import families
 from reelwright.cli.actions import take_family
 from reelwright.cli.output import OutputFlags, open_sinks
 from reelwright.cli.recipe_line import read_recipe_line
-from reelwright.core.errors import ConfigError
+from reelwright.core.config import read_toml
+from reelwright.core.errors import ConfigError, suggestion
 from reelwright.jobs.job import run_workflow
-from reelwright.protocols.train_configs import TrainConfig
+from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
+from reelwright.protocols.train_configs import LearningConfig
+
+DENOISER, AUTOENCODER = "denoiser", "autoencoder"
+_FLAG = "--stage"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +29,7 @@ class TrainLine:
 
     recipe: Annotated[Path | None, tyro.conf.Positional, tyro.conf.arg(metavar="[recipe.toml]")] = None
     """A file with values for any of the flags."""
-    config: Annotated[TrainConfig, tyro.conf.arg(name="")]
+    config: Annotated[LearningConfig, tyro.conf.arg(name="")]
 
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
@@ -42,8 +47,32 @@ def run(arguments: Sequence[str], output: OutputFlags) -> int:
 def parse(arguments: Sequence[str]) -> tuple[str, TrainLine]:
     """The family and what a command line asks of it. Raises ConfigError."""
     family, words = take_family("train", arguments)
-    schema = families.configs(family).TRAIN
+    schema = train_schema(family, *_said_stage(words))
     return family, read_recipe_line(TrainLine, words, command="train", family=family, schema=schema)
+
+
+def train_schema(family: str, stage: str, origin: str) -> type[LearningConfig]:
+    """What a family's training of the denoiser or the autoencoder may be told. Raises ConfigError."""
+    configs = families.configs(family)
+    schemas: dict[str, type[LearningConfig]] = {
+        DENOISER: configs.TRAIN,
+        AUTOENCODER: getattr(configs, "TRAIN_AUTOENCODER", AutoencoderTrainConfig),
+    }
+    if stage not in schemas:
+        raise ConfigError(f"{origin}: stage: {stage!r} is no stage of training. {suggestion(stage, schemas)}")
+    return schemas[stage]
+
+
+def _said_stage(words: Sequence[str]) -> tuple[str, str]:
+    """Which stage a command line asks for, itself or by its recipe, and where it says so."""
+    for index, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        if name == _FLAG:
+            return (value if equals else next(iter(words[index + 1 :]), "")), _FLAG
+    recipe = next(iter(words), "")
+    if recipe.endswith(".toml") and Path(recipe).is_file():
+        return str(read_toml(Path(recipe)).get("stage", DENOISER)), recipe
+    return DENOISER, _FLAG
 
 
 def _usage() -> str:

@@ -12,8 +12,11 @@ class Posterior:
         self.log_variance = log_variance.clamp(-30.0, 20.0)
 
     def sample(self, generator: torch.Generator | None = None) -> Tensor:
-        noise = torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype)
-        return self.mean + torch.exp(0.5 * self.log_variance) * noise.to(self.mean.device)
+        return self.at(torch.randn(self.mean.shape, generator=generator, dtype=self.mean.dtype))
+
+    def at(self, noise_BCTHW: Tensor) -> Tensor:
+        """The latents that unit noise stands for."""
+        return self.mean + torch.exp(0.5 * self.log_variance) * noise_BCTHW.to(self.mean.device)
 
     def kl_divergence(self) -> Tensor:
         """Divergence from the unit Gaussian, summed over all dimensions but the batch. Returns [B]."""

@@ -139,6 +139,6 @@ class AutoencoderTrainConfig(LearningConfig):
     learned does not depend on it."""
 
     sizes: AutoencoderSizesConfig = field(default_factory=AutoencoderSizesConfig)
-    loss: LossConfig = field(default_factory=LossConfig)
+    losses: LossConfig = field(default_factory=LossConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)
     validation: AutoencoderValidationConfig = field(default_factory=AutoencoderValidationConfig)

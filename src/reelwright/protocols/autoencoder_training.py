@@ -46,6 +46,8 @@ class AutoencoderModel:
     """The network in float32 with the weights of the files. Raises CheckpointError."""
     edges: tuple[str, ...]
     """Beginnings of the names of parameters in its first and last layers."""
+    decoder: tuple[str, ...]
+    """Beginnings of the names of parameters that latents go through to become pixels."""
     last_layer: str
     """The name of the weight that makes pixels."""
 

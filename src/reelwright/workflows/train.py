@@ -1,11 +1,11 @@
-"""Fine-tune a denoiser: one run folder with weights, states to go on from, and what was measured."""
+"""Train a denoiser or an autoencoder: one run folder with weights, states to go on from, and measurements."""
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
@@ -16,7 +16,10 @@ from reelwright.core.events import Event, FileSaved, Finished, Notice, StageStar
 from reelwright.core.log import RunLog
 from reelwright.core.paths import check_writable
 from reelwright.core.run_folder import RunFolder
-from reelwright.protocols.train_configs import TrainConfig
+from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
+from reelwright.protocols.train_configs import LearningConfig, TrainConfig
+from reelwright.workflows.autoencoder_training.assembling import assemble_autoencoder
+from reelwright.workflows.autoencoder_training.finding import FoundAutoencoder, find_autoencoder
 from reelwright.workflows.caching.ranks import rank
 from reelwright.workflows.clips.recording import ROOM_NEEDED, draw_seed, recorded, store_recipe
 from reelwright.workflows.training.assembling import assemble
@@ -26,9 +29,12 @@ from reelwright.workflows.training.level_chart import show_timesteps
 from reelwright.workflows.training.processes import open_accelerator
 from reelwright.workflows.training.states import TrainingState, has_states, latest_state, read_state
 from reelwright.workflows.training.trackers import open_trackers, start_trackers
+from reelwright.workflows.training.trainer import Trainer
+
+AnyConfig = TypeVar("AnyConfig", bound=LearningConfig)
 
 
-def run(family: str, config: TrainConfig) -> Iterator[Event]:
+def run(family: str, config: LearningConfig) -> Iterator[Event]:
     """Train as the configuration says, from the start or from the last state in the run folder.
 
     What can be wrong with the configuration, the checkpoint, the caches and the prompts is found before a
@@ -38,8 +44,8 @@ def run(family: str, config: TrainConfig) -> Iterator[Event]:
     if config.state is not None:
         config = replace(config, state=find_state_folder(config.state, config.hub, offline=config.offline))
     with ExitStack() as opened:
-        found = opened.enter_context(find(family, config))
-        if config.show_timesteps != "no":
+        found = opened.enter_context(_find(family, config))
+        if isinstance(found, Found) and found.config.show_timesteps != "no":
             yield from show_timesteps(replace(found, config=_with_seed(config)))
             return
         if rank() > 0:
@@ -48,12 +54,38 @@ def run(family: str, config: TrainConfig) -> Iterator[Event]:
             return
         for place in filter(None, (config.run or config.out, config.saving.folder)):
             check_writable(place, ROOM_NEEDED)
-        found = replace(found, config=_with_seed(config))
+        found = _with_config(found, _with_seed(config))
         folder = opened.enter_context(RunFolder.create(config.out, config.run, config.name))
         opened.enter_context(RunLog(folder.log_path))
         store_recipe(folder, family, without_secrets(found.config), workflow="train")
         with _way_on(folder.path):
             yield from recorded(folder.sink(), _train(found, folder.path))
+
+
+def _find(
+    family: str, config: LearningConfig
+) -> AbstractContextManager[Found] | AbstractContextManager[FoundAutoencoder]:
+    """Everything that the run needs, whatever it trains."""
+    if isinstance(config, AutoencoderTrainConfig):
+        return find_autoencoder(family, config)
+    assert isinstance(config, TrainConfig)
+    return find(family, config)
+
+
+def _with_config(found: Found | FoundAutoencoder, config: LearningConfig) -> Found | FoundAutoencoder:
+    if isinstance(found, Found):
+        assert isinstance(config, TrainConfig)
+        return replace(found, config=config)
+    assert isinstance(config, AutoencoderTrainConfig)
+    return replace(found, config=config)
+
+
+def _assemble(
+    found: Found | FoundAutoencoder, accelerator: Accelerator, folder: Path, state: TrainingState | None
+) -> tuple[Trainer, list[str]]:
+    if isinstance(found, Found):
+        return assemble(found, accelerator, folder, state)
+    return assemble_autoencoder(found, accelerator, folder, state)
 
 
 @contextmanager
@@ -67,12 +99,12 @@ def _way_on(folder: Path) -> Generator[None]:
         raise
 
 
-def without_secrets(config: TrainConfig) -> TrainConfig:
+def without_secrets(config: AnyConfig) -> AnyConfig:
     """The configuration as it may be stored and shown."""
     return replace(config, tracking=replace(config.tracking, wandb_key=""), hub=replace(config.hub, token=""))
 
 
-def _train(found: Found, folder: Path | None) -> Generator[Event]:
+def _train(found: Found | FoundAutoencoder, folder: Path | None) -> Generator[Event]:
     """The run, on one of its processes; the first one has made its folder."""
     started = time.perf_counter()
     accelerator = open_accelerator(
@@ -82,12 +114,13 @@ def _train(found: Found, folder: Path | None) -> Generator[Event]:
     yield from map(Notice, found.notices)
     state, notices = _find_state(config, folder)
     yield from map(Notice, notices)
-    if found.samples is not None and accelerator.is_main_process:
+    if isinstance(found, Found) and found.samples is not None and accelerator.is_main_process:
+        assert isinstance(config, TrainConfig)
         yield StageStarted("encode prompts")
         found.samples.encode(config)
     accelerator.wait_for_everyone()
     yield StageStarted("load networks")
-    trainer, notices = assemble(replace(found, config=config), accelerator, folder, state)
+    trainer, notices = _assemble(_with_config(found, config), accelerator, folder, state)
     del state
     yield from map(Notice, notices)
     start_trackers(accelerator, config, trainer.moment.step)
@@ -101,7 +134,7 @@ def _train(found: Found, folder: Path | None) -> Generator[Event]:
     yield Finished((files,), time.perf_counter() - started)
 
 
-def _with_seed(config: TrainConfig) -> TrainConfig:
+def _with_seed(config: AnyConfig) -> AnyConfig:
     """Draw the seed that was left open, or take that of the state that the run goes on from."""
     if config.seed >= 0:
         return config
@@ -110,7 +143,7 @@ def _with_seed(config: TrainConfig) -> TrainConfig:
     return replace(config, seed=draw_seed())
 
 
-def _agree(accelerator: Accelerator, folder: Path | None, config: TrainConfig) -> tuple[Path, TrainConfig]:
+def _agree(accelerator: Accelerator, folder: Path | None, config: AnyConfig) -> tuple[Path, AnyConfig]:
     """The folder and the seed that the first process chose, on all of them."""
     if accelerator.num_processes == 1:
         assert folder is not None
@@ -119,7 +152,7 @@ def _agree(accelerator: Accelerator, folder: Path | None, config: TrainConfig) -
     return Path(chosen[0]), replace(config, seed=chosen[1])
 
 
-def _find_state(config: TrainConfig, folder: Path) -> tuple[TrainingState | None, list[str]]:
+def _find_state(config: LearningConfig, folder: Path) -> tuple[TrainingState | None, list[str]]:
     """The state to go on from: the last one of this run, else the one that was named."""
     if (found := latest_state(folder)) is not None:
         state, notices = found
@@ -128,7 +161,8 @@ def _find_state(config: TrainConfig, folder: Path) -> tuple[TrainingState | None
         return None, []
     state, notices = read_state(config.state)
     done = state.progress["step"]
-    if not config.epochs and done >= config.steps:
+    counts_epochs = isinstance(config, TrainConfig) and config.epochs > 0
+    if not counts_epochs and done >= config.steps:
         raise ConfigError(
             f"steps: {config.steps} in all, and {config.state} is a state after step {done}. Give more."
         )

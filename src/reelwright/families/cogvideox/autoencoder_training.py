@@ -46,6 +46,7 @@ def locate_autoencoder(config: AutoencoderTrainConfig) -> AutoencoderModel:
         build=lambda: CogVideoXAutoencoder(sizes),
         load=load,
         edges=("encoder.conv_in.", "encoder.conv_out.", "decoder.conv_in.", "decoder.conv_out."),
+        decoder=("decoder.",),
         last_layer="decoder.conv_out.weight",
     )
 

@@ -47,7 +47,8 @@ def locate_autoencoder(config: AutoencoderTrainConfig) -> AutoencoderModel:
             *("encoder.conv_in.", "encoder.conv_out.", "decoder.conv_in.", "decoder.conv_out."),
             *("moments_projection.", "latents_projection."),
         ),
-        last_layer="decoder.conv_out.convolution.weight",
+        decoder=("latents_projection.", "decoder."),
+        last_layer="decoder.conv_out.weight",
     )
 
 

@@ -20,7 +20,7 @@ from reelwright.core.events import (
 )
 from reelwright.core.run_folder import RunFolder
 from reelwright.protocols.configs import GenerateConfig
-from reelwright.protocols.train_configs import TrainConfig
+from reelwright.protocols.train_configs import LearningConfig
 from reelwright.workflows.clips.making import COMPUTING
 
 RECIPE = "recipe.toml"
@@ -72,7 +72,7 @@ def draw_seed() -> int:
 def store_recipe(
     folder: RunFolder,
     family: str,
-    config: GenerateConfig | TrainConfig,
+    config: GenerateConfig | LearningConfig,
     *,
     workflow: str = "generate",
     replaces: bool = False,

@@ -1,0 +1,122 @@
+"""Everything that training an autoencoder needs, found and checked, with nothing loaded."""
+
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from reelwright import families
+from reelwright.core.errors import ConfigError
+from reelwright.media.geometry import neighbor_num_frames
+from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
+from reelwright.protocols.autoencoder_training import AutoencoderModel
+from reelwright.protocols.clips import ClipRule
+from reelwright.protocols.train_configs import SavingConfig
+from reelwright.workflows.autoencoder_training.clip_batches import stage_starts
+from reelwright.workflows.autoencoder_training.perceptual_weights import check_perceptual
+from reelwright.workflows.autoencoder_training.supply import StageSupply, Supply, open_supply, plan_stage
+from reelwright.workflows.training.finding import check_name
+from reelwright.workflows.training.hub import check_hub
+from reelwright.workflows.training.lr_schedules import check_schedule
+from reelwright.workflows.training.optimizers import check_optimizer
+from reelwright.workflows.training.trackers import check_trackers
+
+_FOR_DENOISERS = (
+    *("every_epochs", "keep_epochs", "layout", "metadata"),
+    *("comment", "title", "author", "description", "license", "tags"),
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoundAutoencoder:
+    """Of one run."""
+
+    config: AutoencoderTrainConfig
+    model: AutoencoderModel
+    supply: Supply
+    stages: tuple[StageSupply, ...]
+    validation: Supply | None
+    notices: tuple[str, ...]
+
+
+@contextmanager
+def find_autoencoder(family: str, config: AutoencoderTrainConfig) -> Generator[FoundAutoencoder]:
+    """Find the autoencoder and look at the data. Raises UserError."""
+    training = families.load(family).autoencoder_training
+    if training is None:
+        raise ConfigError(f"stage: autoencoders of {family} are not trained here. Train its denoiser.")
+    check_name(config.name)
+    check_hub(config.hub)
+    check_schedule(config.schedule, config.steps, config.optimizer)
+    check_trackers(config.tracking)
+    check_perceptual(config.losses)
+    remarks = check_optimizer(config.optimizer)
+    model = training.locate(config)
+    if problems := list(_problems(config, model)):
+        raise ConfigError("\n".join(problems))
+    rule = ClipRule(
+        fps=config.fps or model.fps,
+        frame_step=model.temporal_stride,
+        default_size=(config.stages[0].width, config.stages[0].height),
+    )
+    supply = open_supply(config.dataset, rule)
+    planned = [plan_stage(supply, config, number) for number in range(len(config.stages))]
+    validation = None
+    if config.validation.dataset is not None:
+        validation = open_supply(config.validation.dataset, rule)
+    yield FoundAutoencoder(
+        config=config,
+        model=model,
+        supply=supply,
+        stages=tuple(stage for stage, _ in planned),
+        validation=validation,
+        notices=(
+            *remarks,
+            *model.notices,
+            *_unreached(config),
+            *(notice for _, notices in planned for notice in notices),
+        ),
+    )
+
+
+def _problems(config: AutoencoderTrainConfig, model: AutoencoderModel) -> Iterator[str]:
+    yield from _problems_of_settings(config)
+    if not config.stages:
+        yield "stages: there is none. Say how long and how large clips are, in a [[stages]] table."
+    for number, stage in enumerate(config.stages):
+        yield from _problems_of_frames(f"stages.{number}.frames", stage.frames, model)
+        for name in ("width", "height"):
+            side, stride = getattr(stage, name), model.spatial_stride
+            if side % stride:
+                legal = side - side % stride
+                yield f"stages.{number}.{name}: {side} is not a multiple of {stride}. Use {legal}."
+        if not stage.steps and number + 1 < len(config.stages):
+            yield f"stages.{number}.steps: only the last stage may go on to the end. Say how many steps."
+    if config.validation.frames:
+        yield from _problems_of_frames("validation.frames", config.validation.frames, model)
+
+
+def _problems_of_frames(name: str, frames: int, model: AutoencoderModel) -> Iterator[str]:
+    below, above = neighbor_num_frames(frames, model.temporal_stride)
+    if frames not in (below, above):
+        step = model.temporal_stride
+        yield f"{name}: {frames} is not {step}k+1. Nearest: {below} and {above}."
+
+
+def _problems_of_settings(config: AutoencoderTrainConfig) -> Iterator[str]:
+    usual = SavingConfig()
+    for name in _FOR_DENOISERS:
+        if getattr(config.saving, name) != getattr(usual, name):
+            yield f"saving.{name}: has no effect on autoencoders. Leave it out."
+    if config.learned == "decoder" and config.init == "random":
+        yield "learned: a random encoder must learn too. Use --learned all, or --init checkpoint."
+    if config.execution.dtype not in ("auto", "float32"):
+        yield (
+            "execution.dtype: weights that learn are in float32. Leave it out; --execution.mixed-precision"
+            " says in what layers compute."
+        )
+
+
+def _unreached(config: AutoencoderTrainConfig) -> Iterator[str]:
+    for number, start in enumerate(stage_starts(config)):
+        if start >= config.steps:
+            yield f"stages.{number}: begins after step {start}, and training ends with step {config.steps}."

@@ -1,0 +1,118 @@
+"""What learns in an autoencoder, and how it becomes a folder that programs load."""
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from reelwright.checkpoint.live_parameters import load_parameters
+from reelwright.checkpoint.safetensors_io import save_sharded
+from reelwright.checkpoint.settings_files import write_json
+from reelwright.core.events import Event, FileSaved
+from reelwright.core.paths import atomic_folder
+from reelwright.protocols.autoencoder_training import AutoencoderModel, LearningAutoencoder
+from reelwright.protocols.training import ParameterGroup
+from reelwright.workflows.autoencoder_training.network import AutoencoderNetwork
+
+_OWN = "autoencoder."
+_SETTINGS = "config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderTrainables:
+    """`Trainables` of an autoencoder and its discriminator, of which only the former is saved as weights."""
+
+    network: AutoencoderNetwork
+    model: AutoencoderModel
+    dtype: torch.dtype
+    """Of saved files."""
+    discriminator_rate: float
+    """How many times as fast the discriminator learns."""
+    measured_clips: Callable[[], Iterable[Tensor]] | None
+    """Values [1, 3, F, H, W] by which the scale of latents is measured; None where the encoder stays."""
+
+    def groups(self) -> Sequence[ParameterGroup]:
+        learning = {name: each for name, each in self.network.named_parameters() if each.requires_grad}
+        own = {name: each for name, each in learning.items() if name.startswith(_OWN)}
+        edges = frozenset(name for name in own if name.removeprefix(_OWN).startswith(self.model.edges))
+        others = {name: each for name, each in learning.items() if name not in own}
+        groups = [ParameterGroup(name="autoencoder", parameters=own, edges=edges)]
+        if others:
+            factor = self.discriminator_rate
+            groups.append(ParameterGroup(name="discriminator", parameters=others, rate_factor=factor))
+        return groups
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: each for name, each in self.network.named_parameters() if each.requires_grad}
+
+    def load(self, tensors: Mapping[str, Tensor], /) -> None:
+        load_parameters(self.tensors(), tensors)
+
+    def save(
+        self, place: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str], /
+    ) -> Iterator[Event]:
+        """A folder in the diffusers layout, which commands take as --vae."""
+        own = {name.removeprefix(_OWN): each for name, each in tensors.items() if name.startswith(_OWN)}
+        state = {**self.network.autoencoder.state_dict(), **own}
+        state = {name: each.detach().cpu().to(self.dtype) for name, each in state.items()}
+        scale = self._scale(own)
+        with atomic_folder(place) as building:
+            files = save_sharded(building, self.model.key_map.to_file(state), metadata=metadata)
+            write_json(building / _SETTINGS, {**self.model.settings, "scaling_factor": scale})
+        for file in files:
+            yield FileSaved("model", str(place / file.name))
+        yield FileSaved("settings", str(place / _SETTINGS))
+
+    def untrained(self) -> AbstractContextManager[bool]:
+        """False: what it was is nowhere kept."""
+        return nullcontext(enter_result=False)
+
+    def after_step(self) -> None:
+        """There are no limits."""
+
+    def change(self) -> float:
+        """NaN: the weights before are nowhere kept."""
+        return math.nan
+
+    def _scale(self, values: Mapping[str, Tensor]) -> float:
+        """1 / the standard deviation of latents, with these values as weights."""
+        if self.measured_clips is None:
+            return self.model.scaling_factor
+        autoencoder = self.network.autoencoder
+        live = {name: each for name, each in autoencoder.named_parameters() if name in values}
+        kept = {name: each.detach().clone() for name, each in live.items()}
+        with torch.no_grad():
+            _put(live, values)
+            scale = latent_scale(autoencoder, self.measured_clips())
+            _put(live, kept)
+        return scale
+
+
+def latent_scale(autoencoder: nn.Module, clips: Iterable[Tensor]) -> float:
+    """1 / the standard deviation of the means of posteriors, over all clips and channels together.
+
+    The same clips and weights give the same number; 1 where all latents are equal.
+    """
+    count, total, squares = 0, 0.0, 0.0
+    was_training = autoencoder.training
+    autoencoder.eval()
+    with torch.no_grad():
+        for clip_BCFHW in clips:
+            mean = cast("LearningAutoencoder", autoencoder).encode(clip_BCFHW).mean.double()
+            count += mean.numel()
+            total += float(mean.sum())
+            squares += float(mean.square().sum())
+    autoencoder.train(was_training)
+    variance = squares / count - (total / count) ** 2 if count else 0.0
+    # Seven digits are more than a few clips can tell.
+    return float(f"{variance**-0.5:.7g}") if variance > 0 else 1.0
+
+
+def _put(live: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    for name, each in live.items():
+        each.copy_(values[name])
