@@ -139,7 +139,7 @@ class Loader:
         read = partial(self._items.read, seed=self._seed, epoch=epoch)
         items = [read(int(file), int(draw)) for file, draw in zip(files, draws, strict=True)]
         groups = [self._items.group(int(file)) for file in files]
-        stack = partial(_stack, epoch=epoch, number=number, num_places=len(order.files))
+        stack = partial(_stack, epoch=epoch, number=number, num_places=len(order.files), seed=self._seed)
         if self._packing is None:
             return stack(items, groups[0], start)
         named = enumerate(zip(items, groups, strict=True), start)
@@ -151,7 +151,14 @@ class Loader:
 
 
 def _stack(
-    items: Sequence[CachedItem], group: str, start: int, *, epoch: int, number: int, num_places: int
+    items: Sequence[CachedItem],
+    group: str,
+    start: int,
+    *,
+    epoch: int,
+    number: int,
+    num_places: int,
+    seed: int,
 ) -> Batch:
     """A batch of items of one size, the first of which has place `start`. Raises FileError."""
     _check_alike(items)
@@ -170,6 +177,7 @@ def _stack(
         seeds=tuple(item.seed for item in items),
         places=tuple(range(start, start + len(items))),
         num_places=num_places,
+        seed=seed,
     )
 
 
@@ -180,6 +188,7 @@ def _pack(parts: Sequence[Batch], *, fill: float) -> Batch:
         epoch=first.epoch,
         number=first.number,
         num_places=first.num_places,
+        seed=first.seed,
         names=tuple(name for part in parts for name in part.names),
         group=", ".join(sorted({part.group for part in parts})),
         tensors={},

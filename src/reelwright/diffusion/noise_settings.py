@@ -66,6 +66,9 @@ class NoiseSettings:
     num_timestep_buckets: Annotated[int, Ge(0)] = 0
     """Spread the levels of an epoch evenly: each of so many equally likely ranges gets equally many items.
     0 and 1 draw freely."""
+    explicit_uniform: bool = False
+    """Spread the levels of each step evenly: its items, on all ranks together, are drawn from equally likely
+    ranges of their own, which makes losses less noisy. Best with 2, 4, 8, ... items to a step."""
     compat: bool = False
     """The numbers of musubi-tuner with its faults: the model is told 1000 t + 1; with sigma, levels are those
     of 1000 timesteps in bfloat16, weightings and limits mean the opposite end, and no shift is applied."""
@@ -90,6 +93,8 @@ def _problems(settings: NoiseSettings) -> Iterator[str]:
             "preserve_distribution_shape: there is nothing to cut off. Give min_timestep or max_timestep,"
             " or leave it out."
         )
+    if settings.explicit_uniform and settings.num_timestep_buckets > 1:
+        yield "num_timestep_buckets: explicit_uniform spreads levels already. Leave out one of them."
     if weighting in ("logit_normal", "mode") and sampling != "sigma":
         yield (
             f"weighting: {weighting} says which levels timestep_sampling sigma draws; it is {sampling}."
@@ -120,4 +125,5 @@ def _uses(settings: NoiseSettings) -> dict[str, tuple[bool, str]]:
         "mode_scale": (is_mode, "sigma with the weighting mode"),
         "preserve_distribution_shape": (not is_listed, "all but sigma with compat"),
         "num_timestep_buckets": (not is_listed, "all but sigma with compat"),
+        "explicit_uniform": (not is_listed, "all but sigma with compat"),
     }

@@ -14,11 +14,29 @@ from reelwright.diffusion.noise_settings import NoiseSettings
 NUM_TIMESTEPS = 1000
 
 
-class HasBuckets(Protocol):
-    """Settings that may ask for levels spread evenly over an epoch."""
+_DIGITS = 16
+"""Binary digits of a range of explicit uniform sampling; what is finer is drawn."""
+
+
+class SpreadSettings(Protocol):
+    """Settings that may ask for levels spread evenly, over an epoch or over every few items."""
 
     @property
     def num_timestep_buckets(self) -> int: ...
+
+    @property
+    def explicit_uniform(self) -> bool: ...
+
+
+class Stratum(NamedTuple):
+    """One of equally likely ranges of a distribution."""
+
+    number: int
+    count: int
+
+    def at(self, where: float) -> float:
+        """The quantile at a share of the range."""
+        return (self.number + where) / self.count
 
 
 class DrawnLevel(NamedTuple):
@@ -42,27 +60,29 @@ def told_timestep(settings: NoiseSettings, level: float) -> float:
     return NUM_TIMESTEPS * level + (1.0 if is_late else 0.0)
 
 
-def item_chances(
-    settings: NoiseSettings, generator: torch.Generator, bucket: int | None = None
-) -> tuple[float, float]:
-    """Two uniform numbers of an item; with `bucket` (`buckets_of_places`) the second lies in that bucket."""
+def item_chances(generator: torch.Generator, stratum: Stratum | None = None) -> tuple[float, float]:
+    """Two uniform numbers of an item; the second lies in its stratum, if it has one."""
     which, where = torch.rand(2, generator=generator, dtype=torch.float64).tolist()
-    return (which, where) if bucket is None else (which, (bucket + where) / settings.num_timestep_buckets)
+    return (which, where) if stratum is None else (which, stratum.at(where))
 
 
-def buckets_of_places(
-    settings: HasBuckets, places: Sequence[int], num_places: int, *, epoch: int
-) -> list[int | None]:
-    """The bucket of each item, from its place among all of the epoch; None where levels are drawn freely.
+def strata_of_places(
+    settings: SpreadSettings, places: Sequence[int], num_places: int, *, epoch: int, seed: int
+) -> list[Stratum | None]:
+    """The stratum of each item, from its place among all of the epoch; None where levels are drawn freely.
 
-    Over an epoch buckets get equally many items, or one more. Which item has a place follows from the run's
-    seed, so places need only be told apart from epoch to epoch.
+    With buckets, each gets equally many items of an epoch, or one more. With explicit uniform sampling
+    (arXiv 2408.06072) the items of every step have ranges of their own, whoever computes them:
+    of 2, 4, 8, ... places in a row that start at a multiple of their count, each lies in another half,
+    quarter, eighth, ..., in an order that chance decides, and other rows are nearly as even.
     """
+    if settings.explicit_uniform:
+        return [Stratum(_scrambled(place, seed, epoch), 1 << _DIGITS) for place in places]
     count = settings.num_timestep_buckets
     if count < 2:
         return [None] * len(places)
     order = _shuffled(num_places, epoch)
-    return [int(order[place]) * count // num_places for place in places]
+    return [Stratum(int(order[place]) * count // num_places, count) for place in places]
 
 
 def _listed_level(settings: NoiseSettings, where: float) -> DrawnLevel:
@@ -75,6 +95,30 @@ def _listed_level(settings: NoiseSettings, where: float) -> DrawnLevel:
 
 @lru_cache(maxsize=2)
 def _shuffled(count: int, epoch: int) -> Tensor:
-    digest = hashlib.sha256(f"timesteps {epoch}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
-    return torch.randperm(count, generator=generator)
+    # Which item has a place follows from the run's seed, so epochs alone need to be told apart.
+    return torch.randperm(count, generator=_generator(f"timesteps {epoch}"))
+
+
+def _scrambled(place: int, seed: int, epoch: int) -> int:
+    """The binary digits of a place in reverse, each turned or not by chance that knows those before it.
+
+    That is van der Corput's sequence with Owen's scrambling (1995): evenly spread, and yet uniform.
+    """
+    turns = _turns(place >> _DIGITS, seed, epoch)
+    node, number = 1, 0
+    for digit in range(_DIGITS):
+        bit = place >> digit & 1
+        number = 2 * number + (bit ^ turns[node])
+        node = 2 * node + bit
+    return number
+
+
+@lru_cache(maxsize=4)
+def _turns(block: int, seed: int, epoch: int) -> bytes:
+    generator = _generator(f"explicit uniform {seed} {epoch} {block}")
+    return bytes(torch.randint(2, (1 << _DIGITS,), generator=generator, dtype=torch.uint8).tolist())
+
+
+def _generator(name: str) -> torch.Generator:
+    digest = hashlib.sha256(name.encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)

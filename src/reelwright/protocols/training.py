@@ -39,6 +39,8 @@ class Batch:
     """Of each item among all of the epoch, from 0."""
     num_places: int
     """Items of the epoch, of all ranks together."""
+    seed: int = 0
+    """Of the run."""
     parts: tuple["Batch", ...] = ()
     """Of a pack, its items as batches of one, which may differ in size; its own `tensors` are none then."""
     fill: float = 1.0

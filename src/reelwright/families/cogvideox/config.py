@@ -297,8 +297,11 @@ class CogVideoXNoiseConfig:
     logit_std: Annotated[float, Gt(0.0)] = 1.0
     """Of logit_normal: how far timesteps spread from the middle."""
     num_timestep_buckets: Annotated[int, Ge(0)] = 0
-    """Give items in turn a timestep from each of so many equal shares, which makes losses less noisy (the
-    paper's explicit uniform sampling); 0 and 1 draw each on its own."""
+    """Give items of an epoch in turn a timestep from each of so many equal shares; 0 and 1 draw each on its
+    own."""
+    explicit_uniform: bool = False
+    """The paper's explicit uniform sampling: the items of each step, on all ranks together, get timesteps
+    from ranges of their own, which makes losses less noisy. Best with 2, 4, 8, ... items to a step."""
     min_timestep: Annotated[int, Ge(0)] = 0
     """The lowest timestep that is trained: the least noise."""
     max_timestep: Annotated[int, Ge(0)] = 0

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from reelwright.core.errors import ConfigError
-from reelwright.diffusion.timestep_sampling import buckets_of_places
+from reelwright.diffusion.timestep_sampling import Stratum, strata_of_places
 from reelwright.families.cogvideox.config import CogVideoXNoiseConfig
 from reelwright.protocols.training import Batch
 
@@ -29,10 +29,12 @@ def draw_items(
     settings: CogVideoXNoiseConfig, batch: Batch, shape_CTHW: Sequence[int], num_timesteps: int
 ) -> list[ItemDraws]:
     """Chance is asked in one order whatever the settings, so that one of them does not change the others."""
-    buckets = buckets_of_places(settings, batch.places, batch.num_places, epoch=batch.epoch)
+    strata = strata_of_places(
+        settings, batch.places, batch.num_places, epoch=batch.epoch, seed=batch.seed
+    )
     return [
-        _draw_item(settings, torch.Generator().manual_seed(seed), bucket, shape_CTHW, num_timesteps)
-        for seed, bucket in zip(batch.seeds, buckets, strict=True)
+        _draw_item(settings, torch.Generator().manual_seed(seed), stratum, shape_CTHW, num_timesteps)
+        for seed, stratum in zip(batch.seeds, strata, strict=True)
     ]
 
 
@@ -79,13 +81,13 @@ def loss_weight(settings: CogVideoXNoiseConfig, alpha: float) -> float:
 def _draw_item(
     settings: CogVideoXNoiseConfig,
     generator: torch.Generator,
-    bucket: int | None,
+    stratum: Stratum | None,
     shape_CTHW: Sequence[int],
     num_timesteps: int,
 ) -> ItemDraws:
     where, caption, condition = torch.rand(3, generator=generator, dtype=torch.float64).tolist()
-    if bucket is not None:
-        where = (bucket + where) / settings.num_timestep_buckets
+    if stratum is not None:
+        where = stratum.at(where)
     noise = torch.randn(tuple(shape_CTHW), generator=generator)
     shift = torch.randn((shape_CTHW[0], 1, 1, 1), generator=generator)
     return ItemDraws(

@@ -33,6 +33,10 @@ def check_training(
         *_missing_in_caches(config, layout, first_frame),
         *(_missing_controls(datasets) if layout is Layout.CONTROL else ()),
     ]
+    if config.noise.explicit_uniform and config.noise.num_timestep_buckets > 1:
+        problems.append(
+            "noise.num_timestep_buckets: explicit_uniform spreads timesteps already. Leave out one of them."
+        )
     if config.execution.vae_chunk:
         problems.append(CHUNK_IS_FIXED)
     if problems:

@@ -15,9 +15,9 @@ from reelwright.diffusion.loss_weights import loss_weight
 from reelwright.diffusion.process import Level, add_noise
 from reelwright.diffusion.timestep_sampling import (
     DrawnLevel,
-    buckets_of_places,
     draw_level,
     item_chances,
+    strata_of_places,
     told_timestep,
 )
 from reelwright.families.framepack.conditions import CleanLatents, Conditions, guidance_of
@@ -62,11 +62,13 @@ class FramePackObjective:
     ) -> tuple[list[DrawnLevel], Tensor]:
         """Of each item its level, then its noise, which does not depend on how levels are drawn."""
         grid = LatentGrid(*clean_BCTHW.shape[2:])
-        buckets = buckets_of_places(self.noise, batch.places, batch.num_places, epoch=batch.epoch)
+        strata = strata_of_places(
+            self.noise, batch.places, batch.num_places, epoch=batch.epoch, seed=batch.seed
+        )
         drawn: list[DrawnLevel] = []
         noises: list[Tensor] = []
-        for generator, bucket in zip(generators, buckets, strict=True):
-            drawn.append(draw_level(self.noise, grid, item_chances(self.noise, generator, bucket)))
+        for generator, stratum in zip(generators, strata, strict=True):
+            drawn.append(draw_level(self.noise, grid, item_chances(generator, stratum)))
             noises.append(torch.randn(clean_BCTHW.shape[1:], generator=generator))
         return drawn, torch.stack(noises)
 
