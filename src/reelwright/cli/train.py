@@ -1,4 +1,4 @@
-"""`reelwright train FAMILY recipe.toml [--flags]`: train a denoiser or an autoencoder."""
+"""`reelwright train FAMILY recipe.toml [--flags]`: train a denoiser, an autoencoder or text encoders."""
 
 import sys
 from collections.abc import Sequence
@@ -17,9 +17,10 @@ from reelwright.core.config import read_toml
 from reelwright.core.errors import ConfigError, suggestion
 from reelwright.jobs.job import run_workflow
 from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
+from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
 from reelwright.protocols.train_configs import LearningConfig
 
-DENOISER, AUTOENCODER = "denoiser", "autoencoder"
+DENOISER, AUTOENCODER, ENCODERS = "denoiser", "autoencoder", "encoders"
 _FLAG = "--stage"
 
 
@@ -52,11 +53,12 @@ def parse(arguments: Sequence[str]) -> tuple[str, TrainLine]:
 
 
 def train_schema(family: str, stage: str, origin: str) -> type[LearningConfig]:
-    """What a family's training of the denoiser or the autoencoder may be told. Raises ConfigError."""
+    """What a family's training of one of its networks may be told. Raises ConfigError."""
     configs = families.configs(family)
     schemas: dict[str, type[LearningConfig]] = {
         DENOISER: configs.TRAIN,
         AUTOENCODER: getattr(configs, "TRAIN_AUTOENCODER", AutoencoderTrainConfig),
+        ENCODERS: getattr(configs, "TRAIN_ENCODERS", EncoderTrainConfig),
     }
     if stage not in schemas:
         raise ConfigError(f"{origin}: stage: {stage!r} is no stage of training. {suggestion(stage, schemas)}")
