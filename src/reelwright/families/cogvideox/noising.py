@@ -29,9 +29,7 @@ def draw_items(
     settings: CogVideoXNoiseConfig, batch: Batch, shape_CTHW: Sequence[int], num_timesteps: int
 ) -> list[ItemDraws]:
     """Chance is asked in one order whatever the settings, so that one of them does not change the others."""
-    strata = strata_of_places(
-        settings, batch.places, batch.num_places, epoch=batch.epoch, seed=batch.seed
-    )
+    strata = strata_of_places(settings, batch.places, batch.num_places, epoch=batch.epoch, seed=batch.seed)
     return [
         _draw_item(settings, torch.Generator().manual_seed(seed), stratum, shape_CTHW, num_timesteps)
         for seed, stratum in zip(batch.seeds, strata, strict=True)
