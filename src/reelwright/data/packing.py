@@ -1,7 +1,9 @@
-"""Packs of items of different size, none larger than a number of tokens: first fit decreasing.
+"""Packs of items of different size, none larger than a number of tokens.
 
-Which sizes share a pack is the same in every epoch, so that all epochs have equally many packs; which items
-they are follows from seed and epoch.
+All packs of an epoch are as alike as can be: items are dealt out from the largest to the smallest, each to
+the emptiest pack (Graham 1969), so that long clips do not meet in one pack and images in another. As many
+packs are used as first fit decreasing needs, or a few more. Which sizes share a pack is the same in every
+epoch, so that all have equally many; which items they are follows from seed and epoch.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -21,6 +23,11 @@ from reelwright.data.batches import (
     in_another_order,
 )
 from reelwright.data.cached_items import CachedItems
+
+Counts = NDArray[np.int64]
+
+_MORE_PACKS = 0.02
+"""How many more than first fit decreasing needs are used to have packs that are alike."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,19 +71,17 @@ def plan_packs(supply: Supply, tokens: Integers, capacity: int) -> PackPlan:
             f"packing.tokens: {capacity:,} are too few for items of {largest:,} tokens. Give {largest:,} or"
             " more: with several times as many little of a pack stays empty."
         )
-    sizes, which = np.unique(tokens, return_inverse=True)
-    counts = np.bincount(which, draws, minlength=len(sizes)).astype(np.int64)
-    slots: list[Integers] = []
-    lengths: list[NDArray[np.int64]] = []
-    for taken, times in _fill(sizes[::-1].tolist(), counts[::-1].tolist(), capacity):
-        pack = np.repeat(sizes[::-1], taken).astype(np.int32)
-        slots.append(np.tile(pack, times))
-        lengths.append(np.full(times, len(pack), np.int64))
+    found, which = np.unique(tokens, return_inverse=True)
+    sizes = found[::-1].astype(np.int64)
+    counts = np.bincount(which, draws, minlength=len(found))[::-1].astype(np.int64)
+    size_of_item = np.repeat(sizes, counts)
+    pack_of_item = _share_out(sizes, counts, capacity)
+    lengths = np.bincount(pack_of_item)
     return PackPlan(
         capacity=capacity,
         tokens=tokens,
-        slots=np.concatenate(slots),
-        starts=np.append(0, np.cumsum(np.concatenate(lengths))),
+        slots=size_of_item[np.argsort(pack_of_item, kind="stable")].astype(np.int32),
+        starts=np.append(0, np.cumsum(lengths)).astype(np.int64),
     )
 
 
@@ -96,7 +101,65 @@ def packed_order(supply: Supply, plan: PackPlan, seed: int, epoch: int) -> Epoch
     return EpochOrder(files=files[chosen], draws=draws[chosen], starts=starts)
 
 
-def _fill(sizes: list[int], counts: list[int], capacity: int) -> Iterator[tuple[list[int], int]]:
+def _share_out(sizes: Counts, counts: Counts, capacity: int) -> Counts:
+    """The pack of each item, with sizes from the largest in a row."""
+    tight = _first_fit(sizes, counts, capacity)
+    needed = int(tight.max()) + 1
+    most = min(int(needed * (1 + _MORE_PACKS)), len(tight))
+    num_packs = -(-int(sizes @ counts) // capacity)
+    while num_packs <= most:
+        if (alike := _deal_out(sizes, counts, num_packs, capacity)) is not None:
+            return alike
+        num_packs += max(num_packs // 200, 1)
+    return tight
+
+
+def _deal_out(sizes: Counts, counts: Counts, num_packs: int, capacity: int) -> Counts | None:
+    """Each item to the pack that is emptiest then; None if one becomes too full."""
+    loads = np.zeros(num_packs, np.int64)
+    packs: list[Counts] = []
+    for size, count in zip(sizes.tolist(), counts.tolist(), strict=True):
+        taken = _to_the_emptiest(loads, size, count)
+        loads += size * taken
+        if loads.max() > capacity:
+            return None
+        packs.append(np.repeat(np.arange(num_packs), taken))
+    return np.concatenate(packs)
+
+
+def _to_the_emptiest(loads: Counts, size: int, count: int) -> Counts:
+    """How many of `count` items of one size each pack takes, if they come one by one.
+
+    A pack takes items up to a level that all have in common.
+    """
+    low, high = int(loads.min()), int(loads.max()) + size * (count // len(loads) + 1)
+    while low < high:
+        level = (low + high + 1) // 2
+        if int(_taken_up_to(loads, level, size).sum()) <= count:
+            low = level
+        else:
+            high = level - 1
+    taken = _taken_up_to(loads, low, size)
+    next_ones = np.flatnonzero(loads + size * taken == low)
+    taken[next_ones[: count - int(taken.sum())]] += 1
+    return taken
+
+
+def _taken_up_to(loads: Counts, level: int, size: int) -> Counts:
+    """Items that packs take before all of them are at a level."""
+    return np.maximum(-((loads - level) // size), 0)
+
+
+def _first_fit(sizes: Counts, counts: Counts, capacity: int) -> Counts:
+    """First fit decreasing: each item to the first pack that has room for it."""
+    taken, times = map(
+        np.array, zip(*_alike_in_a_row(sizes.tolist(), counts.tolist(), capacity), strict=True)
+    )
+    packs = np.arange(times.sum())
+    return np.concatenate([np.repeat(packs, np.repeat(each, times)) for each in taken.T])
+
+
+def _alike_in_a_row(sizes: list[int], counts: list[int], capacity: int) -> Iterator[tuple[list[int], int]]:
     """How many items of each size, from the largest, are in a pack, and how many packs are so.
 
     A pack is filled with the largest that fits until nothing does: what first fit decreasing comes to when it
