@@ -17,6 +17,7 @@ from reelwright.workflows.autoencoder_training.held_out import held_out_clips
 from reelwright.workflows.autoencoder_training.losses import AutoencoderLosses
 from reelwright.workflows.autoencoder_training.network import AutoencoderNetwork, AutoencoderTask
 from reelwright.workflows.autoencoder_training.perceptual_weights import load_perceptual
+from reelwright.workflows.autoencoder_training.reconstructions import Reconstructions
 from reelwright.workflows.autoencoder_training.trainables import AutoencoderTrainables
 from reelwright.workflows.training.learning import begin_learning, make_trainer
 from reelwright.workflows.training.metrics import Metrics
@@ -57,6 +58,10 @@ def assemble_autoencoder(
     )
     metrics = Metrics(setting)
     parts: dict[str, Part] = {}
+    if found.validation is not None:
+        parts["validation"] = Reconstructions(
+            setting, config.validation, metrics, lambda: held_out_clips(found)
+        )
     return make_trainer(setting, learning, course, metrics, parts, state), []
 
 
