@@ -13,9 +13,10 @@ from reelwright.diffusion.loss_weights import loss_weight
 from reelwright.diffusion.noise_settings import NoiseSettings, check_noise_settings
 from reelwright.diffusion.schedules import flow_steps, shift_of_tokens
 from reelwright.diffusion.timestep_sampling import (
-    buckets_of_places,
+    Stratum,
     draw_level,
     item_chances,
+    strata_of_places,
     told_timestep,
 )
 
@@ -96,13 +97,21 @@ CASES = {
 }
 
 
+EXPLICIT = NoiseSettings(explicit_uniform=True)
+
+
+def numbers(settings, places, num_places, *, epoch, seed=0):
+    strata = strata_of_places(settings, places, num_places, epoch=epoch, seed=seed)
+    return [stratum.number for stratum in strata]
+
+
 def settings_of(name):
     return NoiseSettings(timestep_sampling=name.split()[0], **CASES[name][0])
 
 
 def draws(settings, grid=CLIP, seed=0):
     generator = torch.Generator().manual_seed(seed)
-    chances = [item_chances(settings, generator) for _ in range(NUM_DRAWS)]
+    chances = [item_chances(generator) for _ in range(NUM_DRAWS)]
     return np.array([draw_level(settings, grid, each).level for each in chances])
 
 
@@ -151,26 +160,62 @@ def test_single_pictures_lean_less_to_noise_than_clips():
 @pytest.mark.parametrize("num_places", [3, 100, 103])
 def test_buckets_get_equally_many_items_whatever_the_batches_and_ranks(num_places):
     settings = NoiseSettings(num_timestep_buckets=10)
-    whole = buckets_of_places(settings, range(num_places), num_places, epoch=2)
+    whole = numbers(settings, range(num_places), num_places, epoch=2)
     counts = np.bincount(whole, minlength=10)
     assert counts.max() - counts.min() <= 1
-    pieces = [buckets_of_places(settings, [place], num_places, epoch=2) for place in range(num_places)]
+    pieces = [numbers(settings, [place], num_places, epoch=2) for place in range(num_places)]
     assert [bucket for piece in pieces for bucket in piece] == whole
     if num_places > 3:
         assert whole != sorted(whole)
-        assert whole != buckets_of_places(settings, range(num_places), num_places, epoch=3)
+        assert whole != numbers(settings, range(num_places), num_places, epoch=3)
 
 
 def test_levels_of_a_bucket_stay_in_its_part_of_the_distribution():
     settings = NoiseSettings(timestep_sampling="shift", num_timestep_buckets=8)
     generator = torch.Generator().manual_seed(1)
     for bucket in range(8):
-        level = draw_level(settings, CLIP, item_chances(settings, generator, bucket)).level
+        level = draw_level(settings, CLIP, item_chances(generator, Stratum(bucket, 8))).level
         assert bucket / 8 <= CASES["shift"][1](np.array(level)) < (bucket + 1) / 8
 
 
 def test_without_buckets_levels_are_drawn_freely():
-    assert buckets_of_places(NoiseSettings(num_timestep_buckets=1), [0, 1], 2, epoch=0) == [None, None]
+    settings = NoiseSettings(num_timestep_buckets=1)
+    assert strata_of_places(settings, [0, 1], 2, epoch=0, seed=0) == [None, None]
+
+
+@pytest.mark.parametrize("count", [2, 8, 64])
+def test_explicit_uniform_sampling_gives_each_item_of_a_step_a_range_of_its_own(count):
+    places = range(40 * count)
+    where = [number / 2**16 for number in numbers(EXPLICIT, places, len(places), epoch=1, seed=4)]
+    for start in range(0, len(places), count):
+        own = [int(each * count) for each in where[start : start + count]]
+        assert sorted(own) == list(range(count))
+    # And no place of a step has the same range each time: neither ranks nor accumulation favor a level.
+    firsts = {int(each * count) for each in where[::count]}
+    assert len(firsts) > count // 4
+
+
+def test_steps_of_any_size_are_nearly_as_even():
+    where = [number / 2**16 for number in numbers(EXPLICIT, range(600), 600, epoch=0)]
+    means = [np.mean(where[start : start + 6]) for start in range(0, 600, 6)]
+    free = np.random.default_rng(0).random((100, 6)).mean(1)
+    assert np.std(means) < np.std(free) / 2
+
+
+def test_explicit_uniform_sampling_is_uniform_for_each_place():
+    where = [numbers(EXPLICIT, [5], 8, epoch=epoch, seed=2)[0] / 2**16 for epoch in range(150)]
+    # 1.95 / sqrt(n) bounds the distance for one in a thousand.
+    assert distance(np.array(where), lambda x: x) < 1.95 / 150**0.5
+
+
+def test_explicit_ranges_follow_from_seed_epoch_and_place_alone():
+    whole = numbers(EXPLICIT, range(12), 12, epoch=3, seed=7)
+    split = [numbers(EXPLICIT, range(rank, 12, 3), 12, epoch=3, seed=7) for rank in range(3)]
+    assert [split[place % 3][place // 3] for place in range(12)] == whole
+    assert whole != numbers(EXPLICIT, range(12), 12, epoch=4, seed=7)
+    assert whole != numbers(EXPLICIT, range(12), 12, epoch=3, seed=8)
+    # Epochs longer than there are ranges begin another order.
+    assert numbers(EXPLICIT, [0], 1, epoch=0) != numbers(EXPLICIT, [1 << 16], 1, epoch=0)
 
 
 @pytest.mark.parametrize("name", [name for name in CASES if not name.startswith("sigma")])
@@ -223,6 +268,10 @@ def test_weights_are_bounded_and_cosmap_changes_no_average():
         (
             "num_timestep_buckets: is of all but",
             {"timestep_sampling": "sigma", "compat": True, "num_timestep_buckets": 9},
+        ),
+        (
+            "num_timestep_buckets: explicit_uniform spreads levels already",
+            {"explicit_uniform": True, "num_timestep_buckets": 9},
         ),
     ],
 )

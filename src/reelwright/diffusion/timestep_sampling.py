@@ -32,11 +32,11 @@ class Stratum(NamedTuple):
     """One of equally likely ranges of a distribution."""
 
     number: int
-    count: int
+    num_strata: int
 
     def at(self, where: float) -> float:
         """The quantile at a share of the range."""
-        return (self.number + where) / self.count
+        return (self.number + where) / self.num_strata
 
 
 class DrawnLevel(NamedTuple):
@@ -77,7 +77,7 @@ def strata_of_places(
     quarter, eighth, ..., in an order that chance decides, and other rows are nearly as even.
     """
     if settings.explicit_uniform:
-        return [Stratum(_scrambled(place, seed, epoch), 1 << _DIGITS) for place in places]
+        return [Stratum(_spread_number(place, seed, epoch), 1 << _DIGITS) for place in places]
     count = settings.num_timestep_buckets
     if count < 2:
         return [None] * len(places)
@@ -99,24 +99,30 @@ def _shuffled(count: int, epoch: int) -> Tensor:
     return torch.randperm(count, generator=_generator(f"timesteps {epoch}"))
 
 
-def _scrambled(place: int, seed: int, epoch: int) -> int:
-    """The binary digits of a place in reverse, each turned or not by chance that knows those before it.
+def _spread_number(place: int, seed: int, epoch: int) -> int:
+    """Van der Corput's sequence, the binary digits of a place in reverse, with Owen's scrambling (1995).
 
-    That is van der Corput's sequence with Owen's scrambling (1995): evenly spread, and yet uniform.
+    Places are scrambled too, which changes the order in each row of 2, 4, 8, ... but not what it covers:
+    otherwise the first item of every step would have the same range.
     """
-    turns = _turns(place >> _DIGITS, seed, epoch)
-    node, number = 1, 0
-    for digit in range(_DIGITS):
-        bit = place >> digit & 1
-        number = 2 * number + (bit ^ turns[node])
+    digits = _turned(place & (1 << _DIGITS) - 1, _turns(f"places {seed} {epoch} {place >> _DIGITS}"))
+    reverse = int(f"{digits:0{_DIGITS}b}"[::-1], 2)
+    return _turned(reverse, _turns(f"levels {seed} {epoch} {place >> _DIGITS}"))
+
+
+def _turned(value: int, turns: bytes) -> int:
+    """Each binary digit turned or not, as chance says that knows the digits before it."""
+    node, turned = 1, 0
+    for digit in reversed(range(_DIGITS)):
+        bit = value >> digit & 1
+        turned = 2 * turned + (bit ^ turns[node])
         node = 2 * node + bit
-    return number
+    return turned
 
 
-@lru_cache(maxsize=4)
-def _turns(block: int, seed: int, epoch: int) -> bytes:
-    generator = _generator(f"explicit uniform {seed} {epoch} {block}")
-    return bytes(torch.randint(2, (1 << _DIGITS,), generator=generator, dtype=torch.uint8).tolist())
+@lru_cache(maxsize=8)
+def _turns(name: str) -> bytes:
+    return torch.randint(2, (1 << _DIGITS,), generator=_generator(name), dtype=torch.uint8).numpy().tobytes()
 
 
 def _generator(name: str) -> torch.Generator:
