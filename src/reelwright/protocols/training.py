@@ -210,6 +210,9 @@ class Training:
     sampling: Sampling
     kind: Callable[[TrainingData], Mapping[str, str]] = lambda _: {}
     """What these data teach, by the name of each setting: held-out data must be of the same kind."""
+    at_positions: Callable[[Any, Literal["extrapolated", "interpolated"]], Any] | None = None
+    """(configuration of `train`, how tokens are counted at sizes other than the model's own) -> one that says
+    so; None for families whose models know one way. Raises ConfigError."""
     quantized: Callable[[str], bool] = lambda _: True
     """Whether a linear layer inside the blocks, by its name in the denoiser, may be held in fp8."""
     num_tokens: Callable[[Any, Mapping[str, Tensor]], int] | None = None

@@ -1,4 +1,4 @@
-"""Train a denoiser or an autoencoder: one run folder with weights, states to go on from, and measurements."""
+"""Train a network of a model: one run folder with weights, states to go on from, and measurements."""
 
 import time
 from collections.abc import Generator, Iterator
@@ -17,21 +17,27 @@ from reelwright.core.log import RunLog
 from reelwright.core.paths import check_writable
 from reelwright.core.run_folder import RunFolder
 from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
+from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
 from reelwright.protocols.train_configs import LearningConfig, TrainConfig
 from reelwright.workflows.autoencoder_training.assembling import assemble_autoencoder
 from reelwright.workflows.autoencoder_training.finding import FoundAutoencoder, find_autoencoder
 from reelwright.workflows.caching.ranks import rank
 from reelwright.workflows.clips.recording import ROOM_NEEDED, draw_seed, recorded, store_recipe
+from reelwright.workflows.encoder_training.assembling import assemble_encoders
+from reelwright.workflows.encoder_training.finding import FoundEncoders, find_encoders
 from reelwright.workflows.training.assembling import assemble
+from reelwright.workflows.training.curriculum import Curriculum
 from reelwright.workflows.training.finding import Found, find
 from reelwright.workflows.training.hub import find_state_folder
 from reelwright.workflows.training.level_chart import show_timesteps
 from reelwright.workflows.training.processes import open_accelerator
+from reelwright.workflows.training.stages import seed_of_run, with_steps_of_stages
 from reelwright.workflows.training.states import TrainingState, has_states, latest_state, read_state
 from reelwright.workflows.training.trackers import open_trackers, start_trackers
 from reelwright.workflows.training.trainer import Trainer
 
 AnyConfig = TypeVar("AnyConfig", bound=LearningConfig)
+AnyFound = Found | FoundAutoencoder | FoundEncoders
 
 
 def run(family: str, config: LearningConfig) -> Iterator[Event]:
@@ -40,7 +46,7 @@ def run(family: str, config: LearningConfig) -> Iterator[Event]:
     What can be wrong with the configuration, the checkpoint, the caches and the prompts is found before a
     model loads and before a folder is made. With several processes each one calls this; the first one tells.
     """
-    config = validate(config, "train")
+    config = with_steps_of_stages(validate(config, "train"))
     if config.state is not None:
         config = replace(config, state=find_state_folder(config.state, config.hub, offline=config.offline))
     with ExitStack() as opened:
@@ -62,29 +68,31 @@ def run(family: str, config: LearningConfig) -> Iterator[Event]:
             yield from recorded(folder.sink(), _train(found, folder.path))
 
 
-def _find(
-    family: str, config: LearningConfig
-) -> AbstractContextManager[Found] | AbstractContextManager[FoundAutoencoder]:
+def _find(family: str, config: LearningConfig) -> AbstractContextManager[AnyFound]:
     """Everything that the run needs, whatever it trains."""
-    if isinstance(config, AutoencoderTrainConfig):
-        return find_autoencoder(family, config)
-    assert isinstance(config, TrainConfig)
-    return find(family, config)
+    match config:
+        case AutoencoderTrainConfig():
+            return find_autoencoder(family, config)
+        case EncoderTrainConfig():
+            return find_encoders(family, config)
+        case _:
+            assert isinstance(config, TrainConfig)
+            return find(family, config)
 
 
-def _with_config(found: Found | FoundAutoencoder, config: LearningConfig) -> Found | FoundAutoencoder:
-    if isinstance(found, Found):
-        assert isinstance(config, TrainConfig)
-        return replace(found, config=config)
-    assert isinstance(config, AutoencoderTrainConfig)
-    return replace(found, config=config)
+def _with_config(found: AnyFound, config: LearningConfig) -> AnyFound:
+    assert isinstance(config, type(found.config))
+    changed: dict[str, Any] = {"config": config}
+    return replace(found, **changed)
 
 
 def _assemble(
-    found: Found | FoundAutoencoder, accelerator: Accelerator, folder: Path, state: TrainingState | None
-) -> tuple[Trainer, list[str]]:
+    found: AnyFound, accelerator: Accelerator, folder: Path, state: TrainingState | None
+) -> tuple[Trainer | Curriculum, list[str]]:
     if isinstance(found, Found):
         return assemble(found, accelerator, folder, state)
+    if isinstance(found, FoundEncoders):
+        return assemble_encoders(found, accelerator, folder, state)
     return assemble_autoencoder(found, accelerator, folder, state)
 
 
@@ -104,7 +112,7 @@ def without_secrets(config: AnyConfig) -> AnyConfig:
     return replace(config, tracking=replace(config.tracking, wandb_key=""), hub=replace(config.hub, token=""))
 
 
-def _train(found: Found | FoundAutoencoder, folder: Path | None) -> Generator[Event]:
+def _train(found: AnyFound, folder: Path | None) -> Generator[Event]:
     """The run, on one of its processes; the first one has made its folder."""
     started = time.perf_counter()
     accelerator = open_accelerator(
@@ -139,7 +147,7 @@ def _with_seed(config: AnyConfig) -> AnyConfig:
     if config.seed >= 0:
         return config
     if config.state is not None:
-        return replace(config, seed=read_state(config.state)[0].progress["loader"]["seed"])
+        return replace(config, seed=seed_of_run(read_state(config.state)[0].progress))
     return replace(config, seed=draw_seed())
 
 

@@ -1,5 +1,7 @@
 """A run put together: the denoiser loaded, what learns put into it, and everything that goes with it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,47 +16,93 @@ from reelwright.data.loader import Loader
 from reelwright.data.packing import PackPlan
 from reelwright.execution.devices import choose_dtype
 from reelwright.execution.prepare import prepare
-from reelwright.protocols.training import Trainables
+from reelwright.protocols.training import Objective, Trainables
 from reelwright.workflows.caching.opening import OpenedData
+from reelwright.workflows.training.curriculum import Curriculum
 from reelwright.workflows.training.denoising import DenoiserTask
-from reelwright.workflows.training.finding import Found
-from reelwright.workflows.training.full_trainables import full_trainables
-from reelwright.workflows.training.learning import begin_learning, make_trainer
+from reelwright.workflows.training.finding import Found, StageFound
+from reelwright.workflows.training.full_trainables import described_by, full_trainables
+from reelwright.workflows.training.learning import Learning, begin_learning, begin_stage, make_trainer
 from reelwright.workflows.training.metrics import Metrics
 from reelwright.workflows.training.samples import Samples
 from reelwright.workflows.training.setting import DenoiserSetting, Part
+from reelwright.workflows.training.stages import stage_of
 from reelwright.workflows.training.states import TrainingState
-from reelwright.workflows.training.trainer import Course, Trainer, plan_course
+from reelwright.workflows.training.trainer import Course, Stretch, Trainer, plan_course
 from reelwright.workflows.training.validation import Validation
 
 
 def assemble(
     found: Found, accelerator: Accelerator, folder: Path, state: TrainingState | None
-) -> tuple[Trainer, list[str]]:
+) -> tuple[Trainer | Curriculum, list[str]]:
     """A trainer at its start, or at a state, and what is to be said. Raises UserError."""
-    config, model = found.config, found.model
+    if found.stages:
+        return _assemble_stages(found, accelerator, folder, state)
     course = _course(found, accelerator, state)
     dtype = _weights_dtype(found, accelerator.device)
     # It may need a text encoder, which is gone again before the denoiser takes its place.
-    objective = model.objective(accelerator.device, dtype)
+    objective = found.model.objective(accelerator.device, dtype)
     denoiser, trainables, notices = _load(found, accelerator, dtype)
-    learning = begin_learning(config, accelerator, denoiser, trainables, course)
-    setting = DenoiserSetting(
-        family=found.family,
-        config=config,
-        model=model,
-        folder=folder,
-        accelerator=accelerator,
-        network=learning.called,
-        trainables=trainables,
-        task=DenoiserTask(objective=objective),
-        objective=objective,
-        facts=_facts(found, course),
-        shown=learning.shown,
-    )
-    metrics = Metrics(setting)
-    parts = _parts(found, setting, metrics, accelerator)
-    return make_trainer(setting, learning, course, metrics, parts, state), notices
+    learning = begin_learning(found.config, accelerator, denoiser, trainables, course)
+    assembly = _Assembly(accelerator=accelerator, folder=folder, trainables=trainables, learning=learning)
+    return assembly.trainer(found, course, objective, state), notices
+
+
+def _assemble_stages(
+    found: Found, accelerator: Accelerator, folder: Path, state: TrainingState | None
+) -> tuple[Curriculum, list[str]]:
+    """As `assemble`, for a run in stages. What later ones need is loaded before the denoiser too."""
+    stages = [_with_seed_of_run(stage, found.config.seed) for stage in found.stages]
+    plans = tuple(stage.plan for stage in stages)
+    number = 0 if state is None else stage_of(state.progress, plans)
+    courses = _courses(stages, accelerator, state)
+    dtype = _weights_dtype(found, accelerator.device)
+    objectives = {
+        stage.plan.number: stage.model.objective(accelerator.device, dtype) for stage in stages[number:]
+    }
+    denoiser, trainables, notices = _load(found, accelerator, dtype)
+    learning = begin_learning(stages[number].config, accelerator, denoiser, trainables, courses[number])
+    begun = _Assembly(accelerator=accelerator, folder=folder, trainables=trainables, learning=learning)
+
+    def arrange(later: int) -> Trainer:
+        stage, course = stages[later], courses[later]
+        forgets = plans[later].said.optimizer == "reset"
+        own = begin_stage(learning, stage.config, trainables, course, forgets=forgets)
+        return replace(begun, learning=own).trainer(stage, course, objectives[later])
+
+    trainer = begun.trainer(stages[number], courses[number], objectives[number], state)
+    return Curriculum(plans, number, trainer, arrange), notices
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Assembly:
+    """What stays the same through all stages, but for how learning goes on."""
+
+    accelerator: Accelerator
+    folder: Path
+    trainables: Trainables
+    learning: Learning
+
+    def trainer(
+        self, found: Found, course: Course, objective: Objective, state: TrainingState | None = None
+    ) -> Trainer:
+        learning = self.learning
+        setting = DenoiserSetting(
+            family=found.family,
+            config=found.config,
+            model=found.model,
+            folder=self.folder,
+            accelerator=self.accelerator,
+            network=learning.called,
+            trainables=described_by(self.trainables, found.model),
+            task=DenoiserTask(objective=objective),
+            objective=objective,
+            facts=_facts(found, course),
+            shown=learning.shown,
+        )
+        metrics = Metrics(setting, stage=found.plan.name if isinstance(found, StageFound) else "")
+        parts = _parts(found, setting, metrics, self.accelerator)
+        return make_trainer(setting, learning, course, metrics, parts, state)
 
 
 def _load(
@@ -99,6 +147,34 @@ def _course(found: Found, accelerator: Accelerator, state: TrainingState | None)
     if state is not None:
         loader.load_state_dict(state.progress["loader"])
     return plan_course(loader, found.config, done=0 if state is None else state.progress["step"])
+
+
+def _courses(
+    stages: Sequence[StageFound], accelerator: Accelerator, state: TrainingState | None
+) -> list[Course]:
+    """Of all stages, each at its start, or at the state. An epoch that is left unfinished counts as one.
+
+    Raises ConfigError if the data are others than the state's.
+    """
+    plans = tuple(stage.plan for stage in stages)
+    begun = None if state is None else stage_of(state.progress, plans)
+    courses: list[Course] = []
+    num_epochs = 0
+    for stage in stages:
+        plan = stage.plan
+        shuffled = replace(stage, config=replace(stage.config, seed=plan.seed(stage.config.seed)))
+        loader = _loader(stage.data, shuffled, accelerator, stage.packing)
+        if state is not None and plan.number == begun:
+            loader.load_state_dict(state.progress["loader"])
+        stretch = Stretch(number=plan.number, first=plan.first, last=plan.last, epochs_before=num_epochs)
+        num_epochs += -(-plan.said.steps // -(-len(loader) // stage.config.accumulation))
+        courses.append(Course(loader=loader, num_steps=stage.config.steps, num_epochs=0, stretch=stretch))
+    return [replace(course, num_epochs=num_epochs) for course in courses]
+
+
+def _with_seed_of_run(stage: StageFound, seed: int) -> StageFound:
+    """The seed of the run may have been drawn since the stage was found."""
+    return replace(stage, config=replace(stage.config, seed=seed))
 
 
 def _loader(

@@ -1,8 +1,8 @@
 """Everything that a run needs, found and checked, with nothing loaded."""
 
-from collections.abc import Generator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from reelwright import families
@@ -12,13 +12,14 @@ from reelwright.data.packing import PackPlan
 from reelwright.protocols.family import Family
 from reelwright.protocols.train_configs import TrainConfig
 from reelwright.protocols.training import Training, TrainingModel
-from reelwright.workflows.caching.opening import OpenedData, open_training_data, training_of
+from reelwright.workflows.caching.opening import Choice, OpenedData, open_training_data, training_of
 from reelwright.workflows.training.hub import check_hub
 from reelwright.workflows.training.idle_settings import idle_remarks, refuse_idle
 from reelwright.workflows.training.lr_schedules import check_schedule
 from reelwright.workflows.training.optimizers import check_optimizer
-from reelwright.workflows.training.packing import packing_remarks, plan_packing
+from reelwright.workflows.training.packing import check_packing, packing_remarks, plan_packing
 from reelwright.workflows.training.samples import SamplePlan, plan_samples
+from reelwright.workflows.training.stages import StagePlan, plan_stages
 from reelwright.workflows.training.trackers import check_trackers
 
 
@@ -36,6 +37,15 @@ class Found:
     """Of the items that are trained on; None where clips of one size make a batch."""
     samples: SamplePlan | None
     notices: tuple[str, ...]
+    stages: tuple["StageFound", ...] = ()
+    """Of each stage of a curriculum; what is beside it here is that of the first."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageFound(Found):
+    """Of one stage of a run."""
+
+    plan: StagePlan
 
 
 @contextmanager
@@ -47,40 +57,65 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
     refuse_idle(config)
     check_name(config.name)
     check_hub(config.hub)
-    check_schedule(config.schedule, None if config.epochs else config.steps, config.optimizer)
     check_trackers(config.tracking)
+    plans = plan_stages(training_of(family), config)
+    if not plans:
+        check_schedule(config.schedule, None if config.epochs else config.steps, config.optimizer)
+    for plan in plans:
+        check_schedule(plan.config.schedule, plan.said.steps, plan.config.optimizer)
+    remarks = (*idle_remarks(config), *check_optimizer(config.optimizer))
+    with ExitStack() as opened:
+        if plans:
+            yield _find_stages(family, config, plans, opened, remarks)
+            return
+        data = _open(family, config, config.dataset, opened)
+        validation = _open_validation(family, config, opened)
+        found = _found(family, config, data, validation)
+        yield replace(found, notices=(*remarks, *found.notices))
+
+
+def _find_stages(
+    family: str,
+    config: TrainConfig,
+    plans: Sequence[StagePlan],
+    opened: ExitStack,
+    remarks: Sequence[str],
+) -> Found:
+    """What all stages need, of which the first begins the run."""
+    datas = [_open(family, plan.config, plan.config.dataset, opened, plan.choose) for plan in plans]
+    validation = _open_validation(family, config, opened)
+    stages: list[StageFound] = []
+    for plan, data in zip(plans, datas, strict=True):
+        _check_kind(training_of(family), datas[0], data, f"{plan.origin}.dataset")
+        stages.append(StageFound(**vars(_found(family, plan.config, data, validation)), plan=plan))
+    notices = dict.fromkeys((*remarks, *(said for stage in stages for said in stage.notices)))
+    return replace(stages[0], config=config, stages=tuple(stages), notices=tuple(notices))
+
+
+def _found(family: str, config: TrainConfig, data: OpenedData, validation: OpenedData | None) -> Found:
     known, training = families.load(family), training_of(family)
-    remarks = check_optimizer(config.optimizer)
-    data = open_training_data(family, config, config.dataset)
-    with closing(data.items):
-        validation = _open_validation(family, config, config.validation.dataset)
-        try:
-            _check_alike(training, data, validation)
-            model = training.locate(config, data.data)
-            _check_adapter(config, model)
-            packing = plan_packing(config, training, model, data)
-            samples = plan_samples(known, training, config, model)
-            yield Found(
-                family=known,
-                training=training,
-                config=config,
-                data=data,
-                validation=validation,
-                model=model,
-                packing=packing,
-                samples=samples,
-                notices=(
-                    *idle_remarks(config),
-                    *remarks,
-                    *data.notices,
-                    *model.notices,
-                    *packing_remarks(packing, data),
-                    *(samples.notices if samples is not None else ()),
-                ),
-            )
-        finally:
-            if validation is not None:
-                validation.items.close()
+    check_packing(config, training)
+    _check_kind(training, data, validation, "validation.dataset")
+    model = training.locate(config, data.data)
+    _check_adapter(config, model)
+    packing = plan_packing(config, training, model, data)
+    samples = plan_samples(known, training, config, model)
+    return Found(
+        family=known,
+        training=training,
+        config=config,
+        data=data,
+        validation=validation,
+        model=model,
+        packing=packing,
+        samples=samples,
+        notices=(
+            *data.notices,
+            *model.notices,
+            *packing_remarks(packing, data),
+            *(samples.notices if samples is not None else ()),
+        ),
+    )
 
 
 def check_name(name: str) -> None:
@@ -94,16 +129,25 @@ def check_name(name: str) -> None:
         raise ConfigError("name: is empty. Say how the files of weights are called.")
 
 
-def _open_validation(family: str, config: TrainConfig, dataset: Path | None) -> OpenedData | None:
-    return None if dataset is None else open_training_data(family, config, dataset)
+def _open(
+    family: str, config: TrainConfig, dataset: Path | None, opened: ExitStack, choose: Choice | None = None
+) -> OpenedData:
+    data = open_training_data(family, config, dataset, choose)
+    opened.enter_context(closing(data.items))
+    return data
 
 
-def _check_alike(training: Training, data: OpenedData, validation: OpenedData | None) -> None:
+def _open_validation(family: str, config: TrainConfig, opened: ExitStack) -> OpenedData | None:
+    dataset = config.validation.dataset
+    return None if dataset is None else _open(family, config, dataset, opened)
+
+
+def _check_kind(training: Training, data: OpenedData, others: OpenedData | None, origin: str) -> None:
     """A loss on data of another kind would say nothing of what is learned. Raises ConfigError."""
     learned = training.kind(data.data)
-    judged = {} if validation is None else training.kind(validation.data)
+    judged = {} if others is None else training.kind(others.data)
     problems = [
-        f"validation.dataset: its {name} is {judged[name]}, and {learned[name]} is trained. Make caches of it"
+        f"{origin}: its {name} is {judged[name]}, and {learned[name]} is trained. Make caches of it"
         " with the settings of those that are trained on."
         for name in learned.keys() & judged.keys()
         if learned[name] != judged[name]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,6 +26,11 @@ def full_trainables(denoiser: nn.Module, model: TrainingModel, dtype: torch.dtyp
     parameters = dict(denoiser.named_parameters())
     buffers = tuple(name for name in denoiser.state_dict() if name not in parameters)
     return _FullTrainables(denoiser=denoiser, model=model, dtype=dtype, buffers=buffers)
+
+
+def described_by(trainables: Trainables, model: TrainingModel) -> Trainables:
+    """The same, saved with what `model` says of itself; adapters are told of in their metadata."""
+    return replace(trainables, model=model) if isinstance(trainables, _FullTrainables) else trainables
 
 
 @dataclass(frozen=True, kw_only=True)

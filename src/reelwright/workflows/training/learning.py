@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -19,7 +19,7 @@ from reelwright.workflows.training.keeper import Keeper
 from reelwright.workflows.training.lr_schedules import make_schedule
 from reelwright.workflows.training.metrics import Metrics
 from reelwright.workflows.training.model_files import ModelFiles
-from reelwright.workflows.training.optimizers import make_optimizer, optimizer_modes
+from reelwright.workflows.training.optimizers import make_optimizer, optimizer_modes, settle
 from reelwright.workflows.training.processes import prepare_learning
 from reelwright.workflows.training.setting import Part, Setting
 from reelwright.workflows.training.states import TrainingState
@@ -54,9 +54,26 @@ def begin_learning(
     return Learning(
         called=called,
         optimizer=optimizer,
-        schedule=make_schedule(config.schedule, optimizer, course.num_steps, config.optimizer),
+        schedule=make_schedule(config.schedule, optimizer, course.length, config.optimizer),
         averages=averages,
         shown=partial(_shown, optimizer, averages if config.ema.sample else None),
+    )
+
+
+def begin_stage(
+    learning: Learning, config: LearningConfig, trainables: Trainables, course: Course, *, forgets: bool
+) -> Learning:
+    """The same optimizer with the rates and the schedule of another stage; it may forget what was before."""
+    optimizer, fresh = learning.optimizer, make_optimizer(config.optimizer, trainables.groups())
+    if forgets:
+        settle(optimizer)
+        optimizer.load_state_dict(fresh.state_dict())
+    for group, begun in zip(optimizer.param_groups, fresh.param_groups, strict=True):
+        group.pop("initial_lr", None)
+        if "lr" in begun:
+            group["lr"] = begun["lr"]
+    return replace(
+        learning, schedule=make_schedule(config.schedule, optimizer, course.length, config.optimizer)
     )
 
 

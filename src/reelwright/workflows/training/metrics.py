@@ -24,11 +24,13 @@ class Metrics:
     items_per_second, peak_memory (bytes), level_losses (running means by noise level in equal bins from 0 to
     1, null where nothing was yet), level_counts (items since the beginning), both of tasks that have noise
     levels, padding_waste (of packs), and what else the task tells; at each tenth step change, the norm of
-    what was learned over that of the weights. Numbers that are not finite are null.
+    what was learned over that of the weights. Numbers that are not finite are null. Every line of a run in
+    stages has the name of its `stage`.
     """
 
-    def __init__(self, setting: Setting) -> None:
+    def __init__(self, setting: Setting, stage: str = "") -> None:
         self._setting = setting
+        self._named = {"stage": stage} if stage else {}
         self._path = setting.folder / METRICS
         self._course = LossCourse()
         self._step = -1
@@ -66,7 +68,7 @@ class Metrics:
         if not self._setting.is_main:
             return
         self._begin()
-        text = json.dumps(_as_json(line), ensure_ascii=False, allow_nan=False)
+        text = json.dumps(_as_json({**line, **self._named}), ensure_ascii=False, allow_nan=False)
         try:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write(text + "\n")

@@ -107,6 +107,11 @@ def optimizer_modes(optimizer: torch.optim.Optimizer) -> Generator[None]:
                 parameter.copy_(value)
 
 
+def settle(optimizer: torch.optim.Optimizer) -> None:
+    """Leave parameters at the values that a schedule-free optimizer means to be used, for good."""
+    _set_mode(_bare(optimizer), "eval")
+
+
 def _arguments(config: OptimizerConfig, kind: type[torch.optim.Optimizer]) -> dict[str, Any]:
     given = {"params": "", "lr": "optimizer.learning_rate"}
     arguments: dict[str, Any] = checked_arguments(kind, config.arguments, _ORIGIN, given)

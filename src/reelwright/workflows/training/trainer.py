@@ -37,6 +37,11 @@ class Course:
         """Steps done when these batches are left."""
         return self.num_steps if self.stretch is None else self.stretch.last
 
+    @property
+    def length(self) -> int:
+        """Steps that learning rates follow their schedule over."""
+        return self.num_steps if self.stretch is None else self.stretch.last - self.stretch.first
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stretch:
@@ -44,6 +49,8 @@ class Stretch:
 
     number: int
     """Its place, from 0."""
+    first: int
+    """Steps done before it."""
     last: int
     """Steps done at its end, with those before it."""
     epochs_before: int
