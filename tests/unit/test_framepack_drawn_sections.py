@@ -1,6 +1,7 @@
 """Sections that items draw for themselves: what each is, compared with the caches that hold sections."""
 
 from collections import Counter
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +20,7 @@ from reelwright.families.framepack.config import (
 from reelwright.families.framepack.training import TRAINING
 from reelwright.protocols.training import TrainingData
 
-from .framepack_clips import clip, dataset, encoded
+from .framepack_clips import clip, dataset, encoded, located, pixels, posterior
 
 WEIGHTS = {
     "base": FramePackSectionsConfig(),
@@ -88,8 +89,8 @@ def test_a_file_of_one_section_is_no_clip_to_draw_from():
 # What training makes of the configuration.
 
 
-def caches_of(config: FramePackTrain, **latents: str) -> FramePackCacheLatents:
-    made = FramePackCacheLatents(**latents)  # type: ignore[arg-type]
+def caches_of(config: FramePackTrain, **latents: Any) -> FramePackCacheLatents:
+    made = FramePackCacheLatents(**latents)
     return TRAINING.caches(config, made, FramePackCacheText())[0]  # type: ignore[return-value]
 
 
@@ -120,3 +121,68 @@ def test_drawn_sections_reach_what_reads_the_caches():
 def test_settings_without_an_effect_are_refused(config, latents, said):
     with pytest.raises(ConfigError, match=said):
         caches_of(config, **latents)
+
+
+# Pictures beside whole clips.
+
+
+def single_frame(frame: int, *controls: int, at: int) -> dict[str, torch.Tensor]:
+    """A frame of the clip as the caches of one-frame mode hold it, made from other frames."""
+    autoencoder_of = {
+        place: posterior(pixels(55)[place : place + 1])[0].half() for place in (frame, *controls)
+    }
+    shown = [autoencoder_of[place] for place in controls] or [torch.zeros_like(autoencoder_of[frame])]
+    nothing = torch.zeros_like(shown[0])
+    return {
+        "latents": autoencoder_of[frame],
+        "latents_clean": torch.cat([*shown, nothing], dim=1),
+        "latents_clean_2x": torch.cat([nothing] * 2, dim=1),
+        "latents_clean_4x": torch.cat([nothing] * 16, dim=1),
+        "latent_indices": torch.tensor([at]),
+        "clean_latent_indices": torch.tensor([0, 3]),
+        "clean_latent_2x_indices": torch.arange(4, 6),
+        "clean_latent_4x_indices": torch.arange(6, 22),
+    }
+
+
+@pytest.mark.parametrize("stream_frames", [0, 17])
+def test_pictures_are_made_of_nothing_or_of_the_first_at_their_own_time(stream_frames):
+    """Six sections of two latents: pictures are the frames 0, 8, 16, ..., at the times 2, 2, 4, ..."""
+    options = {"form": "compact", "posterior": "mean", "stream_frames": stream_frames}
+    whole, beside = encoded(clip(55), dataset(2), pictures=True, **options)
+    (alone,) = encoded(clip(55), dataset(2), **options)
+    assert is_equal(dict(whole.tensors), dict(alone.tensors))
+    assert beside.name == "a_00000-055_0032x0032_fpp.safetensors"
+    expected = [single_frame(0, at=2), *(single_frame(8 * k, 0, at=2 * k) for k in range(1, 7))]
+    reader = reader_of(drawn_latents(WEIGHTS["base"]), dataset(2))
+    seen: set[int] = set()
+    for seed in range(40):
+        item = reader.read(beside.tensors, 0, generator(seed))
+        features = item.pop("image_embeddings")
+        (number,) = {
+            number
+            for number, each in enumerate(expected)
+            if torch.allclose(item["latents"].float(), each["latents"].float(), atol=2e-3, rtol=1e-3)
+        }
+        seen.add(number)
+        assert item.keys() == expected[number].keys()
+        for name, tensor in expected[number].items():
+            torch.testing.assert_close(item[name], tensor, atol=2e-3, rtol=1e-3, check_dtype=False)
+        of_first = torch.equal(features, whole.tensors["image_embeddings_float16"])
+        assert of_first == (number > 0)
+    assert seen == set(range(7))
+
+
+def test_pictures_are_planned_apart_and_read_where_sections_are_drawn_alone():
+    cache = located(form="compact", pictures=True)
+    entries = cache.entries(clip(55), dataset(2))
+    assert [entry.num_items for entry in entries] == [6, 7]
+    assert len({entry.group for entry in entries}) == 2
+    assert all(cache.is_own(entry.name) for entry in entries)
+    drawn = caches_of(FramePackTrain(mode="drawn"), form="compact", pictures=True)
+    data = TrainingData(latents=drawn, texts=FramePackCacheText(), datasets=(dataset(),))
+    assert TRAINING.kind(data)["mode"] == "base and one_frame"
+    with pytest.raises(ConfigError, match="read where the mode is drawn alone"):
+        caches_of(FramePackTrain(), form="compact", pictures=True)
+    with pytest.raises(ConfigError, match=r"^pictures: .* --form compact"):
+        located(pictures=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reelwright.families.framepack.cache_items import dataset_keys
+from reelwright.families.framepack.cache_items import OF_BLACK, PICTURES, dataset_keys, frame_item
 from reelwright.families.framepack.cache_layout import plain_tensors
 from reelwright.families.framepack.cache_reading import FramePackItemReader, count_sections_in, item_reader
 from reelwright.families.framepack.config import (
@@ -32,10 +32,13 @@ class DrawnSectionReader:
         """A section as a cache of its kind would hold it. Of the generator's numbers the first chooses the
         kind, the second how many sections are made before it, and those that follow draw from moments.
 
-        Raises FileError for what is no file of a clip.
+        Of a file of pictures, one of them. Raises FileError for what is no file of a clip.
         """
+        found = plain_tensors(tensors)
+        if PICTURES in found:
+            return self._picture(found, generator)
         mode = draw_kind(self.config.sections, float(torch.rand((), generator=generator)))
-        num_sections = count_sections_in(plain_tensors(tensors), self.keys.fp_latent_window_size)
+        num_sections = count_sections_in(found, self.keys.fp_latent_window_size)
         number = int(torch.randint(num_sections, (), generator=generator))
         section = section_order(DIRECTIONS[mode], num_sections)[number]
         return self._reader(mode).read(tensors, section, generator)
@@ -43,6 +46,14 @@ class DrawnSectionReader:
     def read_text(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As those of any other section."""
         return self._reader("base").read_text(tensors)
+
+    def _picture(self, found: Mapping[str, Tensor], generator: torch.Generator) -> dict[str, Tensor]:
+        """The first picture is made of nothing, so that what the image encoder sees is black."""
+        pictures = found[PICTURES]
+        number = int(torch.randint(pictures.shape[1], (), generator=generator))
+        features = found["image_embeddings"] if number else found[OF_BLACK]
+        item = frame_item(pictures, number, self.keys.fp_latent_window_size)
+        return {**item, "image_embeddings": features}
 
     def _reader(self, mode: TrainingMode) -> FramePackItemReader:
         return FramePackItemReader(replace(self.config, mode=mode), self.keys)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from pathlib import Path
 from typing import overload
 
@@ -16,6 +16,8 @@ from reelwright.data.local_media import local_media
 from reelwright.encoders.siglip import SiglipImage
 from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.families.framepack.cache_items import (
+    OF_BLACK,
+    PICTURES,
     dataset_keys,
     draw,
     layouts_of_clip,
@@ -30,6 +32,7 @@ from reelwright.families.framepack.cache_layout import (
     named_tensors,
     picture_metadata,
     picture_name,
+    pictures_name,
     section_name,
 )
 from reelwright.families.framepack.checkpoints import load_autoencoder
@@ -112,21 +115,30 @@ class FramePackLatentEncoder:
         window = dataset_keys(batch[0].dataset).fp_latent_window_size
         num_sections = count_sections_of_clip(batch[0].clip.num_frames, window)
         lengths = part_lengths(count_frames(num_sections, window), self._config.stream_frames)
-        first_frames: list[Image.Image] = []
+        num_shown = 1 + num_sections if self._config.pictures else 1
+        places = [TEMPORAL_STRIDE * window * k for k in range(num_shown)]
+        shown: list[list[Image.Image]] = [[] for _ in batch]
 
         def pixels() -> Iterator[Tensor]:
-            for chunk_BFHWC in stack_chunks(batch, lengths):
-                if not first_frames:
-                    first_frames.extend(Image.fromarray(frames[0].numpy()) for frames in chunk_BFHWC)
+            starts = accumulate([0, *lengths[:-1]])
+            for start, chunk_BFHWC in zip(starts, stack_chunks(batch, lengths), strict=True):
+                for place in places[len(shown[0]) :]:
+                    if place < start + chunk_BFHWC.shape[1]:
+                        _show(shown, chunk_BFHWC[:, place - start])
                 yield chunk_pixels(chunk_BFHWC, self._device)
 
         kept = self._keep(self._posteriors(pixels, len(lengths)), [each.clip for each in batch])
-        features = self._features(first_frames)
+        features = self._features([pictures[0] for pictures in shown])
         write = self._whole if self._config.form == "compact" else self._sections
-        return [
+        files = [
             write(each.clip, window, found, seen)
             for each, found, seen in zip(batch, kept, features, strict=True)
         ]
+        if not self._config.pictures:
+            return files
+        clips = [each.clip for each in batch]
+        beside = self._frames(clips, window, shown, features)
+        return [[*own, pictures] for own, pictures in zip(files, beside, strict=True)]
 
     def _sections(self, clip: Clip, window: int, kept: Kept, features: Tensor) -> Sequence[CacheFile]:
         latents = kept.values
@@ -154,6 +166,25 @@ class FramePackLatentEncoder:
                 metadata=clip_metadata(clip, window),
             )
         ]
+
+    def _frames(
+        self,
+        clips: Sequence[Clip],
+        window: int,
+        shown: Sequence[Sequence[Image.Image]],
+        features: Sequence[Tensor],
+    ) -> Iterator[CacheFile]:
+        """Frames of each clip, each encoded for itself, as a picture is in generation."""
+        (of_black,) = self._features([Image.new("RGB", shown[0][0].size)])
+        for clip, own, seen in zip(clips, self._latents_of(shown, clips), features, strict=True):
+            item = {
+                PICTURES: torch.stack(own, dim=1).to(STORED),
+                "image_embeddings": seen,
+                OF_BLACK: of_black,
+            }
+            yield CacheFile(
+                name=pictures_name(clip), tensors=named_tensors(item), metadata=clip_metadata(clip, window)
+            )
 
     def _pictures(self, batch: Sequence[ClipFrames]) -> Iterator[CacheFile]:
         """Each picture is encoded for itself, and so is each of its control pictures."""
@@ -225,6 +256,12 @@ class FramePackLatentEncoder:
     def _features(self, pictures: Sequence[Image.Image]) -> list[Tensor]:
         features_BLD = self._siglip.encode(pictures, device=self._device, dtype=self._dtype)
         return list(features_BLD.to("cpu", STORED))
+
+
+def _show(shown: Sequence[list[Image.Image]], frames_BHWC: Tensor) -> None:
+    """Keep a frame of each clip."""
+    for pictures, frame_HWC in zip(shown, frames_BHWC, strict=True):
+        pictures.append(Image.fromarray(frame_HWC.numpy()))
 
 
 def part_lengths(num_frames: int, stream_frames: int) -> list[int]:

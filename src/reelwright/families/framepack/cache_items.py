@@ -32,6 +32,11 @@ INDICES_2X, INDICES_4X = "clean_latent_2x_indices", "clean_latent_4x_indices"
 ZEROS = {INDICES_2X: "latents_clean_2x", INDICES_4X: "latents_clean_4x"}
 """Latents of one-frame mode that no file holds, since they are zeros, by the indices that ask for them."""
 
+PICTURES = "clip_pictures"
+"""Frames of a clip as pictures [C, 1+S, H, W]: its first, and the last of each of S sections."""
+OF_BLACK = "black_embeddings"
+"""What the image encoder sees in black, which it is shown where there is nothing to start from."""
+
 FindFrame = Callable[[int], Tensor]
 """A latent frame [C, H, W] by its place in the clip."""
 
@@ -135,6 +140,18 @@ def picture_item(target: Tensor, controls: Sequence[Tensor], layout: SectionLayo
         "latents_clean": torch.stack(seen, dim=1),
         **layout_indices(layout),
     }
+
+
+def frame_item(pictures: Tensor, number: int, window: int) -> dict[str, Tensor]:
+    """Picture `number` of a clip's pictures [C, 1+S, H, W], made as generation makes single frames.
+
+    The first is made of nothing, at the time that a single frame has by default; others are made of the
+    first, at the time that they have in the clip.
+    """
+    controls = [] if number == 0 else [pictures[:, 0]]
+    options = OneFrameOptions(target_index=(window * max(number, 1),))
+    layout = one_frame_layout(options, len(controls), window=window)
+    return with_zeros(picture_item(pictures[:, number], controls, layout))
 
 
 def with_zeros(item: dict[str, Tensor]) -> dict[str, Tensor]:

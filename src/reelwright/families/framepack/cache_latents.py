@@ -22,6 +22,7 @@ from reelwright.families.framepack.cache_layout import (
     is_compact_name,
     is_compatible_name,
     picture_name,
+    pictures_name,
     section_name,
 )
 from reelwright.families.framepack.checkpoints import (
@@ -115,7 +116,12 @@ class FramePackLatentCache:
         group = video_group(clip.size, window)
         if self.config.form == "compact":
             num_latents = (1 + num_sections * window) * (2 if self.config.posterior == "moments" else 1)
-            return [self._entry(clip_name(clip), group, num_latents, clip.size, num_sections)]
+            whole = self._entry(clip_name(clip), group, num_latents, clip.size, num_sections)
+            if not self.config.pictures:
+                return [whole]
+            num_pictures = 1 + num_sections
+            group = f"{group} pictures"
+            return [whole, self._entry(pictures_name(clip), group, num_pictures, clip.size, num_pictures)]
         num_latents = window + 1 + sum(CONTEXT)
         names = [section_name(clip, section) for section in range(num_sections)]
         return [self._entry(name, group, num_latents, clip.size) for name in names]
@@ -147,6 +153,7 @@ class FramePackLatentCache:
             "tile": execution.tile_size if execution.tiling else None,
             "dtype": execution.dtype,
             "one_frame": pictures if is_picture else None,
+            **({"pictures": True} if config.pictures else {}),
         }
 
     def is_own(self, name: str) -> bool:
@@ -210,6 +217,10 @@ def _check_options(config: FramePackCacheLatents) -> None:
         raise ConfigError(
             "form: compact keeps the latents of clips once for all their sections; a picture has no sections."
             " Leave out --form compact."
+        )
+    if config.pictures and config.form != "compact":
+        raise ConfigError(
+            "pictures: are kept beside whole clips, in the compact form. Add --form compact, or leave it out."
         )
     if config.posterior == "moments" and config.form != "compact":
         raise ConfigError(

@@ -3,6 +3,7 @@
 clip_00000-073-0001_0640x0480_fp.safetensors    section 1 of 73 frames from frame 0 on, at 640 x 480
 picture_0800x0600_fp.safetensors                a picture of 800 x 600, whatever size it is trained at
 clip_00000-073_0640x0480_fpc.safetensors        all of a clip, in the compact form, which is ours alone
+clip_00000-073_0640x0480_fpp.safetensors        frames of a clip as pictures, beside the compact form
 clip_fp_te.safetensors                          a caption
 """
 
@@ -24,14 +25,16 @@ STORED = torch.float16
 _MODE, _WINDOW = "reelwright_mode", "reelwright_window"
 """Metadata that the other program has not."""
 
-_LATENTS, _COMPACT, _TEXT = "_fp.safetensors", "_fpc.safetensors", "_fp_te.safetensors"
+_LATENTS, _COMPACT, _PICTURES, _TEXT = (
+    *("_fp.safetensors", "_fpc.safetensors", "_fpp.safetensors", "_fp_te.safetensors"),
+)
 _SIZE = r"(?P<width>[0-9]{4,})x(?P<height>[0-9]{4,})"
 _SPAN = r"(?P<start>[0-9]{5,})-(?P<num_frames>[0-9]{3,})"
 _ANY = re.compile(rf"(?P<stem>.+)_{_SIZE}{re.escape(_LATENTS)}", re.DOTALL)
 _SECTION = re.compile(
     rf"(?P<stem>.+)_{_SPAN}-(?P<section>[0-9]{{4,}})_{_SIZE}{re.escape(_LATENTS)}", re.DOTALL
 )
-_CLIP = re.compile(rf"(?P<stem>.+)_{_SPAN}_{_SIZE}{re.escape(_COMPACT)}", re.DOTALL)
+_CLIP = re.compile(rf"(?P<stem>.+)_{_SPAN}_{_SIZE}_fp[cp]\.safetensors", re.DOTALL)
 _CAPTION = re.compile(rf"(?P<stem>.+){re.escape(_TEXT)}", re.DOTALL)
 _DTYPE = re.compile(r"_(?:bfloat16|float\d+(?:_e\dm\d\w*)?|u?int\d+|bool)$")
 _SHAPE = re.compile(r"_\d+x\d+x\d+$")
@@ -59,6 +62,10 @@ def picture_name(clip: Clip) -> str:
 
 def clip_name(clip: Clip) -> str:
     return f"{_span(clip)}_{_size(clip.size)}{_COMPACT}"
+
+
+def pictures_name(clip: Clip) -> str:
+    return f"{_span(clip)}_{_size(clip.size)}{_PICTURES}"
 
 
 def caption_name(stem: str) -> str:

@@ -229,6 +229,9 @@ class FramePackCacheLatents(FramePackClips, CacheLatentsConfig):
     form: CacheForm = "compatible"
     """compatible: a file for each section, as musubi-tuner writes them. compact: a file for each clip, of a
     third of the size, for base and F1 alike; sections are put together when they are trained on."""
+    pictures: bool = False
+    """With the compact form, also keep the first frame of a clip and the last of each section, each encoded
+    as a picture: single frames are trained on them beside sections, where mode is drawn."""
     one_frame_no_2x: bool = False
     """In one_frame mode, leave out the zeros at half resolution."""
     one_frame_no_4x: bool = False

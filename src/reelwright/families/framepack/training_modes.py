@@ -37,6 +37,11 @@ def as_trained(
         raise ConfigError(
             "sections: are drawn where the mode is drawn alone. Add --mode drawn, or leave sections out."
         )
+    if latents.pictures:
+        raise ConfigError(
+            "mode: the caches hold pictures beside whole clips, which are read where the mode is drawn alone."
+            " Add --mode drawn, or make caches without --pictures."
+        )
     if config.mode != "auto":
         return replace(latents, mode=config.mode)
     if latents.form == "compact":
@@ -47,7 +52,8 @@ def as_trained(
 def kinds_of(latents: FramePackCacheLatents) -> tuple[TrainingMode, ...]:
     """What is trained: one kind of sections, or several that are drawn beside each other."""
     if isinstance(latents, FramePackDrawnLatents):
-        return tuple(drawn_kinds(latents.sections))
+        pictures: tuple[TrainingMode, ...] = ("one_frame",) if latents.pictures else ()
+        return (*drawn_kinds(latents.sections), *pictures)
     return (latents.mode,)
 
 
