@@ -58,6 +58,7 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
     check_name(config.name)
     check_hub(config.hub)
     check_trackers(config.tracking)
+    check_packing(config, training_of(family))
     plans = plan_stages(training_of(family), config)
     if not plans:
         check_schedule(config.schedule, None if config.epochs else config.steps, config.optimizer)
@@ -94,7 +95,6 @@ def _find_stages(
 
 def _found(family: str, config: TrainConfig, data: OpenedData, validation: OpenedData | None) -> Found:
     known, training = families.load(family), training_of(family)
-    check_packing(config, training)
     _check_kind(training, data, validation, "validation.dataset")
     model = training.locate(config, data.data)
     _check_adapter(config, model)
