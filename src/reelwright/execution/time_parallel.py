@@ -48,7 +48,10 @@ class TimeShare:
         stride: how many frames share a latent frame. Raises ConfigError where parts would not be equal, or
         too short for what convolutions of the next part ask of them.
         """
-        length = self._part_length(frames_BCFHW.shape[2], stride)
+        num_frames = frames_BCFHW.shape[2]
+        if problem := sharing_problem(num_frames, self.num_parts, stride):
+            raise ConfigError(problem)
+        length = (num_frames - 1) // self.num_parts
         start, stop = self.rank * length + (self.rank > 0), (self.rank + 1) * length + 1
         return frames_BCFHW[:, :, start:stop].clone()
 
@@ -81,20 +84,6 @@ class TimeShare:
             ]
         )
 
-    def _part_length(self, num_frames: int, stride: int) -> int:
-        """Frames of each part, beside the first frame."""
-        unit = self.num_parts * stride
-        # Parts before others are asked for their last two frames; the first part has a frame more.
-        least = min(self.num_parts - 1, 2) * unit
-        rest = num_frames - 1
-        if rest % unit or rest < least:
-            nearest = max(round(rest / unit) * unit, least) + 1
-            raise ConfigError(
-                f"A clip of {num_frames} frames cannot be shared out to {self.num_parts} processes: it needs "
-                f"a multiple of {unit}, at least {least}, and one. Nearest: {nearest} frames in all."
-            )
-        return rest // self.num_parts
-
     def _lengths(self, own_length: int) -> list[int]:
         """How many frames each part has where this one has so many."""
         rest = own_length - (self.rank == 0)
@@ -106,6 +95,21 @@ class TimeShare:
         before = sum(lengths[: self.rank])
         earlier, later = received.split([before, received.shape[dim] - before], dim)
         return torch.cat([earlier, own, later], dim)
+
+
+def sharing_problem(num_frames: int, num_parts: int, stride: int) -> str | None:
+    """Why a clip cannot be shared out to so many processes, if so; `stride` frames share a latent frame."""
+    unit = num_parts * stride
+    # Parts before others are asked for their last two frames; the first part has a frame more.
+    least = min(num_parts - 1, 2) * unit
+    rest = num_frames - 1
+    if rest % unit == 0 and rest >= least:
+        return None
+    nearest = max(round(rest / unit) * unit, least) + 1
+    return (
+        f"A clip of {num_frames} frames cannot be shared out to {num_parts} processes: it needs "
+        f"a multiple of {unit}, at least {least}, and one. Nearest: {nearest} frames in all."
+    )
 
 
 def share_time(num_parts: int) -> TimeShare:

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Gt
 
-from reelwright.protocols.train_configs import LearningConfig, Share
+from reelwright.protocols.train_configs import LearningConfig, LearningExecutionConfig, Share
 
 _FORBID_UNKNOWN = {"extra": "forbid"}
 
@@ -110,6 +110,15 @@ class AutoencoderValidationConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AutoencoderExecutionConfig(LearningExecutionConfig):
+    """How training an autoencoder runs; what it computes follows from the clips alone."""
+
+    time_parallel: Annotated[int, Ge(1)] = 1
+    """How many processes share each clip, for clips that are too long for one: each works on consecutive
+    frames, and norms see the whole clip."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AutoencoderTrainConfig(LearningConfig):
     """Train an autoencoder on clips and pictures as they are, from nothing or from the model's weights."""
 
@@ -138,6 +147,7 @@ class AutoencoderTrainConfig(LearningConfig):
     """Gigabytes of decoded frames that stay in memory, so that a source is read once; 0 keeps none. What is
     learned does not depend on it."""
 
+    execution: AutoencoderExecutionConfig = field(default_factory=AutoencoderExecutionConfig)
     sizes: AutoencoderSizesConfig = field(default_factory=AutoencoderSizesConfig)
     losses: LossConfig = field(default_factory=LossConfig)
     discriminator: DiscriminatorConfig = field(default_factory=DiscriminatorConfig)

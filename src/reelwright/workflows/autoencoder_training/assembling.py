@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from torch import Tensor, nn
 
 from reelwright.core.errors import ConfigError
+from reelwright.execution.time_parallel import TimeShare, share_time
 from reelwright.nn.discriminator import Discriminator
 from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
 from reelwright.protocols.autoencoder_training import AutoencoderModel
@@ -34,7 +35,9 @@ def assemble_autoencoder(
     if accelerator.is_fsdp2:
         raise ConfigError("accelerate launch: FSDP does not share out autoencoders. Use several GPUs.")
     course = _course(found, accelerator, state)
-    network = _load(config, found.model, device)
+    num_parts = config.execution.time_parallel
+    share = share_time(num_parts) if num_parts > 1 else None
+    network = _load(config, found.model, device, share)
 
     def clips() -> Iterator[Tensor]:
         return (clip.values.to(device) for clip in held_out_clips(found))
@@ -66,7 +69,7 @@ def assemble_autoencoder(
 
 
 def _load(
-    config: AutoencoderTrainConfig, model: AutoencoderModel, device: torch.device
+    config: AutoencoderTrainConfig, model: AutoencoderModel, device: torch.device, share: TimeShare | None
 ) -> AutoencoderNetwork:
     """The autoencoder and what judges it, on the device. Random weights follow from the seed."""
     with torch.random.fork_rng(devices=[]):
@@ -79,17 +82,19 @@ def _load(
     perceptual: nn.Module | None = None if path is None else load_perceptual(path).to(device)
     losses = AutoencoderLosses(config.losses, config.discriminator, discriminator, perceptual)
     last_layer = autoencoder.get_parameter(model.last_layer)
-    return AutoencoderNetwork(autoencoder, discriminator, losses, last_layer).to(device)
+    return AutoencoderNetwork(autoencoder, discriminator, losses, last_layer, share).to(device)
 
 
 def _course(found: FoundAutoencoder, accelerator: Accelerator, state: TrainingState | None) -> Course:
     """The data where training starts or goes on. Raises ConfigError if they are others than the state's."""
+    # Processes that share clips take the same batches.
+    num_parts = found.config.execution.time_parallel
     batches = ClipBatches(
         found.supply,
         found.stages,
         found.config,
-        rank=accelerator.process_index,
-        num_ranks=accelerator.num_processes,
+        rank=accelerator.process_index // num_parts,
+        num_ranks=accelerator.num_processes // num_parts,
     )
     if state is not None:
         batches.load_state_dict(state.progress["loader"])

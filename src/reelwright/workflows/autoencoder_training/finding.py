@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from reelwright import families
 from reelwright.core.errors import ConfigError
+from reelwright.execution.time_parallel import sharing_problem
 from reelwright.media.geometry import neighbor_num_frames
 from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
 from reelwright.protocols.autoencoder_training import AutoencoderModel
@@ -14,6 +15,7 @@ from reelwright.protocols.train_configs import SavingConfig
 from reelwright.workflows.autoencoder_training.clip_batches import stage_starts
 from reelwright.workflows.autoencoder_training.perceptual_weights import check_perceptual
 from reelwright.workflows.autoencoder_training.supply import StageSupply, Supply, open_supply, plan_stage
+from reelwright.workflows.caching.ranks import num_ranks
 from reelwright.workflows.training.finding import check_name
 from reelwright.workflows.training.hub import check_hub
 from reelwright.workflows.training.lr_schedules import check_schedule
@@ -91,6 +93,7 @@ def _problems(config: AutoencoderTrainConfig, model: AutoencoderModel) -> Iterat
                 yield f"stages.{number}.{name}: {side} is not a multiple of {stride}. Use {legal}."
         if not stage.steps and number + 1 < len(config.stages):
             yield f"stages.{number}.steps: only the last stage may go on to the end. Say how many steps."
+    yield from _problems_of_sharing(config, model)
     if config.validation.frames:
         yield from _problems_of_frames("validation.frames", config.validation.frames, model)
 
@@ -100,6 +103,20 @@ def _problems_of_frames(name: str, frames: int, model: AutoencoderModel) -> Iter
     if frames not in (below, above):
         step = model.temporal_stride
         yield f"{name}: {frames} is not {step}k+1. Nearest: {below} and {above}."
+
+
+def _problems_of_sharing(config: AutoencoderTrainConfig, model: AutoencoderModel) -> Iterator[str]:
+    num_parts = config.execution.time_parallel
+    if num_ranks() % num_parts:
+        yield (
+            f"execution.time_parallel: {num_parts} processes share each clip, but there are {num_ranks()} in"
+            f" all. Start a multiple of {num_parts}, with torchrun --nproc-per-node or accelerate launch."
+        )
+    for number, stage in enumerate(config.stages):
+        # A single frame is not shared out.
+        problem = sharing_problem(stage.frames, num_parts, model.temporal_stride)
+        if num_parts > 1 and stage.frames > 1 and problem:
+            yield f"stages.{number}.frames: {problem}"
 
 
 def _problems_of_settings(config: AutoencoderTrainConfig) -> Iterator[str]:

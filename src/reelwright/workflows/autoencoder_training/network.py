@@ -7,7 +7,9 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from reelwright.execution.time_parallel import OverTime, TimeShare, agree_on_gradient
 from reelwright.nn.posterior import Posterior
+from reelwright.protocols.autoencoder import Autoencoder
 from reelwright.protocols.autoencoder_training import LearningAutoencoder
 from reelwright.protocols.training import Batch, Losses
 from reelwright.workflows.autoencoder_training.clip_batches import PIXELS
@@ -23,18 +25,24 @@ class AutoencoderNetwork(nn.Module):
         discriminator: nn.Module | None,
         losses: AutoencoderLosses,
         last_layer: nn.Parameter,
+        share: TimeShare | None = None,
     ) -> None:
+        """`share`: of this process, where several work on each clip."""
         super().__init__()
         self.autoencoder = autoencoder
         self.discriminator = discriminator
         self._losses = losses
         self._last_layer = last_layer
+        self._over_time: OverTime | None = None
+        if share is not None:
+            self._over_time = OverTime(autoencoder=cast("Autoencoder", autoencoder), share=share)
+            agree_on_gradient(last_layer, share)
 
     def forward(
         self, pixels_BCFHW: Tensor, seeds: Sequence[int], step: int
     ) -> tuple[Tensor, dict[str, float]]:
         """The loss as a mean over the clips, and its parts; each clip's latents are drawn by its seed."""
-        coder = cast("LearningAutoencoder", self.autoencoder)
+        coder = self._over_time or cast("LearningAutoencoder", self.autoencoder)
         posterior = coder.encode(pixels_BCFHW)
         copies_BCFHW = coder.decode(sample(posterior, seeds))
         loss, parts = self._losses.generator(pixels_BCFHW, copies_BCFHW, posterior, step, self._last_layer)
