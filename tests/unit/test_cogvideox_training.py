@@ -126,7 +126,7 @@ def test_text_and_clips_need_the_transformer_and_its_schedule_alone(tmp_path):
         ("text", {"image_latent_scale": "raw"}, {}),
         ("text", {"condition": "control"}, {}),
         ("image", {"condition": "control"}, {}),
-        ("second image", {"rope_grid": "integer"}, {}),
+        ("second image", {"rope_grid": "released"}, {}),
         ("text", {}, {"min_timestep": 1000}),
     ],
     ids=lambda value: next(reversed(value), "none") if isinstance(value, dict) else value,

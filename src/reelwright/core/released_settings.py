@@ -12,6 +12,8 @@ class ReleasedSettings:
 
     FIXED: ClassVar[Mapping[str, Any]] = {}
     """Settings that our network has built in."""
+    OWN: ClassVar[frozenset[str]] = frozenset()
+    """Settings that no released file has: written only where they differ from their defaults."""
 
     @classmethod
     def from_json(cls, data: Mapping[str, Any], origin: str) -> Self:
@@ -28,5 +30,13 @@ class ReleasedSettings:
 
     def to_json(self, class_name: str) -> dict[str, Any]:
         """What `from_json` reads, under the name that the released class of the network has."""
-        settings = asdict(self)  # pyright: ignore[reportArgumentType]
-        return {"_class_name": class_name, **self.FIXED, **settings}
+        return {"_class_name": class_name, **self.FIXED, **self.settings()}
+
+    def settings(self) -> dict[str, Any]:
+        """All fields, as they are told and compared."""
+        usual = type(self)()
+        return {
+            name: value
+            for name, value in asdict(self).items()  # pyright: ignore[reportArgumentType]
+            if name not in self.OWN or value != getattr(usual, name)
+        }

@@ -17,19 +17,27 @@ def sinusoidal_embedding(values_B: Tensor, width: int) -> Tensor:
 
 
 def sincos_position_table(
-    width: int, grid_THW: Sequence[int], *, spatial_scale: float = 1.0, temporal_scale: float = 1.0
+    width: int,
+    grid_THW: Sequence[int],
+    *,
+    spatial_scale: float = 1.0,
+    temporal_scale: float = 1.0,
+    places_HW: Sequence[Tensor] | None = None,
 ) -> Tensor:
     """Absolute positions of a video grid: a quarter of the width for time, the rest for place.
+
+    places_HW: where the rows and the columns are, instead of 0, 1, 2, ...
 
     Tokens are ordered (t, y, x); the spatial part is [x half | y half]; each part is [sin | cos].
     Positions are divided by their scale first. Returns float32 [T*H*W, width].
     """
-    frames, height, width_in_tokens = grid_THW
+    frames = torch.arange(grid_THW[0], dtype=torch.float64)
+    rows, columns = places_HW or [torch.arange(count) for count in grid_THW[1:]]
     time_width, place_width = width // 4, 3 * width // 4 // 2
     t, y, x = torch.meshgrid(
-        torch.arange(frames, dtype=torch.float64) / temporal_scale,
-        torch.arange(height, dtype=torch.float64) / spatial_scale,
-        torch.arange(width_in_tokens, dtype=torch.float64) / spatial_scale,
+        frames / temporal_scale,
+        rows.double() / spatial_scale,
+        columns.double() / spatial_scale,
         indexing="ij",
     )
     parts = [_sincos(t, time_width), _sincos(x, place_width), _sincos(y, place_width)]

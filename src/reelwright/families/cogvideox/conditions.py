@@ -12,6 +12,8 @@ from reelwright.nn.rope import rotary_table
 
 ImageScale = Literal["raw", "scaled", "inverse"]
 
+_LATENT_CELL = 8
+"""Pixels to a side, in all released models; how they are told what is released is in pixels."""
 OFS = 2.0
 """The one value of the second time embedding that 1.5-I2V was trained with."""
 
@@ -63,6 +65,7 @@ def position_conditions(
         grid,
         spatial_scale=config.spatial_interpolation_scale,
         temporal_scale=config.temporal_interpolation_scale,
+        places_HW=_places(config, grid[1:], rope_grid),
     )
     return {"positions_LD": table}
 
@@ -70,22 +73,34 @@ def position_conditions(
 def rotary_positions(
     config: TransformerConfig, grid_THW: tuple[int, int, int], rope_grid: RopeGrid = "exact"
 ) -> Tensor:
-    """Rotations of every video token; a head's channels go to time, height and width as 1 : 1.5 : 1.5.
-
-    Models of 1.0 fit the token grid into the one they were trained on, keeping its aspect; 1.5 and SAT count
-    integers (specs: CogVideoX 2.4). rope_grid: exact, released (diffusers' spacing) or integer.
-    """
+    """Rotations of every video token; a head's channels go to time, height and width as 1 : 1.5 : 1.5."""
     frames, height, width = grid_THW
     head = config.attention_head_dim
     axis_widths = (head // 4, head // 8 * 3, head // 8 * 3)
-    if config.is_second_generation or rope_grid == "integer":
-        rows, columns = torch.arange(height), torch.arange(width)
-    else:
-        base = (config.sample_height // config.patch_size, config.sample_width // config.patch_size)
-        (top, left), (bottom, right) = fit_grid((height, width), base)
-        rows = _spread(top, bottom, height, rope_grid)
-        columns = _spread(left, right, width, rope_grid)
-    return rotary_table([torch.arange(frames), rows, columns], axis_widths)
+    places = _places(config, (height, width), rope_grid)
+    return rotary_table([torch.arange(frames), *places], axis_widths)
+
+
+def _places(
+    config: TransformerConfig, grid_HW: tuple[int, int], rope_grid: RopeGrid
+) -> tuple[Tensor, Tensor]:
+    """Of rows and of columns; in time all models count.
+
+    Models of 1.0 with rotary positions fit the token grid into the one they were trained on, keeping its
+    aspect; others, and SAT, count integers (specs: CogVideoX 2.4).
+    """
+    height, width = grid_HW
+    is_spread = config.use_rotary_positional_embeddings and not config.is_second_generation
+    if rope_grid == "integer" or (rope_grid != "fitted" and not is_spread):
+        return torch.arange(height), torch.arange(width)
+    (top, left), (bottom, right) = fit_grid(grid_HW, _own_grid(config))
+    return _spread(top, bottom, height, rope_grid), _spread(left, right, width, rope_grid)
+
+
+def _own_grid(config: TransformerConfig) -> tuple[int, int]:
+    """Rows and columns of tokens that a model was trained on."""
+    height, width = config.native_size(_LATENT_CELL)
+    return height // _LATENT_CELL // config.patch_size, width // _LATENT_CELL // config.patch_size
 
 
 def fit_grid(grid_HW: tuple[int, int], base_HW: tuple[int, int]) -> tuple[tuple[int, int], tuple[int, int]]:
@@ -105,6 +120,11 @@ def _spread(start: int, stop: int, count: int, rope_grid: RopeGrid) -> Tensor:
         # Ends where start = 0 would end, so a box away from the edge gets too small a step.
         return torch.linspace(start, stop * (count - 1) / count, count)
     return start + (stop - start) * torch.arange(count) / count
+
+
+def chosen_rope_grid(name: Literal["auto"] | RopeGrid, transformer: TransformerConfig) -> RopeGrid:
+    """What `auto` comes to: as the model was trained."""
+    return transformer.rope_grid if name == "auto" else name
 
 
 def chosen_image_scale(name: ImageLatentScale, transformer: TransformerConfig) -> ImageScale:

@@ -15,7 +15,10 @@ from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
 from reelwright.protocols.train_configs import SamplesConfig, Share, TrainConfig
 from reelwright.protocols.variant import Variant
 
-RopeGrid = Literal["exact", "released", "integer"]
+RopeGrid = Literal["exact", "released", "integer", "fitted"]
+"""How tokens are counted at sizes other than the model's own. exact and released: rotary positions of 1.0 are
+spread over the model's own grid (released: as diffusers spaces them), all others count on. integer: all count
+on (as SAT). fitted: all are spread over the model's own grid (specs: CogVideoX 2.4)."""
 FirstFrame = Literal["both", "latents", "pixels", "none"]
 ImageLatentScale = Literal["auto", "raw", "scaled", "inverse"]
 
@@ -54,6 +57,10 @@ class TransformerConfig(ReleasedSettings):
     temporal_compression_ratio: int = 4
     use_rotary_positional_embeddings: bool = False
     use_learned_positional_embeddings: bool = False
+    rope_grid: RopeGrid = "exact"
+    """How it was trained to count tokens at sizes other than its own; in files of ours alone."""
+
+    OWN: ClassVar[frozenset[str]] = frozenset({"rope_grid"})
 
     @property
     def width(self) -> int:
@@ -221,9 +228,10 @@ class Compatibility:
     """What a step leads to: the next listed timestep, or t - 1000 // steps as in the released schedulers."""
     zero_snr: Literal["table", "steps"] = "table"
     """Rescale to zero terminal SNR over all 1000 timesteps, or over the steps used (SAT)."""
-    rope_grid: RopeGrid = "exact"
-    """Rotary positions of 1.0 at sizes other than 3:2: exact, released (as diffusers spaces them) or integer
-    (as SAT counts)."""
+    rope_grid: Literal["auto"] | RopeGrid = "auto"
+    """Positions at sizes other than the model's own. auto does as the model was trained. Rotary positions of
+    1.0 are spread over its own grid (exact, or released: as diffusers spaces them) or counted on (integer, as
+    SAT); fitted spreads those of other models too."""
     norm_eps: Literal["released", "sat"] = "released"
     """LayerNorm epsilon: that of config.json (1e-5), or SAT's 1e-6."""
     vae_chunk: Literal["released", "whole"] = "released"
@@ -363,9 +371,10 @@ class CogVideoXTrain(TrainConfig):
     models, else a control clip. With --init widened, what it is to read from now on."""
     image_latent_scale: ImageLatentScale = "auto"
     """Scale s of image latents: raw 1, scaled s, inverse 1/s; auto: scaled for 1.0, raw for 1.5 (SAT)."""
-    rope_grid: RopeGrid = "exact"
-    """Rotary positions of 1.0 at sizes other than 3:2: exact, released (as diffusers spaces them) or integer
-    (as SAT counts)."""
+    rope_grid: Literal["auto"] | RopeGrid = "auto"
+    """Positions at sizes other than the model's own. auto does as the model was trained. Rotary positions of
+    1.0 are spread over its own grid (exact, or released: as diffusers spaces them) or counted on (integer, as
+    SAT); fitted spreads those of other models too. Whole models remember it; adapters have to be told of."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -29,7 +29,13 @@ from reelwright.families.cogvideox.checkpoints import (
     load_autoencoder,
     load_transformer,
 )
-from reelwright.families.cogvideox.conditions import OFS, Conditions, pad_front, position_conditions
+from reelwright.families.cogvideox.conditions import (
+    OFS,
+    Conditions,
+    chosen_rope_grid,
+    pad_front,
+    position_conditions,
+)
 from reelwright.families.cogvideox.config import CogVideoXGenerate
 from reelwright.families.cogvideox.image_conditions import image_conditions
 from reelwright.families.cogvideox.key_maps import DIFFUSERS_TRANSFORMER
@@ -96,7 +102,7 @@ class CogVideoXSession:
         model = self._model
         dtype = stored_dtype(self._execution.dtype, model.released_dtype)
         transformer = load_transformer(model, self._device, dtype)
-        settings = {"_class_name": "CogVideoXTransformer3DModel", **asdict(model.transformer)}
+        settings = {"_class_name": "CogVideoXTransformer3DModel", **model.transformer.settings()}
         yield from write_merged(transformer, model.adapters, DIFFUSERS_TRANSFORMER, path, settings)
 
     def open_latents(self, latents_BCTHW: Tensor, config: CogVideoXGenerate) -> Segment:
@@ -200,9 +206,8 @@ def _conditions(
     model: CogVideoXModel, networks: Networks, texts: Texts, request: CogVideoXRequest, noise: Noise
 ) -> Conditions:
     _, _, frames, height, width = noise.shape_BCTHW
-    positions = position_conditions(
-        model.transformer, (frames, height, width), request.config.compatibility.rope_grid
-    )
+    grid = chosen_rope_grid(request.config.compatibility.rope_grid, model.transformer)
+    positions = position_conditions(model.transformer, (frames, height, width), grid)
     conditions = Conditions(
         text_BLD=texts.positive(request.config),
         image_BCTHW=image_conditions(model.layout, request, networks.space, noise.generator, frames),

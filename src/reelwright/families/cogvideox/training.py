@@ -1,6 +1,7 @@
 """What this family does to be trained."""
 
 from dataclasses import replace
+from typing import Literal
 
 from reelwright.families.cogvideox.config import CogVideoXCacheLatents, CogVideoXCacheText, CogVideoXTrain
 from reelwright.families.cogvideox.packing import num_tokens
@@ -36,6 +37,11 @@ def caches_of(
     )
 
 
+def at_positions(config: CogVideoXTrain, wanted: Literal["extrapolated", "interpolated"]) -> CogVideoXTrain:
+    """Counted on, or spread over the grid of the model's own size (specs: CogVideoX 2.4, 6.3)."""
+    return replace(config, rope_grid="integer" if wanted == "extrapolated" else "fitted")
+
+
 def is_quantized(name: str) -> bool:
     """All linear layers of the blocks but those that make modulations of the time, which need the digits."""
     return "modulation" not in name.split(".")
@@ -45,6 +51,7 @@ TRAINING = Training(
     locate=locate_training,
     caches=caches_of,
     sampling=SAMPLING,
+    at_positions=at_positions,
     quantized=is_quantized,
     num_tokens=num_tokens,
 )

@@ -63,7 +63,8 @@ def _options_without_effect(
     is_noised = noises_images(config, first_frame)
     uses_pixels = encodes_images(config, layout, first_frame) or config.samples.prompts is not None
     reads_image = layout in (Layout.IMAGE, Layout.INPAINT)
-    is_fitted = transformer.use_rotary_positional_embeddings and not transformer.is_second_generation
+    is_spread = transformer.use_rotary_positional_embeddings and not transformer.is_second_generation
+    has_grids = is_spread or config.rope_grid in ("integer", "fitted")
     is_drawn = noise.timestep_sampling == "logit_normal"
     conditional: list[tuple[object, tuple[str, ...], bool, str]] = [
         (noise, ("logit_mean", "logit_std"), is_drawn, "timestep_sampling logit_normal"),
@@ -73,7 +74,7 @@ def _options_without_effect(
         (noise, ("image_noise",), reads_image, "a model that reads an image"),
         (noise, ("image_noise_mean", "image_noise_std"), reads_image and is_noised, "image_noise"),
         (config, ("image_latent_scale",), layout is Layout.IMAGE, "an image-to-video model"),
-        (config, ("rope_grid",), is_fitted, "a model of 1.0 with rotary positions"),
+        (config, ("rope_grid",), has_grids, "a model of 1.0 with rotary positions"),
         (execution, ("tiling",), uses_pixels, "images that are encoded or samples that are decoded"),
         (execution, ("tile_size",), execution.tiling, "tiling"),
     ]

@@ -1,7 +1,7 @@
 """A checkpoint to train: found and checked against configuration and caches, with nothing loaded."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +20,13 @@ from reelwright.families.cogvideox.cache_parts import (
     load_latent_space,
 )
 from reelwright.families.cogvideox.checkpoints import Layout, read_scheduler
-from reelwright.families.cogvideox.conditions import chosen_image_scale, image_scale
+from reelwright.families.cogvideox.conditions import chosen_image_scale, chosen_rope_grid, image_scale
 from reelwright.families.cogvideox.config import (
     CogVideoXCacheLatents,
     CogVideoXCacheText,
     CogVideoXTrain,
     FirstFrame,
+    RopeGrid,
     SchedulerConfig,
     TransformerConfig,
 )
@@ -80,7 +81,12 @@ class CogVideoXTrainingModel:
 
     @property
     def settings(self) -> Mapping[str, Any]:
-        return {"_class_name": "CogVideoXTransformer3DModel", **asdict(self.transformer)}
+        trained = replace(self.transformer, rope_grid=self._rope_grid)
+        return {"_class_name": "CogVideoXTransformer3DModel", **trained.settings()}
+
+    @property
+    def _rope_grid(self) -> RopeGrid:
+        return chosen_rope_grid(self.config.rope_grid, self.transformer)
 
     @property
     def metadata(self) -> Mapping[str, str]:
@@ -98,6 +104,8 @@ class CogVideoXTrainingModel:
             "ss_noise_offset": f"{noise.noise_offset:g}",
             "ss_caption_dropout_rate": f"{noise.caption_dropout:g}",
         }
+        if self._rope_grid != TransformerConfig().rope_grid:
+            facts["ss_rope_grid"] = self._rope_grid
         if self.layout is Layout.IMAGE:
             facts["ss_image_latent_scale"] = chosen_image_scale(config.image_latent_scale, self.transformer)
         return facts
@@ -110,7 +118,7 @@ class CogVideoXTrainingModel:
         return CogVideoXObjective(
             settings=self.config.noise,
             transformer=self.transformer,
-            rope_grid=self.config.rope_grid,
+            rope_grid=self._rope_grid,
             alphas=training_alphas(self.scheduler),
             no_caption_LD=self._empty_caption(device),
             channels=self._channels(device),

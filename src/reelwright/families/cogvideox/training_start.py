@@ -1,7 +1,7 @@
 """Where the weights of a denoiser in training come from: files, a seed, or those of a narrower denoiser."""
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -79,7 +79,7 @@ def _drawn(transformer: TransformerConfig, config: CogVideoXTrain) -> Start:
         transformer=transformer,
         trained=transformer,
         is_drawn=True,
-        fingerprint=fingerprint_text(f"drawn {json.dumps(asdict(transformer), sort_keys=True)}"),
+        fingerprint=fingerprint_text(f"drawn {json.dumps(transformer.settings(), sort_keys=True)}"),
         notices=("init: the weights of the denoiser are drawn from the seed; it knows nothing yet.",),
     )
 
