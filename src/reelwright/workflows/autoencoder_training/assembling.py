@@ -58,6 +58,7 @@ def assemble_autoencoder(
         trainables=trainables,
         task=AutoencoderTask(device=device),
         shown=learning.shown,
+        num_sharing=num_parts,
     )
     metrics = Metrics(setting)
     parts: dict[str, Part] = {}

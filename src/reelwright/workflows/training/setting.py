@@ -69,6 +69,8 @@ class Setting:
     task: Task
     shown: Callable[[], AbstractContextManager[None]]
     """The weights that validation, samples and saved files show: within it the network has them."""
+    num_sharing: int = 1
+    """How many processes have the same batches."""
 
     @property
     def is_main(self) -> bool:

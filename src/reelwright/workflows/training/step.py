@@ -60,7 +60,7 @@ class Stepper:
         self._change()
         return StepResult(
             loss=float(told[0]),
-            num_items=int(num_items),
+            num_items=int(num_items) // self.setting.num_sharing,
             level_losses=tuple(told[1 : 1 + NUM_BINS].tolist()),
             level_counts=tuple(int(count) for count in told[1 + NUM_BINS :].tolist()),
             gradient_norm=float(norm),
