@@ -18,6 +18,7 @@ from reelwright.cli.evaluate import EvaluateLine
 from reelwright.cli.generate import GenerateLine
 from reelwright.cli.replay import ReplayLine
 from reelwright.cli.resume import ResumeLine
+from reelwright.cli.train import AUTOENCODER, DENOISER, ENCODERS, train_schema
 from reelwright.core.config import field_docs, listed_schema
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 from reelwright.protocols.datasets import DatasetConfig, GeneralKeys
@@ -58,8 +59,13 @@ def _generate_page(family: str) -> str:
 
 
 def _train_page(family: str) -> str:
-    """Every flag of `train FAMILY`."""
-    return "\n".join(_command_page("train", family, families.configs(family).TRAIN())) + "\n"
+    """Every flag of `train FAMILY`, then those of its other stages."""
+    text = _command_page("train", family, train_schema(family, DENOISER, _ORIGIN)())
+    for stage in (AUTOENCODER, ENCODERS):
+        config = train_schema(family, stage, _ORIGIN)()
+        title = f"## reelwright train {family} --stage {stage}"
+        text += ["", title, "", str(inspect.getdoc(type(config))), "", *_HEAD, *_rows(config)]
+    return "\n".join(text) + "\n"
 
 
 def _command_page(command: str, family: str, config: Any) -> list[str]:  # noqa: ANN401 - any schema
