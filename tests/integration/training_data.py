@@ -29,15 +29,7 @@ def make_data(
     words: more of the command that encodes the clips.
     """
     clips = folder / "clips"
-    clips.mkdir(parents=True)
-    for number in range(count):
-        draw = np.random.default_rng(number)
-        frames = np.full((FRAMES[family], SIDE, SIDE, 3), draw.integers(0, 200, 3), np.uint8)
-        for index, frame in enumerate(frames):
-            left = (7 * number + index) % 40
-            frame[20:36, left : left + 16] = (40 * number % 256, 200, 90)
-        write_mp4(clips / f"clip_{number}.mp4", [torch.from_numpy(frames)], fps=RATES[family])
-        (clips / f"clip_{number}.txt").write_text(f"a square numbered {number}")
+    draw_clips(clips, FRAMES[family], fps=RATES[family], count=count)
     window = "fp_latent_window_size = 2\n" if family == "framepack" else ""
     file = folder / "data.toml"
     file.write_text(
@@ -48,6 +40,19 @@ def make_data(
         line = ["cache", kind, family, "--dataset", str(file), "--model", model, *more, "--quiet"]
         assert main(line) == 0
     return file
+
+
+def draw_clips(folder: Path, num_frames: int, *, fps: float, count: int = 4) -> None:
+    """Clips of a wandering square with captions."""
+    folder.mkdir(parents=True)
+    for number in range(count):
+        draw = np.random.default_rng(number)
+        frames = np.full((num_frames, SIDE, SIDE, 3), draw.integers(0, 200, 3), np.uint8)
+        for index, frame in enumerate(frames):
+            left = (7 * number + index) % 40
+            frame[20:36, left : left + 16] = (40 * number % 256, 200, 90)
+        write_mp4(folder / f"clip_{number}.mp4", [torch.from_numpy(frames)], fps=fps)
+        (folder / f"clip_{number}.txt").write_text(f"a square numbered {number}")
 
 
 def losses_of(run: Path) -> list[float]:

@@ -71,9 +71,10 @@ def _said_stage(words: Sequence[str]) -> tuple[str, str]:
         name, equals, value = word.partition("=")
         if name == _FLAG:
             return (value if equals else next(iter(words[index + 1 :]), "")), _FLAG
-    recipe = next(iter(words), "")
-    if recipe.endswith(".toml") and Path(recipe).is_file():
-        return str(read_toml(Path(recipe)).get("stage", DENOISER)), recipe
+    for word in words:
+        # A file of data sets is one too, but says no stage.
+        if word.endswith(".toml") and Path(word).is_file() and "stage" in (said := read_toml(Path(word))):
+            return str(said["stage"]), word
     return DENOISER, _FLAG
 
 

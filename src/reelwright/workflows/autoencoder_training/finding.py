@@ -14,7 +14,13 @@ from reelwright.protocols.clips import ClipRule
 from reelwright.protocols.train_configs import SavingConfig
 from reelwright.workflows.autoencoder_training.clip_batches import stage_starts
 from reelwright.workflows.autoencoder_training.perceptual_weights import check_perceptual
-from reelwright.workflows.autoencoder_training.supply import StageSupply, Supply, open_supply, plan_stage
+from reelwright.workflows.autoencoder_training.supply import (
+    StageSupply,
+    Supply,
+    largest,
+    open_supply,
+    plan_stage,
+)
 from reelwright.workflows.caching.ranks import num_ranks
 from reelwright.workflows.training.finding import check_name
 from reelwright.workflows.training.hub import check_hub
@@ -65,6 +71,7 @@ def find_autoencoder(family: str, config: AutoencoderTrainConfig) -> Generator[F
     validation = None
     if config.validation.dataset is not None:
         validation = open_supply(config.validation.dataset, rule)
+    _check_held_out(config, validation or supply)
     yield FoundAutoencoder(
         config=config,
         model=model,
@@ -78,6 +85,15 @@ def find_autoencoder(family: str, config: AutoencoderTrainConfig) -> Generator[F
             *(notice for _, notices in planned for notice in notices),
         ),
     )
+
+
+def _check_held_out(config: AutoencoderTrainConfig, supply: Supply) -> None:
+    """There must be something to judge, or to measure latents by. Raises ConfigError."""
+    wanted = config.validation.frames or config.stages[-1].frames
+    if not any(each.source.kind == "image" or each.num_frames >= wanted for each in supply.sources):
+        raise ConfigError(
+            f"validation.frames: no source of {supply.path} gives {wanted} frames. {largest(supply, config)}"
+        )
 
 
 def _problems(config: AutoencoderTrainConfig, model: AutoencoderModel) -> Iterator[str]:

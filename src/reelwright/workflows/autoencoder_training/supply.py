@@ -1,7 +1,7 @@
 """The sources that an autoencoder learns from, and which of them a stage can use."""
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -121,7 +121,7 @@ def plan_stage(supply: Supply, config: AutoencoderTrainConfig, number: int) -> t
     wanted = f"{stage.frames} frames of {stage.width}x{stage.height}"
     if not long:
         raise ConfigError(
-            f"stages.{number}: no source of {supply.path} gives {wanted}. {_longest(supply.sources, config)}"
+            f"stages.{number}: no source of {supply.path} gives {wanted}. {largest(supply, config)}"
         )
     notices: list[str] = []
     if left_out := len(supply.sources) - len(set(long) | set(pictures)):
@@ -131,6 +131,19 @@ def plan_stage(supply: Supply, config: AutoencoderTrainConfig, number: int) -> t
     if enlarged:
         notices.append(f"stages.{number}: {enlarged} sources are smaller than {wanted} and are enlarged.")
     return StageSupply(clips=tuple(long), pictures=tuple(pictures or large), covering=covering), notices
+
+
+def largest(supply: Supply, config: AutoencoderTrainConfig) -> str:
+    """What the sources are at most, and what to do where that is too little."""
+    sources = supply.sources
+    if not sources:
+        return "It holds no media. Name another with --dataset."
+    longest = max(sources, key=lambda each: each.num_frames)
+    size = "x".join(map(str, max(each.facts.size for each in sources)))
+    is_cut = config.fit == "crop"
+    advice = "Lower frames or the size, or choose --fit resize" if is_cut else "Lower frames, or raise fps"
+    rate = f" at {longest.fps:g} frames per second"
+    return f"The longest has {longest.num_frames} frames{rate}, the largest {size} pixels. {advice}."
 
 
 def _is_usable(each: Supplied, config: AutoencoderTrainConfig, stage: AutoencoderStageConfig) -> bool:
@@ -143,17 +156,3 @@ def _covering(each: Supplied, config: AutoencoderTrainConfig, stage: Autoencoder
     if config.fit == "crop":
         return each.facts.size
     return cover_crop_box(each.facts.size, (stage.width, stage.height))[0]
-
-
-def _longest(sources: Sequence[Supplied], config: AutoencoderTrainConfig) -> str:
-    if not sources:
-        return "It holds no media. Name another with --dataset."
-    longest = max(sources, key=lambda each: each.num_frames)
-    size = "x".join(map(str, max(each.facts.size for each in sources)))
-    advice = (
-        "Lower frames, or raise fps"
-        if config.fit == "resize"
-        else "Lower frames or the size, or --fit resize"
-    )
-    rate = f" at {longest.fps:g} frames per second"
-    return f"The longest has {longest.num_frames} frames{rate}, the largest {size} pixels. {advice}."
