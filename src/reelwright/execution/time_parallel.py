@@ -5,8 +5,8 @@ other has. Convolutions ask the process before for its last frames, norms put th
 attention asks for what came before. All of it has gradients: what was sent gets back the gradients of where
 it was used, so that the sum over processes is the gradient of the sum of their losses. Where every process
 makes the same loss of the gathered clip, the mean is that of one process, as data-parallel training takes it.
-(context parallelism of arXiv 2408.06072; specs: CogVideoX 1.8, whose released code drops those gradients and
-gathers activations for its norms)
+(context parallelism of arXiv 2408.06072, section 2.1, whose released code drops those gradients and gathers
+activations for its norms)
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
