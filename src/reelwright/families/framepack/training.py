@@ -217,6 +217,21 @@ def is_quantized(name: str) -> bool:
     return not name.endswith(".modulation")
 
 
+def at_positions(config: FramePackTrain, wanted: Literal["extrapolated", "interpolated"]) -> FramePackTrain:
+    """Rows and columns are counted at any size. Raises ConfigError for another way."""
+    if wanted == "interpolated":
+        raise ConfigError(
+            "positions: interpolated spreads them over the range of a model's own size, and this model has"
+            " none. Use extrapolated, which counts on."
+        )
+    return config
+
+
 TRAINING = Training(
-    locate=locate, caches=caches, sampling=SAMPLING, kind=kind_of_sections, quantized=is_quantized
+    locate=locate,
+    caches=caches,
+    sampling=SAMPLING,
+    kind=kind_of_sections,
+    at_positions=at_positions,
+    quantized=is_quantized,
 )
