@@ -1,31 +1,30 @@
 """What text encoders are asked: which tokens count, what is hidden; that they learn, and are saved whole."""
 
 import math
+from importlib.resources import files
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch.nn import functional as F
 from transformers import CLIPTextModel, LlamaModel, T5EncoderModel
 
+from reelwright.checkpoint.settings_files import write_json
 from reelwright.encoders.clip import ClipText
 from reelwright.encoders.llama import LlamaText
 from reelwright.encoders.t5 import T5Text
 from reelwright.encoders.text_learning import LearnedText, learned_clip, learned_llama, learned_t5
-from reelwright.families.cogvideox import tiny as cogvideox_tiny
-from reelwright.families.framepack import tiny as framepack_tiny
 
+ASSETS = Path(str(files("reelwright") / "assets"))
 CAPTIONS = ("a red circle moves left", "a blue square on gray, which moves right and up")
 NUM_TOKENS = 20
 
 
 @pytest.fixture(scope="module")
-def texts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, LearnedText]:
-    """The text encoders of tiny models with random weights."""
-    folder = tmp_path_factory.mktemp("models")
-    framepack_tiny.write_model(folder / "framepack", seed=1, dtype=torch.float32)
-    cogvideox_tiny.write_model(folder / "cogvideox", seed=1, dtype=torch.float32)
-    framepack, cogvideox = folder / "framepack", folder / "cogvideox"
+def texts() -> dict[str, LearnedText]:
+    """The text encoders of the embedded models."""
+    framepack, cogvideox = ASSETS / "framepack-tiny", ASSETS / "cogvideox-tiny"
     t5 = T5Text(cogvideox / "text_encoder", cogvideox / "tokenizer")
     return {
         "llama": learned_llama(LlamaText(framepack, framepack)),
@@ -44,10 +43,6 @@ def generators(*seeds: int) -> list[torch.Generator]:
 
 def read_back(text: LearnedText, learner: torch.nn.Module, place: Path, kind: type) -> torch.nn.Module:
     """The network of the files that are saved, as transformers alone reads them."""
-    from safetensors.torch import save_file
-
-    from reelwright.checkpoint.settings_files import write_json
-
     tensors = {name: each.detach().clone() for name, each in learner.named_parameters()}
     place.mkdir()
     save_file(text.files(tensors), place / "model.safetensors", metadata={"format": "pt"})
