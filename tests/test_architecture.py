@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from reelwright import families
-from reelwright.cli import cache, dataset, evaluate, generate, lora, replay, resume, train
+from reelwright.cli import cache, curves, dataset, evaluate, generate, lora, replay, resume, train
 from reelwright.cli.main import COMMANDS
 from reelwright.cli.reference import reference_pages
 
@@ -45,6 +45,7 @@ PARSERS = {
     "train": train.parse,
     "lora": lora.parse,
     "dataset": dataset.parse,
+    "curves": curves.parse,
     "evaluate": evaluate.parse,
     "replay": replay.parse,
     "resume": resume.parse,

@@ -57,6 +57,11 @@ COMMANDS = {
         "dataset ACTION ...",
         "make data sets of synthetic clips, look at what will be trained on",
     ),
+    "curves": Command(
+        "reelwright.cli.curves",
+        "curves RUN ...",
+        "draw how training went",
+    ),
     "evaluate": Command(
         "reelwright.cli.evaluate",
         "evaluate CLIP_OR_FOLDER ...",

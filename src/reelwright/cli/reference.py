@@ -14,6 +14,7 @@ import tyro
 
 from reelwright import families
 from reelwright.cli import cache, dataset, lora
+from reelwright.cli.curves import CurvesLine
 from reelwright.cli.evaluate import EvaluateLine
 from reelwright.cli.generate import GenerateLine
 from reelwright.cli.replay import ReplayLine
@@ -31,6 +32,7 @@ _COMMANDS: Mapping[str, type] = {
     "resume": ResumeLine,
     **{f"lora {action}": schema for action, schema in lora.LINES.items()},
     **{f"dataset {action}": schema for action, schema in dataset.LINES.items()},
+    "curves": CurvesLine,
     "evaluate": EvaluateLine,
     "cache verify": CacheVerifyConfig,
     "cache prune": CachePruneConfig,
@@ -106,7 +108,7 @@ def _dataset_page() -> str:
 
 
 def _other_commands_page() -> str:
-    title = "# reelwright replay, resume, lora, dataset, evaluate, cache verify, prune and stats"
+    title = "# reelwright replay, resume, lora, dataset, curves, evaluate, cache verify, prune and stats"
     text = [title, "", _ORIGIN]
     for command, schema in _COMMANDS.items():
         about = inspect.getdoc(schema) or ""
