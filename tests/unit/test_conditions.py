@@ -10,12 +10,13 @@ from hypothesis import strategies as st
 from reelwright.families.cogvideox.checkpoints import Layout
 from reelwright.families.cogvideox.conditions import (
     Conditions,
+    chosen_rope_grid,
     fit_grid,
     pad_front,
     position_conditions,
     rotary_positions,
 )
-from reelwright.families.cogvideox.config import TRANSFORMERS, CogVideoXGenerate
+from reelwright.families.cogvideox.config import TRANSFORMERS, CogVideoXGenerate, TransformerConfig
 from reelwright.families.cogvideox.image_conditions import image_conditions
 from reelwright.families.cogvideox.requests import CogVideoXRequest
 from reelwright.nn.embeddings import sincos_position_table
@@ -204,3 +205,32 @@ def test_inpainting_from_text_alone_reads_zeros():
     channels = channels_of(Layout.INPAINT)
     assert channels.shape[1] == 17
     assert not channels.any()
+
+
+@pytest.mark.parametrize(("variant", "own"), [("5b", (30, 45)), ("1.5-5b", (48, 85))])
+def test_fitted_positions_spread_over_the_models_own_grid_and_are_integers_there(variant, own):
+    rows, columns = own
+    _, *places = angles_of(variant, (1, *own), "fitted")
+    assert_at(places[0], list(range(rows)))
+    assert_at(places[1], list(range(columns)))
+    _, *places = angles_of(variant, (1, 2 * rows, 2 * columns), "fitted")
+    assert_at(places[0], [row / 2 for row in range(2 * rows)])
+    assert_at(places[1], [column / 2 for column in range(2 * columns)])
+
+
+def test_sines_are_fitted_as_rotations_are_and_counted_on_otherwise():
+    config = TRANSFORMERS["2b"]
+    wide = (1, 120, 180)
+    fitted = position_conditions(config, wide, "fitted")["positions_LD"].view(60, 90, -1)
+    own = position_conditions(config, (1, 60, 90))["positions_LD"].view(30, 45, -1)
+    assert torch.equal(fitted[::2, ::2], own)
+    counted = position_conditions(config, wide, "integer")["positions_LD"].view(60, 90, -1)
+    assert torch.equal(counted[:30, :45], own)
+    assert torch.equal(counted, position_conditions(config, wide)["positions_LD"].view(60, 90, -1))
+
+
+def test_a_model_is_used_as_it_was_trained_unless_told_otherwise():
+    trained = TransformerConfig.from_json({"rope_grid": "integer"}, "config.json")
+    assert [chosen_rope_grid(name, trained) for name in ("auto", "exact")] == ["integer", "exact"]
+    assert trained.to_json("T")["rope_grid"] == "integer"
+    assert "rope_grid" not in TransformerConfig().to_json("T")
