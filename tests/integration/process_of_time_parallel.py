@@ -3,10 +3,12 @@
 python -m tests.integration.process_of_time_parallel FOLDER
 """
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from socket import socket
 from typing import Any
 
 import torch
@@ -14,6 +16,7 @@ import torch.distributed as dist
 from torch import Tensor, multiprocessing
 from torch.autograd.graph import saved_tensors_hooks
 
+from reelwright.core.config import from_mapping
 from reelwright.core.errors import ConfigError
 from reelwright.execution.time_parallel import (
     OverTime,
@@ -28,6 +31,8 @@ from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.config import AutoencoderConfig as FramePackConfig
 from reelwright.nn.posterior import Posterior
 from reelwright.protocols.autoencoder import Autoencoder
+from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
+from reelwright.workflows import train
 
 FAMILIES = ("cogvideox", "framepack")
 WORLDS = (2, 3)
@@ -176,8 +181,51 @@ def _processes(rank: int, num_processes: int, folder: Path) -> Iterator[None]:
     dist.destroy_process_group()
 
 
-if __name__ == "__main__":
+def train_run(clips: Path, run: Path, num_parts: int = 1) -> None:
+    """A training from nothing, on clips of one chunk and on single frames, with a discriminator."""
+    config = {
+        "dataset": str(clips),
+        "run": str(run),
+        "init": "random",
+        "sizes": {
+            "block_out_channels": [4] * 4,
+            "layers_per_block": 1,
+            "norm_num_groups": 2,
+            "latent_channels": 4,
+        },
+        "steps": 3,
+        "seed": 5,
+        "stages": [{"frames": 9, "width": 16, "height": 16, "batch_size": 2}],
+        "image_share": 0.4,
+        "discriminator": {"weight": 0.5, "start": 1, "channels": 4},
+        "execution": {"time_parallel": num_parts, "device": "cpu"},
+        # A large epsilon: where gradients are near zero, AdamW would make steps of their rounding.
+        "optimizer": {"learning_rate": 1e-2, "arguments": ["eps=1e-4"]},
+    }
+    for _ in train.run("cogvideox", from_mapping(AutoencoderTrainConfig, config, "test")):
+        pass
+
+
+def _train(rank: int, folder: Path, port: int) -> None:
+    """As torchrun starts it."""
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "RANK": str(rank)}
+    os.environ.update({**place, "LOCAL_RANK": str(rank)})
+    train_run(folder / "clips", folder / "run", num_parts=2)
+
+
+def _free_port() -> int:
+    with socket() as listening:
+        listening.bind(("localhost", 0))
+        port: int = listening.getsockname()[1]
+        return port
+
+
+def main(folder: Path) -> None:
+    # Forks know the libraries already.
     for world in WORLDS:
-        arguments = (world, Path(sys.argv[1]))
-        # Forks know the libraries already.
-        multiprocessing.start_processes(_work, arguments, world, start_method="fork")
+        multiprocessing.start_processes(_work, (world, folder), world, start_method="fork")
+    multiprocessing.start_processes(_train, (folder, _free_port()), 2, start_method="fork")
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -8,24 +8,38 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
-from .process_of_time_parallel import FAMILIES, WORLDS, Alone, come_to, kept_bytes, learn
+from reelwright.core.config import from_mapping
+from reelwright.core.errors import ConfigError
+from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
+from reelwright.workflows import train
+
+from .process_of_time_parallel import FAMILIES, WORLDS, Alone, come_to, kept_bytes, learn, train_run
+from .training_data import draw_clips, lines_of
 
 ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
-    """What each process came to, by the number of processes."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """With clips, and what processes left that shared them."""
     folder = tmp_path_factory.mktemp("shared")
+    draw_clips(folder / "clips", 9, fps=8.0, count=2)
     subprocess.run(
         [sys.executable, "-m", "tests.integration.process_of_time_parallel", str(folder)],
         cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": ""},
         check=True,
-        timeout=300,
+        timeout=600,
     )
+    return folder
+
+
+@pytest.fixture(scope="module")
+def shared(folder: Path) -> dict[int, list[dict[str, Any]]]:
+    """What each process came to, by the number of processes."""
     return {
         world: [torch.load(folder / f"{world}-{rank}.pt", weights_only=True) for rank in range(world)]
         for world in WORLDS
@@ -87,6 +101,29 @@ def test_three_processes_need_two_latent_frames_each_for_what_the_next_one_asks(
 def test_processes_must_be_a_multiple_of_parts(shared, world):
     for found in shared[world]:
         assert f"there are {world} in all" in found["refusals"]["parts"]
+
+
+def test_a_run_whose_clips_are_shared_learns_what_one_process_learns(folder, tmp_path):
+    shared, alone = folder / "run", tmp_path / "alone"
+    train_run(folder / "clips", alone)
+    for found, expected in zip(lines_of(shared), lines_of(alone), strict=True):
+        for name in ("loss", "gradient_norm", "kl", "l1", "adaptive_weight", "discriminator"):
+            # The ratio of two gradients in float32, which differ a thousandfold.
+            assert found[name] == pytest.approx(expected[name], rel=1e-4)
+    weights = Path("trained", "diffusion_pytorch_model.safetensors")
+    assert _difference(load_file(shared / weights), load_file(alone / weights)) < 1e-5
+
+
+def test_runs_refuse_what_cannot_be_shared_before_anything_is_read(tmp_path, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    mapping = {"execution": {"time_parallel": 2}, "stages": [{"frames": 5}], "run": str(tmp_path / "run")}
+    config = from_mapping(AutoencoderTrainConfig, mapping, "test")
+    with pytest.raises(ConfigError, match=r"stages\.0\.frames: A clip of 5 frames .* Nearest: 9 frames"):
+        list(train.run("framepack", config))
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    with pytest.raises(ConfigError, match="2 processes share each clip, but there are 1"):
+        list(train.run("framepack", config))
+    assert not (tmp_path / "run").exists()
 
 
 def _difference(found: dict[str, Tensor], expected: dict[str, Tensor]) -> float:
