@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from reelwright.families.framepack import causal_convolution
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
-from reelwright.families.framepack.causal_convolution import CausalConvolution, Stream, convolve
+from reelwright.families.framepack.causal_convolution import CausalConvolution, Stream
 from reelwright.families.framepack.config import AutoencoderConfig
 
 CONFIG = AutoencoderConfig(
@@ -67,15 +67,6 @@ def test_later_chunks_of_a_stream_need_no_first_frame(autoencoder):
 def test_clips_that_cannot_be_cut_into_latents_are_refused(autoencoder, shape):
     with pytest.raises(ValueError, match="expected 4k"):
         autoencoder.encode(torch.zeros(shape, dtype=torch.float64))
-
-
-@pytest.mark.parametrize("shape", [(1, 4, 7, 9, 8), (2, 32, 21, 18, 5)])
-@pytest.mark.parametrize("strides", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])
-def test_both_forms_of_a_convolution_are_that_of_torch(shape, strides):
-    torch.manual_seed(0)
-    clip, weight, bias = torch.randn(shape), torch.randn(3, shape[1], 3, 3, 3), torch.randn(3)
-    expected = F.conv3d(clip, weight, bias, strides)
-    torch.testing.assert_close(convolve(clip, weight, bias, strides), expected, atol=1e-4, rtol=1e-5)
 
 
 @pytest.mark.parametrize("strides", [(1, 1, 1), (1, 2, 2), (2, 2, 2)])

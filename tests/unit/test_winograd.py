@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from torch.nn import functional as F
 
 from reelwright.nn import winograd
-from reelwright.nn.causal_conv3d import CausalConv3d, Past, convolve_each
+from reelwright.nn.causal_conv3d import CausalConv3d, Past
+from reelwright.nn.volume_convolution import convolve_each
 
 CHANNELS_INNERMOST = torch.channels_last_3d
 

@@ -10,6 +10,7 @@ from reelwright.nn import winograd
 from reelwright.nn.norms import group_norm_affine
 from reelwright.nn.other_parts import OtherParts
 from reelwright.nn.threads import share_out
+from reelwright.nn.volume_convolution import convolve_each, convolve_volume
 
 _FEW_CHANNELS = 3
 
@@ -71,7 +72,7 @@ class CausalConv3d(nn.Conv3d):
             return winograd.convolve_tiles(frames_BCFHW, self.weight, self.bias)
         if self.in_channels <= _FEW_CHANNELS:
             return self._convolve_pictures(frames_BCFHW)
-        return F.conv3d(frames_BCFHW, self.weight, self.bias, padding=self.padding)
+        return convolve_volume(frames_BCFHW, self.weight, self.bias, padding=self.num_past // 2)
 
     def _convolve_pictures(self, frames_BCFHW: Tensor) -> Tensor:
         """The frames that make a result lie side by side as channels of one picture: general kernels for few
@@ -80,24 +81,6 @@ class CausalConv3d(nn.Conv3d):
         shifted = [frames_BCFHW[:, :, tap : tap + num_results] for tap in range(self.num_past + 1)]
         kernel = self.weight.transpose(1, 2).flatten(1, 2)
         return convolve_each(torch.cat(shifted, dim=1), kernel, self.bias, padding=self.num_past // 2)
-
-
-def convolve_each(
-    frames_BCFHW: Tensor, kernel: Tensor, bias: Tensor | None, *, stride: int = 1, padding: int = 0
-) -> Tensor:
-    """Convolution of each frame by itself with a kernel [D, C, h, w]."""
-    if frames_BCFHW.stride(1) != 1:
-        return F.conv3d(
-            frames_BCFHW,
-            kernel[:, :, None],
-            bias,
-            stride=(1, stride, stride),
-            padding=(0, padding, padding),
-        )
-    # Where channels lie innermost, frames are pictures as they are.
-    pictures = frames_BCFHW.transpose(1, 2)
-    results = F.conv2d(pictures.flatten(0, 1), kernel, bias, stride=stride, padding=padding)
-    return results.unflatten(0, pictures.shape[:2]).transpose(1, 2)
 
 
 def scale_shift_silu(frames_BCFHW: Tensor, scale: Tensor, shift: Tensor, room: int) -> Tensor:

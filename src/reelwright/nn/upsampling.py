@@ -4,6 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from reelwright.nn.volume_convolution import convolve_each
+
 TAPS_ON_SMALL = torch.tensor(
     [
         [[1.0, 0.0, 0.0], [0.0, 1.0, 1.0]],
@@ -31,5 +33,5 @@ def convolve_doubled(frames_BCFHW: Tensor, weight_OCHW: Tensor, bias_O: Tensor |
         for column in (0, 1):
             kernel = torch.einsum("ay,bx,ocyx->ocab", taps[row], taps[column], weight_OCHW)
             block = padded[..., row : row + height + 1, column : column + width + 1]
-            output[..., row, :, column] = F.conv3d(block, kernel[:, :, None], bias_O)
+            output[..., row, :, column] = convolve_each(block, kernel, bias_O)
     return output.flatten(5, 6).flatten(3, 4)

@@ -12,10 +12,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelwright.families.cogvideox.config import AutoencoderConfig
-from reelwright.nn.causal_conv3d import CausalConv3d, Past, chunk_lengths, convolve_each, scale_shift_silu
+from reelwright.nn.causal_conv3d import CausalConv3d, Past, chunk_lengths, scale_shift_silu
 from reelwright.nn.other_parts import OtherParts
 from reelwright.nn.posterior import Posterior
 from reelwright.nn.upsampling import convolve_doubled
+from reelwright.nn.volume_convolution import convolve_each
 from reelwright.nn.winograd import lay_out
 
 ROOM = 2

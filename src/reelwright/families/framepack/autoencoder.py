@@ -15,7 +15,6 @@ from torch.nn import functional as F
 from reelwright.families.framepack.causal_convolution import (
     CausalConvolution,
     Stream,
-    convolve,
     new_frames,
     padded_pieces,
 )
@@ -24,6 +23,7 @@ from reelwright.families.framepack.config import AutoencoderConfig
 from reelwright.nn.other_parts import OtherParts
 from reelwright.nn.posterior import Posterior
 from reelwright.nn.upsampling import TAPS_ON_SMALL
+from reelwright.nn.volume_convolution import convolve_volume
 
 _STRIDES = ((1, 2, 2), (2, 2, 2), (2, 2, 2))
 """Over time, height and width, after each stage but the last; on the way back in the same order."""
@@ -291,7 +291,7 @@ class Upsample(nn.Conv3d):
             stop = start + padded.shape[2] - room
             for row, column in product((0, 1), repeat=2):
                 seen = padded[..., row : row + height + 1, column : column + width + 1]
-                small = convolve(seen, kernels[row, column], bias, (1, 1, 1)).unflatten(1, (copies, channels))
+                small = convolve_volume(seen, kernels[row, column], bias).unflatten(1, (copies, channels))
                 places[:, :, start:stop, :, :, row, :, column] = small.movedim(1, 3)
             start = stop
         return larger[:, :, 1:] if copies == 2 and stream.first_frame else larger

@@ -15,12 +15,11 @@ from reelwright.families.framepack.clip_statistics import ClipStatistics
 from reelwright.nn.causal_conv3d import chunk_lengths
 from reelwright.nn.norms import group_norm_affine
 from reelwright.nn.other_parts import OtherParts
+from reelwright.nn.volume_convolution import convolve_volume
 
 _KERNEL = 3
 _PIECE_VALUES = 2**22
 """Values of a piece: its memory is then used again and again rather than asked of the system each time."""
-_SLOW_ROWS = 20_480
-"""PyTorch convolves volumes of at most so many rows on a processor without its fast kernels."""
 
 
 class Stream:
@@ -133,22 +132,6 @@ def _repeat_border(frames: Tensor) -> None:
     frames[..., -1, :] = frames[..., -2, :]
 
 
-def convolve(frames_BCFHW: Tensor, weight: Tensor, bias: Tensor | None, stride: tuple[int, ...]) -> Tensor:
-    """Convolve padded frames, in the faster of two equal forms."""
-    if frames_BCFHW.device.type != "cpu" or frames_BCFHW.shape[:4].numel() > _SLOW_ROWS:
-        return F.conv3d(frames_BCFHW, weight, bias, stride)
-    taps = weight.unbind(2)
-    batch, num_outputs = len(frames_BCFHW), (frames_BCFHW.shape[2] - len(taps)) // stride[0] + 1
-    total: Tensor | None = None
-    for index, tap in enumerate(taps):
-        seen = frames_BCFHW[:, :, index : index + (num_outputs - 1) * stride[0] + 1 : stride[0]]
-        images_BCHW = seen.transpose(1, 2).flatten(0, 1)
-        part = F.conv2d(images_BCHW, tap, bias if index == 0 else None, stride[1:])
-        total = part if total is None else total.add_(part)
-    assert total is not None
-    return total.unflatten(0, (batch, num_outputs)).transpose(1, 2)
-
-
 class CausalConvolution(nn.Conv3d):
     """A kernel of 3 x 3 x 3; clips are padded by their own border in space, by the past in time.
 
@@ -186,4 +169,4 @@ class CausalConvolution(nn.Conv3d):
             yield slice(start, stop), seen
 
     def convolve(self, padded_BCFHW: Tensor) -> Tensor:
-        return convolve(padded_BCFHW, self.weight, self.bias, self.strides)
+        return convolve_volume(padded_BCFHW, self.weight, self.bias, stride=self.strides)
