@@ -128,6 +128,7 @@ def test_text_and_clips_need_the_transformer_and_its_schedule_alone(tmp_path):
         ("image", {"condition": "control"}, {}),
         ("second image", {"rope_grid": "released"}, {}),
         ("text", {}, {"min_timestep": 1000}),
+        ("text", {}, {"explicit_uniform": True, "num_timestep_buckets": 8}),
     ],
     ids=lambda value: next(reversed(value), "none") if isinstance(value, dict) else value,
 )
