@@ -173,6 +173,23 @@ def test_levels_that_are_given_change_neither_noise_nor_weights():
     torch.testing.assert_close(given.noisy_BCTHW[1], given.target_BCTHW[1] + clean[1])
 
 
+def test_noise_on_history_changes_nothing_else_and_is_no_part_of_judging():
+    noisy = FramePackNoiseConfig(timestep_sampling="shift", weighting="cosmap", history_noise=0.5)
+    plain, with_noise = (
+        FramePackObjective(noise=noise, device=CPU, dtype=torch.float32) for noise in (NOISE, noisy)
+    )
+    batch = batch_of(LAYOUTS["f1"])
+    one, other = plain.example(batch), with_noise.example(batch)
+    for name in ("noisy_BCTHW", "timestep_B", "target_BCTHW", "weight_B", "level_B"):
+        assert torch.equal(getattr(one, name), getattr(other, name))
+    for group in ("clean_1x", "clean_2x", "clean_4x"):
+        before, after = (getattr(each.conditions, group) for each in (one, other))
+        assert not torch.equal(before.latents_BCTHW, after.latents_BCTHW)
+        assert torch.equal(before.indices_BT, after.indices_BT)
+    judged = with_noise.example(batch, torch.tensor([0.2, 0.8])).conditions
+    assert torch.equal(judged.clean_4x.latents_BCTHW, one.conditions.clean_4x.latents_BCTHW)
+
+
 def test_the_noise_of_an_item_does_not_depend_on_how_levels_are_drawn():
     batch = batch_of(LAYOUTS["f1"])
     targets = [

@@ -14,6 +14,7 @@ from reelwright.families.framepack.config import (
     FramePackCacheLatents,
     FramePackCacheText,
     FramePackDrawnLatents,
+    FramePackNoiseConfig,
     FramePackSectionsConfig,
     FramePackTrain,
 )
@@ -115,8 +116,13 @@ def test_drawn_sections_reach_what_reads_the_caches():
             {"form": "compact"},
             "all weights are 0",
         ),
+        (
+            FramePackTrain(noise=FramePackNoiseConfig(history_noise=0.1)),
+            {"mode": "one_frame"},
+            r"^noise\.history_noise: .* no history",
+        ),
     ],
-    ids=("sections", "not drawn", "nothing"),
+    ids=("sections", "not drawn", "nothing", "no history"),
 )
 def test_settings_without_an_effect_are_refused(config, latents, said):
     with pytest.raises(ConfigError, match=said):

@@ -31,6 +31,11 @@ def as_trained(
     Compact caches, which are for both kinds of sections, are read as the model needs them. Raises ConfigError
     for settings that exclude each other.
     """
+    if config.noise.history_noise and latents.mode == "one_frame":
+        raise ConfigError(
+            "noise.history_noise: single frames are made of control pictures,"
+            " which are no history. Leave it out."
+        )
     if config.mode == "drawn":
         return _drawn(config.sections, latents)
     if config.sections != FramePackSectionsConfig():
