@@ -1,6 +1,6 @@
 """Ours beside the reference implementation (diffusers), with the same weights and the same inputs."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from types import SimpleNamespace
 
 import torch
@@ -48,13 +48,13 @@ SMALL_AUTOENCODER = AutoencoderConfig(
 
 
 def reference_transformer(config: TransformerConfig) -> CogVideoXTransformer3DModel:
-    return CogVideoXTransformer3DModel(**asdict(config))
+    return CogVideoXTransformer3DModel(**config.settings())
 
 
 def reference_autoencoder(config: AutoencoderConfig) -> AutoencoderKLCogVideoX:
     num_stages = len(config.block_out_channels)
     return AutoencoderKLCogVideoX(
-        **asdict(config),
+        **config.settings(),
         down_block_types=("CogVideoXDownBlock3D",) * num_stages,
         up_block_types=("CogVideoXUpBlock3D",) * num_stages,
     )

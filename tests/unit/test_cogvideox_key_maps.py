@@ -2,7 +2,6 @@
 
 import math
 import re
-from dataclasses import asdict
 
 import pytest
 import torch
@@ -33,7 +32,7 @@ TINY_VAE = {
 
 
 def reference_transformer(config: TransformerConfig) -> CogVideoXTransformer3DModel:
-    return CogVideoXTransformer3DModel(**asdict(config))
+    return CogVideoXTransformer3DModel(**config.settings())
 
 
 def tiny(**changes) -> TransformerConfig:
@@ -248,7 +247,7 @@ def test_the_settings_of_a_single_file_are_read_off_its_tensors(variant):
     config = TRANSFORMERS[variant]
     with torch.device("meta"):
         state = reference_transformer(config).state_dict()
-    expected = asdict(config)
+    expected = config.settings()
     for file in (state, sat_transformer_state(state)):
         settings = key_maps.describe_transformer(shapes_of(file), "file.safetensors")
         assert settings == {key: expected[key] for key in settings}

@@ -38,7 +38,7 @@ def ssim(frames_CFHW: Tensor, copies_CFHW: Tensor) -> float:
 def flicker(frames_CFHW: Tensor, copies_CFHW: Tensor) -> float:
     """How much of the change from frame to frame was not in the original, or is missing.
 
-    The mean absolute difference of adjacent frames' differences (specs: CogVideoX 1.9); 0 for single frames.
+    The mean absolute difference of adjacent frames' differences (arXiv 2408.06072); 0 for single frames.
     """
     if frames_CFHW.shape[1] < 2:
         return 0.0

@@ -1,4 +1,4 @@
-"""A network that tells clips from their reconstructions (specs: CogVideoX 1.9).
+"""A network that tells clips from their reconstructions (arXiv 2408.06072).
 
 Causal residual blocks over time and space, in which the first frame stands alone as in an autoencoder's
 latents; then, of the mean over time, residual blocks of pictures with linear attention; then a linear head.

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 N = TypeVar("N", bound=nn.Module)
 
 _STD = 0.02
-"""Of linear layers in models of a width of thousands (specs: CogVideoX 2.6)."""
+"""Of linear layers in models of a width of thousands."""
 
 
 def empty_network(build: Callable[[], N]) -> N:

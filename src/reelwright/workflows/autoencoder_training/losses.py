@@ -1,4 +1,4 @@
-"""What an autoencoder and its discriminator are told to become better at (specs: CogVideoX 1.9).
+"""What an autoencoder and its discriminator are told to become better at (arXiv 2408.06072).
 
 Nothing here is drawn: the same clips at the same step have the same losses. All losses are means over pixel
 values, so that their balance does not depend on the size of clips.
