@@ -131,6 +131,9 @@ class AutoencoderTrainConfig(LearningConfig):
     """Start from the weights of the model, or from random ones."""
     learned: Literal["all", "decoder"] = "all"
     """What learns. With the decoder alone latents keep their meaning, for the denoisers that know them."""
+    balanced: bool = False
+    """In saved weights, give each channel of latents a mean of 0 and a deviation of 1, as measured on the
+    held-out clips: for denoisers that are trained from nothing."""
     dataset: Path | None = None
     """A file of data sets, or a folder: pixels are read as they are, no caches are needed, nor captions."""
     fps: Annotated[float, Ge(0.0)] = 0.0

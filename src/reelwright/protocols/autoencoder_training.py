@@ -48,6 +48,10 @@ class AutoencoderModel:
     """Beginnings of the names of parameters in its first and last layers."""
     decoder: tuple[str, ...]
     """Beginnings of the names of parameters that latents go through to become pixels."""
+    latent_writer: str
+    """The convolution whose outputs are the latents' means, then their log-variances."""
+    latent_readers: str
+    """A regular expression of the names of all convolutions that read latents."""
     last_layer: str
     """The name of the weight that makes pixels."""
 

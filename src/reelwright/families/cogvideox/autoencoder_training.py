@@ -47,6 +47,8 @@ def locate_autoencoder(config: AutoencoderTrainConfig) -> AutoencoderModel:
         load=load,
         edges=("encoder.conv_in.", "encoder.conv_out.", "decoder.conv_in.", "decoder.conv_out."),
         decoder=("decoder.",),
+        latent_writer="encoder.conv_out",
+        latent_readers=r"decoder\.(conv_in|.*\.(scale|shift))",
         last_layer="decoder.conv_out.weight",
     )
 

@@ -48,6 +48,8 @@ def locate_autoencoder(config: AutoencoderTrainConfig) -> AutoencoderModel:
             *("moments_projection.", "latents_projection."),
         ),
         decoder=("latents_projection.", "decoder."),
+        latent_writer="moments_projection",
+        latent_readers="latents_projection",
         last_layer="decoder.conv_out.weight",
     )
 

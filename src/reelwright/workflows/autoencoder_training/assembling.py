@@ -48,6 +48,7 @@ def assemble_autoencoder(
         dtype=getattr(torch, config.saving.dtype),
         discriminator_rate=config.discriminator.learning_rate_factor,
         measured_clips=clips if config.learned == "all" else None,
+        balanced=config.balanced,
     )
     learning = begin_learning(config, accelerator, network, trainables, course)
     setting = Setting(

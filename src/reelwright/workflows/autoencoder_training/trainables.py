@@ -5,18 +5,18 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from reelwright.checkpoint.live_parameters import load_parameters
 from reelwright.checkpoint.safetensors_io import save_sharded
 from reelwright.checkpoint.settings_files import write_json
 from reelwright.core.events import Event, FileSaved
 from reelwright.core.paths import atomic_folder
-from reelwright.protocols.autoencoder_training import AutoencoderModel, LearningAutoencoder
+from reelwright.protocols.autoencoder_training import AutoencoderModel
 from reelwright.protocols.training import ParameterGroup
+from reelwright.workflows.autoencoder_training.latents import balanced_weights, measure_latents
 from reelwright.workflows.autoencoder_training.network import AutoencoderNetwork
 
 _OWN = "autoencoder."
@@ -35,6 +35,8 @@ class AutoencoderTrainables:
     """How many times as fast the discriminator learns."""
     measured_clips: Callable[[], Iterable[Tensor]] | None
     """Values [1, 3, F, H, W] by which the scale of latents is measured; None where the encoder stays."""
+    balanced: bool = False
+    """Save it with latents of mean 0 and deviation 1 in each channel."""
 
     def groups(self) -> Sequence[ParameterGroup]:
         learning = {name: each for name, each in self.network.named_parameters() if each.requires_grad}
@@ -59,8 +61,9 @@ class AutoencoderTrainables:
         """A folder in the diffusers layout, which commands take as --vae."""
         own = {name.removeprefix(_OWN): each for name, each in tensors.items() if name.startswith(_OWN)}
         state = {**self.network.autoencoder.state_dict(), **own}
-        state = {name: each.detach().cpu().to(self.dtype) for name, each in state.items()}
-        scale = self._scale(own)
+        state = {name: each.detach().cpu() for name, each in state.items()}
+        scale, folded = self._scale(own, state)
+        state = {name: each.to(self.dtype) for name, each in {**state, **folded}.items()}
         with atomic_folder(place) as building:
             files = save_sharded(building, self.model.key_map.to_file(state), metadata=metadata)
             write_json(building / _SETTINGS, {**self.model.settings, "scaling_factor": scale})
@@ -79,38 +82,23 @@ class AutoencoderTrainables:
         """NaN: the weights before are nowhere kept."""
         return math.nan
 
-    def _scale(self, values: Mapping[str, Tensor]) -> float:
-        """1 / the standard deviation of latents, with these values as weights."""
+    def _scale(
+        self, values: Mapping[str, Tensor], state: Mapping[str, Tensor]
+    ) -> tuple[float, dict[str, Tensor]]:
+        """The scaling factor with these values as weights, and the weights that are to be saved otherwise."""
         if self.measured_clips is None:
-            return self.model.scaling_factor
+            return self.model.scaling_factor, {}
         autoencoder = self.network.autoencoder
         live = {name: each for name, each in autoencoder.named_parameters() if name in values}
         kept = {name: each.detach().clone() for name, each in live.items()}
         with torch.no_grad():
             _put(live, values)
-            scale = latent_scale(autoencoder, self.measured_clips())
+            spread = measure_latents(autoencoder, self.measured_clips())
             _put(live, kept)
-        return scale
-
-
-def latent_scale(autoencoder: nn.Module, clips: Iterable[Tensor]) -> float:
-    """1 / the standard deviation of the means of posteriors, over all clips and channels together.
-
-    The same clips and weights give the same number; 1 where all latents are equal.
-    """
-    count, total, squares = 0, 0.0, 0.0
-    was_training = autoencoder.training
-    autoencoder.eval()
-    with torch.no_grad():
-        for clip_BCFHW in clips:
-            mean = cast("LearningAutoencoder", autoencoder).encode(clip_BCFHW).mean.double()
-            count += mean.numel()
-            total += float(mean.sum())
-            squares += float(mean.square().sum())
-    autoencoder.train(was_training)
-    variance = squares / count - (total / count) ** 2 if count else 0.0
-    # Seven digits are more than a few clips can tell.
-    return float(f"{variance**-0.5:.7g}") if variance > 0 else 1.0
+        if not self.balanced:
+            return spread.scale, {}
+        model = self.model
+        return 1.0, balanced_weights(state, model.latent_writer, model.latent_readers, spread)
 
 
 def _put(live: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
