@@ -37,7 +37,8 @@ def errors(frames: torch.Tensor, conv: CausalConv3d) -> tuple[float, float]:
 @given(st.integers(1, 2), st.integers(3, 6), st.integers(1, 21), st.integers(1, 21))
 def test_any_size_of_clip_is_convolved_to_its_edges(batch, frames, height, width):
     found, _ = errors(clip(batch, 33, frames, height, width), layer(33, 40))
-    assert found < 3e-6
+    # Rounding comes to 3.3e-6 in some of these sizes; a pixel taken from elsewhere would be off by 0.1.
+    assert found < 1e-5
 
 
 def test_the_result_is_as_exact_as_that_of_the_direct_way_but_for_a_factor():
