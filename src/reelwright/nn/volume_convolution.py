@@ -45,6 +45,5 @@ def convolve_each(
 
 
 def _is_slow(frames_BCFHW: Tensor) -> bool:
-    """Several small volumes have fast kernels too, but take the way of one: a batch is then its items, digit
-    by digit."""
+    """Several small volumes have fast kernels too; they take the way of one all the same."""
     return frames_BCFHW.device.type == "cpu" and frames_BCFHW.shape[:4].numel() <= _SLOW_ROWS
