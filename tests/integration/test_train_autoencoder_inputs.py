@@ -31,6 +31,11 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("'autoencoders' is no stage of training", "Did you mean autoencoder?"),
     ),
     "decoder": (("--learned", "decoder"), ("learned: a random encoder must learn too", "--init checkpoint")),
+    "balance": (
+        ("--init", "checkpoint", "--learned", "decoder", "--balanced"),
+        ("balanced: latents keep their meaning", "Leave one of the two out"),
+    ),
+    "weights": (("--vae", "nowhere"), ("vae: nowhere: there is no such file or folder",)),
     "sizes": (("--sizes.block-out-channels", "8", "8"), ("has 2 widths", "4 stages")),
     "groups": (
         ("--sizes.block-out-channels", "8", "8", "8", "9"),

@@ -58,6 +58,8 @@ def find_autoencoder(family: str, config: AutoencoderTrainConfig) -> Generator[F
     check_trackers(config.tracking)
     check_perceptual(config.losses)
     remarks = check_optimizer(config.optimizer)
+    if config.vae is not None and not config.vae.exists():
+        raise ConfigError(f"vae: {config.vae}: there is no such file or folder. Check the path.")
     model = training.locate(config)
     if problems := list(_problems(config, model)):
         raise ConfigError("\n".join(problems))
