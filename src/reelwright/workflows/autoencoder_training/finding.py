@@ -22,11 +22,9 @@ from reelwright.workflows.autoencoder_training.supply import (
     plan_stage,
 )
 from reelwright.workflows.caching.ranks import num_ranks
-from reelwright.workflows.training.finding import check_name
-from reelwright.workflows.training.hub import check_hub
+from reelwright.workflows.training.finding import check_outputs
 from reelwright.workflows.training.lr_schedules import check_schedule
 from reelwright.workflows.training.optimizers import check_optimizer
-from reelwright.workflows.training.trackers import check_trackers
 
 _FOR_DENOISERS = (
     *("every_epochs", "keep_epochs", "layout", "metadata"),
@@ -52,10 +50,8 @@ def find_autoencoder(family: str, config: AutoencoderTrainConfig) -> Generator[F
     training = families.load(family).autoencoder_training
     if training is None:
         raise ConfigError(f"stage: autoencoders of {family} are not trained here. Train its denoiser.")
-    check_name(config.name)
-    check_hub(config.hub)
+    check_outputs(config)
     check_schedule(config.schedule, config.steps, config.optimizer)
-    check_trackers(config.tracking)
     check_perceptual(config.losses)
     remarks = check_optimizer(config.optimizer)
     if config.vae is not None and not config.vae.exists():

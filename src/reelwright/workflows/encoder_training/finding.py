@@ -11,11 +11,9 @@ from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
 from reelwright.protocols.encoder_training import EncoderModel
 from reelwright.protocols.train_configs import SavingConfig
 from reelwright.workflows.encoder_training.captions import read_captions
-from reelwright.workflows.training.finding import check_name
-from reelwright.workflows.training.hub import check_hub
+from reelwright.workflows.training.finding import check_outputs
 from reelwright.workflows.training.lr_schedules import check_schedule
 from reelwright.workflows.training.optimizers import check_optimizer
-from reelwright.workflows.training.trackers import check_trackers
 
 _OF_ADAPTERS = ("layout", "metadata", "comment", "title", "author", "description", "license", "tags")
 
@@ -36,10 +34,8 @@ def find_encoders(family: str, config: EncoderTrainConfig) -> Generator[FoundEnc
     training = families.load(family).encoder_training
     if training is None:
         raise ConfigError(f"stage: encoders of {family} are not trained here. Train its denoiser.")
-    check_name(config.name)
-    check_hub(config.hub)
+    check_outputs(config)
     check_schedule(config.schedule, config.steps, config.optimizer)
-    check_trackers(config.tracking)
     if problems := list(_problems(config)):
         raise ConfigError("\n".join(problems))
     remarks = check_optimizer(config.optimizer)

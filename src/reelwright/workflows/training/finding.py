@@ -10,7 +10,7 @@ from reelwright.adapters.learning.learning_plan import choose_layout, plan_base_
 from reelwright.core.errors import ConfigError
 from reelwright.data.packing import PackPlan
 from reelwright.protocols.family import Family
-from reelwright.protocols.train_configs import TrainConfig
+from reelwright.protocols.train_configs import LearningConfig, TrainConfig
 from reelwright.protocols.training import Training, TrainingModel
 from reelwright.workflows.caching.opening import Choice, OpenedData, open_training_data, training_of
 from reelwright.workflows.training.hub import check_hub
@@ -55,9 +55,7 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
     Raises UserError.
     """
     refuse_idle(config)
-    check_name(config.name)
-    check_hub(config.hub)
-    check_trackers(config.tracking)
+    check_outputs(config)
     check_packing(config, training_of(family))
     plans = plan_stages(training_of(family), config)
     if not plans:
@@ -118,7 +116,14 @@ def _found(family: str, config: TrainConfig, data: OpenedData, validation: Opene
     )
 
 
-def check_name(name: str) -> None:
+def check_outputs(config: LearningConfig) -> None:
+    """What files are called, and where they and numbers go beside the disk. Raises ConfigError."""
+    _check_name(config.name)
+    check_hub(config.hub)
+    check_trackers(config.tracking)
+
+
+def _check_name(name: str) -> None:
     """Files are called so, in folders that other settings name. Raises ConfigError."""
     if name.strip(". ") != name or name != PureWindowsPath(name).name or name != PurePosixPath(name).name:
         raise ConfigError(
