@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from reelwright.execution.activation_checkpoint import checkpoint_blocks
 from reelwright.families.cogvideox.conditions import OFS, Conditions, position_conditions
@@ -104,7 +105,7 @@ def test_attention_of_variable_lengths_is_given_each_sample_in_a_row(monkeypatch
     samples = [(draw(1, text, 8), draw(1, video, 8)) for text, video in lengths]
     own = Packing.of(*zip(*samples, strict=True))
     query, key, value = (draw(1, 2, 22, 4) for _ in range(3))
-    expected = packing.attend(query, key, value, own)
+    expected = packing.attend(F.scaled_dot_product_attention, query, key, value, own)
 
     def varlen(query, key, value, ends, key_ends, longest, longest_key):
         assert ends.tolist() == key_ends.tolist() == [0, 10, 13, 22]
@@ -112,13 +113,13 @@ def test_attention_of_variable_lengths_is_given_each_sample_in_a_row(monkeypatch
         rows = zip(*(each.split(ends.diff().tolist()) for each in (query, key, value)), strict=True)
         return torch.cat(
             [
-                packing.F.scaled_dot_product_attention(*(each.transpose(0, 1) for each in row)).transpose(
-                    0, 1
-                )
+                F.scaled_dot_product_attention(*(each.transpose(0, 1) for each in row)).transpose(0, 1)
                 for row in rows
             ]
         )
 
     monkeypatch.setattr(packing, "varlen_attn", varlen)
     monkeypatch.setattr(packing, "_has_flash", lambda *_: True)
-    assert torch.allclose(packing.attend(query, key, value, own), expected, atol=1e-6)
+    assert torch.allclose(
+        packing.attend(F.scaled_dot_product_attention, query, key, value, own), expected, atol=1e-6
+    )

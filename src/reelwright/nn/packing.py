@@ -10,7 +10,8 @@ from typing import Any, Self
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
+
+from reelwright.nn.attention import Kernel
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -63,16 +64,20 @@ def over_tokens(values_BD: Tensor, lengths: Sequence[int] | None) -> Tensor:
     return torch.cat([row.expand(length, -1) for row, length in rows])[None]
 
 
-def attend(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, packing: Packing | None) -> Tensor:
+def attend(
+    kernel: Kernel, query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, packing: Packing | None
+) -> Tensor:
     """Full attention within each sample: batch entries, or the samples of one sequence; [B, N, L, K]."""
     if packing is None:
-        return F.scaled_dot_product_attention(query_BNLK, key_BNLK, value_BNLK)
+        return kernel(query_BNLK, key_BNLK, value_BNLK)
     if _has_flash(query_BNLK, value_BNLK):
         return _attend_at_once(query_BNLK, key_BNLK, value_BNLK, packing)
-    return _attend_in_turn(query_BNLK, key_BNLK, value_BNLK, packing)
+    return _attend_in_turn(kernel, query_BNLK, key_BNLK, value_BNLK, packing)
 
 
-def _attend_in_turn(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, packing: Packing) -> Tensor:
+def _attend_in_turn(
+    kernel: Kernel, query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, packing: Packing
+) -> Tensor:
     """Sample after sample: no mask, and no work for what it would hide."""
 
     def whole(tokens_BNLK: Tensor) -> list[Tensor]:
@@ -80,7 +85,7 @@ def _attend_in_turn(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, pa
         return [torch.cat([text, video], 2) for text, video in zip(pieces, pieces, strict=True)]
 
     samples = zip(whole(query_BNLK), whole(key_BNLK), whole(value_BNLK), strict=True)
-    return packing.by_stream([F.scaled_dot_product_attention(*sample) for sample in samples], 2)
+    return packing.by_stream([kernel(*sample) for sample in samples], 2)
 
 
 def _attend_at_once(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, packing: Packing) -> Tensor:

@@ -6,6 +6,8 @@ from typing import Annotated, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
+from reelwright.protocols.policy_configs import PolicyConfig
+
 SamplerName = Literal["ddim", "dpm", "euler", "dpmpp_2m", "unipc"]
 FileFormat = Literal["mp4", "png", "latent", "both", "images", "latent_images"]
 
@@ -36,7 +38,7 @@ class AutoencodingConfig(DeviceConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExecutionConfig(AutoencodingConfig):
+class ExecutionConfig(AutoencodingConfig, PolicyConfig):
     """How a model runs; never what it computes."""
 
     keep_encoders: bool = False

@@ -23,6 +23,7 @@ from reelwright.execution.devices import (
     peak_memory,
     stored_dtype,
 )
+from reelwright.execution.policy import Call, PreparedDenoiser
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import (
     CogVideoXModel,
@@ -52,10 +53,13 @@ from reelwright.protocols.family import FindSection, Made, Preview, Segment
 class Networks:
     """What is loaded while clips are made."""
 
-    transformer: nn.Module
+    denoiser: PreparedDenoiser
     space: LatentSpace
     device: torch.device
-    dtype: torch.dtype
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.denoiser.dtype
 
     @cached_property
     def colors(self) -> Tensor:
@@ -84,17 +88,11 @@ class CogVideoXSession:
         configs = [request.config for request in requests]
         texts = encode_texts(model, configs, self._device, self._dtype)
         yield StageStarted("load networks")
-        transformer, changes = self._transformer
+        denoiser, changes = self._denoiser
         yield from map(Notice, changes)
-        dtype = self._dtype if self._given is None else dtype_of(self._given)
         for request in requests:
             whole_clip = request.config.compatibility.vae_chunk == "whole"
-            networks = Networks(
-                transformer=transformer,
-                space=self._space(whole_clip),
-                device=self._device,
-                dtype=dtype,
-            )
+            networks = Networks(denoiser=denoiser, space=self._space(whole_clip), device=self._device)
             yield from make_clip(model, networks, texts, request)
 
     def write_merged(self, path: Path) -> Iterator[Event]:
@@ -118,12 +116,13 @@ class CogVideoXSession:
         return _segment(model, config, space, latents_BCTHW)
 
     @cached_property
-    def _transformer(self) -> tuple[nn.Module, list[str]]:
+    def _denoiser(self) -> tuple[PreparedDenoiser, list[str]]:
         """And what LoRAs changed in it, in words."""
         if self._given is not None:
-            return self._given, []
+            return PreparedDenoiser(self._given, dtype=dtype_of(self._given)), []
         transformer = load_transformer(self._model, self._device, self._dtype)
-        return transformer, self._model.adapters.apply(transformer)
+        changes = self._model.adapters.apply(transformer)
+        return PreparedDenoiser(transformer, dtype=self._dtype), changes
 
     @cached_property
     def _autoencoder(self) -> CogVideoXAutoencoder:
@@ -236,21 +235,32 @@ def _predictor(
     """Clean latents by guided velocity; where guidance is 1 or less, the negative pass is left out."""
     timesteps = [step.timestep for step in steps]
     scales = guidance_scales(config.guidance_schedule, config.guidance_scale, timesteps, len(steps))
-    scale_of = dict(zip(timesteps, scales, strict=True))
     guided = conditions
     if config.guidance_scale > 1.0:
         guided = conditions.with_negative(texts.negative(config).to(networks.device, networks.dtype))
 
+    def call(index: int, scale: float) -> Call:
+        timestep_B = torch.tensor([timesteps[index]], device=networks.device)
+        is_guided = scale > 1.0
+        return Call(
+            step=index,
+            num_steps=len(steps),
+            branch="both" if is_guided else "positive",
+            timestep_B=timestep_B.repeat(2) if is_guided else timestep_B,
+            conditions=guided if is_guided else conditions,
+        )
+
+    calls = [call(index, scale) for index, scale in enumerate(scales)]
+    networks.denoiser.start(calls)
+    known = {timestep: (call, scale) for timestep, call, scale in zip(timesteps, calls, scales, strict=True)}
+
     @torch.no_grad()
     def predict_x0(latents: Tensor, step: Step) -> Tensor:
-        scale = scale_of[step.timestep]
-        noisy = latents.to(networks.dtype)
-        timestep_B = torch.tensor([step.timestep], device=networks.device)
-        if scale <= 1.0:
-            velocity = networks.transformer(noisy, timestep_B, conditions).float()
+        call, scale = known[step.timestep]
+        if call.branch == "positive":
+            velocity = networks.denoiser(latents, call)
         else:
-            both = networks.transformer(noisy.repeat(2, 1, 1, 1, 1), timestep_B.repeat(2), guided).float()
-            negative, positive = both.chunk(2)
+            negative, positive = networks.denoiser(latents.repeat(2, 1, 1, 1, 1), call).chunk(2)
             velocity = guide(negative, positive, scale)
         return V_PREDICTION.predict_x0(latents, velocity, step.level)
 

@@ -4,6 +4,7 @@ Parameter names are ours; key_maps.py translates the released files.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import overload
 
 import torch
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from reelwright.families.cogvideox.conditions import Conditions
 from reelwright.families.cogvideox.config import TransformerConfig
+from reelwright.nn.attention import FullAttention
 from reelwright.nn.embeddings import ScalarEmbedding
 from reelwright.nn.feed_forward import FeedForward
 from reelwright.nn.packing import Packing, attend, over_tokens
@@ -39,6 +41,14 @@ class CogVideoXTransformer(nn.Module):
     def stacks(self) -> Sequence[nn.ModuleList]:
         return (self.blocks,)
 
+    @property
+    def modulations(self) -> Sequence[nn.Module]:
+        modules = chain(self.blocks.named_modules(), self.output_norm.named_modules())
+        return [module for name, module in modules if name.endswith("modulation")]
+
+    def signal(self, timestep_B: Tensor, conditions: Conditions) -> Tensor:
+        return self._embed_time(timestep_B, conditions.ofs_B)
+
     @overload
     def forward(self, latents: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor: ...
 
@@ -62,11 +72,11 @@ class CogVideoXTransformer(nn.Module):
 
     def _predict(self, latents_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor:
         text_BLD, video_BLD = self._embed(latents_BCTHW, conditions)
-        time_BD = self._embed_time(timestep_B, conditions.ofs_B)
+        time_BD = self.signal(timestep_B, conditions)
         rotary_LK = conditions.rotary_LK
         if rotary_LK is not None:
             rotary_LK = prepend_unturned(rotary_LK, text_BLD.shape[1])
-        video_BLD = self.trunk(text_BLD, video_BLD, time_BD, rotary_LK)
+        video_BLD = self.trunk(video_BLD, text_BLD, time_BD, rotary_LK)
         video_BLD = self.output_norm(self.norm(video_BLD), time_BD)
         return self._unpatchify(self.output_projection(video_BLD), latents_BCTHW.shape[2:])
 
@@ -82,7 +92,7 @@ class CogVideoXTransformer(nn.Module):
         rotary_LK = _join([each.rotary_LK for each in conditions])
         if rotary_LK is not None:
             rotary_LK = prepend_unturned(rotary_LK, text_BLD.shape[1])
-        video_BLD = self.trunk(text_BLD, video_BLD, time_BD, rotary_LK, packing)
+        video_BLD = self.trunk(video_BLD, text_BLD, time_BD, rotary_LK, packing)
         video_BLD = self.output_norm(self.norm(video_BLD), time_BD, packing)
         answers = self.output_projection(video_BLD).split(packing.video_lengths, 1)
         return [self._unpatchify(own, clip.shape[2:]) for own, clip in zip(answers, clips, strict=True)]
@@ -98,14 +108,14 @@ class CogVideoXTransformer(nn.Module):
 
     def trunk(
         self,
-        text_BLD: Tensor,
         video_BLD: Tensor,
+        text_BLD: Tensor,
         time_BD: Tensor,
         rotary_LK: Tensor | None,
         packing: Packing | None = None,
     ) -> Tensor:
         for block in self.blocks:
-            text_BLD, video_BLD = block(text_BLD, video_BLD, time_BD, rotary_LK, packing)
+            video_BLD, text_BLD = block(video_BLD, text_BLD, time_BD, rotary_LK, packing)
         return video_BLD
 
     def _unpatchify(self, patches_BLD: Tensor, latent_grid_THW: Sequence[int]) -> Tensor:
@@ -171,8 +181,8 @@ class Block(nn.Module):
 
     def forward(
         self,
-        text_BLD: Tensor,
         video_BLD: Tensor,
+        text_BLD: Tensor,
         time_BD: Tensor,
         rotary_LK: Tensor | None,
         packing: Packing | None = None,
@@ -186,7 +196,7 @@ class Block(nn.Module):
         joint, text_gate, gate = self.norm2(text_BLD, video_BLD, time_BD, packing)
         transformed = self.feed_forward(joint)
         text_BLD = torch.addcmul(text_BLD, text_gate, transformed[:, :num_text])
-        return text_BLD, torch.addcmul(video_BLD, gate, transformed[:, num_text:])
+        return torch.addcmul(video_BLD, gate, transformed[:, num_text:]), text_BLD
 
 
 class ExpertNorm(nn.Module):
@@ -226,6 +236,7 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width, bias=config.attention_bias)
         self.query_norm = nn.LayerNorm(head, eps=1e-6)
         self.key_norm = nn.LayerNorm(head, eps=1e-6)
+        self.attend = FullAttention()
         self.output = nn.Linear(width, width)
 
     def forward(self, joint_BLD: Tensor, rotary_LK: Tensor | None, packing: Packing | None = None) -> Tensor:
@@ -235,7 +246,7 @@ class Attention(nn.Module):
         if rotary_LK is not None:
             query, key = rotate(query, rotary_LK), rotate(key, rotary_LK)
         # No mask: the released models attend to the padding of the prompt too.
-        attended = attend(query, key, value, packing)
+        attended = attend(self.attend, query, key, value, packing)
         return self.output(attended.transpose(1, 2).flatten(2))
 
     def _split_heads(self, tokens_BLD: Tensor) -> Tensor:

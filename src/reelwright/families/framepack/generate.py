@@ -14,6 +14,7 @@ from reelwright.core.errors import FileError
 from reelwright.core.events import Event, Notice, StageStarted
 from reelwright.diffusion.samplers import DrawNoise
 from reelwright.execution.devices import choose_device, choose_dtype, dtype_of, stored_dtype
+from reelwright.execution.policy import PreparedDenoiser
 from reelwright.families.framepack.checkpoints import (
     FramePackModel,
     load_autoencoder,
@@ -60,7 +61,7 @@ class FramePackSession:
         # Of the autoencoder and the encoders, which were released in it and lose more in bfloat16.
         self.encoding_dtype = choose_dtype(execution.dtype, self.device, "float16")
         self._execution = execution
-        self._transformer = transformer
+        self._denoiser = None if transformer is None else PreparedDenoiser(transformer, dtype=self.dtype)
         self._is_merged = model.adapters.is_merged
         for part in (model.llama, model.clip, model.siglip):
             part.encoder.is_kept = execution.keep_encoders
@@ -96,9 +97,9 @@ class FramePackSession:
         yield from write_merged(transformer, model.adapters, RELEASED_TRANSFORMER, path, settings, facts)
 
     @property
-    def transformer(self) -> FramePackTransformer:
-        assert self._transformer is not None, "loaded before anything is made"
-        return self._transformer
+    def denoiser(self) -> PreparedDenoiser:
+        assert self._denoiser is not None, "loaded before anything is made"
+        return self._denoiser
 
     @property
     def has_adapters_beside(self) -> bool:
@@ -120,13 +121,14 @@ class FramePackSession:
     def load_transformer_for(self, request: FramePackRequest) -> Iterator[Made]:
         """Have the denoiser with its LoRAs merged, or beside it where a request changes their strengths."""
         is_merged = self.model.adapters.is_merged and not request.has_own_multipliers
-        if self._transformer is not None and self._is_merged == is_merged:
+        if self._denoiser is not None and self._is_merged == is_merged:
             return
-        self._transformer = None  # so that the old one is gone before the new one comes
+        self._denoiser = None  # so that the old one is gone before the new one comes
         transformer = load_transformer(self.model, self.device, self.dtype)
         for change in replace(self.model.adapters, is_merged=is_merged).apply(transformer):
             yield Notice(change)
-        self._transformer, self._is_merged = transformer, is_merged
+        self._denoiser = PreparedDenoiser(transformer, dtype=self.dtype)
+        self._is_merged = is_merged
 
 
 @dataclass(frozen=True)
@@ -178,12 +180,12 @@ class _Making:
         yield from session.load_transformer_for(request)
         if session.has_adapters_beside:
             own = request.sections[layout.section].plan.lora_multipliers
-            set_multipliers(session.transformer, own or session.model.adapters.multipliers)
+            set_multipliers(session.denoiser.network, own or session.model.adapters.multipliers)
         look = look_of(self.features, request, layout, known, session.device, session.dtype)
         initial = None if scene.initial is None else scene.initial[:, :, _span(layout.positions)]
         noise, draw_noise = start
         latents = yield from denoise(
-            session.transformer, request.config, look, noise, initial, draw_noise, progress
+            session.denoiser, request.config, look, noise, initial, draw_noise, progress
         )
         return latents.float().cpu()
 

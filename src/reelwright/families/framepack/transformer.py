@@ -5,6 +5,7 @@ Parameter names are ours; key_maps.py translates the released files. specs: Fram
 """
 
 from collections.abc import Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from reelwright.families.framepack.conditions import Conditions, rotary_positions
 from reelwright.families.framepack.config import TransformerConfig
+from reelwright.nn.attention import FullAttention, Kernel
 from reelwright.nn.embeddings import ScalarEmbedding
 from reelwright.nn.feed_forward import FeedForward, InPieces, gelu_tanh
 from reelwright.nn.patches import unpatchify
@@ -54,11 +56,7 @@ class FramePackTransformer(nn.Module):
         grid = (frames, height // 2, width // 2)
         video_BLD = self.patch_embedding(latents_BCTHW, conditions)
         rotary = rotary_positions(self.config, conditions, grid[1:], latents_BCTHW.device)
-        signal_BD = (
-            self.time_embedding(timestep_B)
-            + self.guidance_embedding(conditions.guidance_B)
-            + self.pooled_embedding(conditions.pooled_BD)
-        )
+        signal_BD = self.signal(timestep_B, conditions)
         # The image stands before the prompt, so that padding stays at the end.
         image_BLD = self.image_projection(conditions.image_BLD)
         refined_BLD = self.text_refiner(conditions.text_BLD, conditions.text_lengths, timestep_B)
@@ -70,6 +68,19 @@ class FramePackTransformer(nn.Module):
         noisy_BLD = self.output_norm(video_BLD[:, -frames * grid[1] * grid[2] :], signal_BD)
         patches_BLD = self.output_projection(noisy_BLD.to(self.output_projection.weight.dtype))
         return unpatchify(patches_BLD, grid, (1, 2, 2))
+
+    @property
+    def modulations(self) -> Sequence[nn.Module]:
+        parts = (*self.stacks, self.output_norm)
+        modules = chain.from_iterable(part.named_modules() for part in parts)
+        return [module for name, module in modules if name.endswith("modulation")]
+
+    def signal(self, timestep_B: Tensor, conditions: Conditions) -> Tensor:
+        return (
+            self.time_embedding(timestep_B)
+            + self.guidance_embedding(conditions.guidance_B)
+            + self.pooled_embedding(conditions.pooled_BD)
+        )
 
     def trunk(
         self, video_BLD: Tensor, text_BLD: Tensor, signal_BD: Tensor, rotary: Tensor, lengths: Sequence[int]
@@ -155,6 +166,7 @@ class RefinerBlock(nn.Module):
         width = config.width
         self.norm1 = nn.LayerNorm(width, _EPSILON)
         self.heads = Heads(config, normalized=False)
+        self.attend = FullAttention()
         self.output = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width, _EPSILON)
         self.feed_forward = FeedForward(width, config.inner_width, width, F.silu)
@@ -162,7 +174,7 @@ class RefinerBlock(nn.Module):
 
     def forward(self, tokens_BLD: Tensor, signal_BD: Tensor, lengths: Sequence[int]) -> Tensor:
         gate, inner_gate = self.modulation(F.silu(signal_BD))[:, None].chunk(2, dim=-1)
-        attended = attend(self.heads(self.norm1(tokens_BLD)), lengths)
+        attended = attend(self.attend, self.heads(self.norm1(tokens_BLD)), lengths)
         tokens_BLD = torch.addcmul(tokens_BLD, self.output(attended), gate)
         return torch.addcmul(tokens_BLD, self.feed_forward(self.norm2(tokens_BLD)), inner_gate)
 
@@ -174,6 +186,7 @@ class DoubleBlock(nn.Module):
         super().__init__()
         self.video = Stream(config)
         self.text = Stream(config)
+        self.attend = FullAttention()
 
     def forward(
         self, video_BLD: Tensor, text_BLD: Tensor, signal_BD: Tensor, rotary: Tensor, lengths: Sequence[int]
@@ -184,7 +197,7 @@ class DoubleBlock(nn.Module):
         video_heads = self.video.begin(video_BLD, video_modulation, rotary)
         text_heads = self.text.begin(text_BLD, text_modulation)
         query, key, value = (torch.cat(pair, dim=2) for pair in zip(video_heads, text_heads, strict=True))
-        attended = attend((query, key, value), lengths)
+        attended = attend(self.attend, (query, key, value), lengths)
         num_video = video_BLD.shape[1]
         video_BLD = self.video.finish(video_BLD, attended[:, :num_video], video_modulation)
         return video_BLD, self.text.finish(text_BLD, attended[:, num_video:], text_modulation)
@@ -224,13 +237,14 @@ class SingleBlock(InPieces):
         width, inner = config.width, config.inner_width
         self.modulation = nn.Linear(width, 3 * width)
         self.heads = Heads(config)
+        self.attend = FullAttention()
         self.expand = nn.Linear(width, inner)
         self.output = nn.Linear(width + inner, width)
 
     def forward(self, joint_BLD: Tensor, signal_BD: Tensor, rotary: Tensor, lengths: Sequence[int]) -> Tensor:
         shift, scale, gate = self.modulation(F.silu(signal_BD))[:, None].chunk(3, dim=-1)
         tokens_BLD = modulate(joint_BLD, shift, scale)
-        attended_BLD = attend(self.heads(tokens_BLD, rotary), lengths)
+        attended_BLD = attend(self.attend, self.heads(tokens_BLD, rotary), lengths)
         results_BLD = self.in_pieces(self._transform, tokens_BLD, attended_BLD)
         return torch.addcmul(joint_BLD, results_BLD, gate)
 
@@ -298,7 +312,7 @@ def modulate(tokens_BLD: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     return torch.addcmul(shift, normalized, 1 + scale)
 
 
-def attend(heads: tuple[Tensor, Tensor, Tensor], lengths: Sequence[int]) -> Tensor:
+def attend(kernel: Kernel, heads: tuple[Tensor, Tensor, Tensor], lengths: Sequence[int]) -> Tensor:
     """Full attention of each sample over its first `lengths` tokens; rows behind them are zero.
 
     heads: query, key and value, each [B, N, L, K]. Samples of different lengths run one after the other,
@@ -306,10 +320,10 @@ def attend(heads: tuple[Tensor, Tensor, Tensor], lengths: Sequence[int]) -> Tens
     """
     num_tokens = heads[0].shape[2]
     if all(length == num_tokens for length in lengths):
-        return F.scaled_dot_product_attention(*heads).transpose(1, 2).flatten(2)
+        return kernel(*heads).transpose(1, 2).flatten(2)
     samples: list[Tensor] = []
     for index, length in enumerate(lengths):
         query, key, value = (tensor[index : index + 1, :, :length] for tensor in heads)
-        attended = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
+        attended = kernel(query, key, value).transpose(1, 2).flatten(2)
         samples.append(F.pad(attended, (0, 0, 0, num_tokens - length)))
     return torch.cat(samples)

@@ -1,0 +1,74 @@
+"""The schema of how a denoiser runs: where its weights are, and what is left out or rounded."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+from annotated_types import Ge, Le
+
+WeightFormat = Literal["full", "fp8", "fp8_scaled", "int8", "int4"]
+AttentionKernel = Literal[
+    "auto", "sdpa", "flash", "efficient", "cudnn", "math", "flash_attn", "sage", "xformers", "flex"
+]
+StepCacheKind = Literal["off", "teacache", "magcache", "first_block"]
+Preset = Literal["exact", "balanced", "fast"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightPolicyConfig:
+    """Where the weights of a denoiser are while it runs; how it attends."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    block_swap: Annotated[int, Ge(0)] = 0
+    """Blocks whose weights wait in memory or on disk until they are needed; all but two can."""
+    swap_home: Literal["memory", "disk"] = "memory"
+    """Where they wait; on disk they need no memory, and are read again each time."""
+    attention: AttentionKernel = "auto"
+    """The kernel that computes attention; one that is not there is replaced by torch's own, with a notice."""
+    compile: Literal["off", "blocks"] = "off"
+    """Have torch compile the blocks: slower to start, then faster, and rounded otherwise."""
+    compile_backend: str = "inductor"
+    """Who compiles them, by the name that torch knows."""
+    compile_mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = (
+        "default"
+    )
+    """How hard it tries."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicyConfig(WeightPolicyConfig):
+    """All ways to run a denoiser that makes clips."""
+
+    weights: WeightFormat = "full"
+    """How the weights of the blocks are held. fp8 and fp8_scaled (block by block) need half the memory of
+    bfloat16, int8 half, int4 a quarter; each rounds more than the one before."""
+    text_weights: Literal["full", "fp8", "int8"] = "full"
+    """How the weights of the large text encoder are held."""
+    stream_encoders: bool = False
+    """Bring text encoders to the device layer by layer, so that it holds only a few of them."""
+    modulation_tables: bool = False
+    """Compute once per schedule what only depends on the timestep, and hold the weights for it no more."""
+    guidance_passes: Literal["auto", "together", "apart"] = "auto"
+    """Whether the prompt's and the negative prompt's pass are one batch: a little faster, twice the memory
+    of activations. auto asks how much there is."""
+
+    step_cache: StepCacheKind = "off"
+    """Leave out the blocks in steps that change little. An approximation."""
+    step_cache_threshold: Annotated[float, Ge(-1.0)] = -1.0
+    """How much change may be left out; -1 takes the method's own, 0 leaves nothing out."""
+    step_cache_start: Annotated[float, Ge(0.0), Le(1.0)] = 0.2
+    """The first part of the steps, in which nothing is left out."""
+    step_cache_max_skips: Annotated[int, Ge(1)] = 6
+    """How many steps in a row may be left out at most."""
+    step_cache_ratios: Path | None = None
+    """A file of magnitude ratios that `reelwright bench --calibrate` wrote for this model, for magcache."""
+
+    preset: Preset | None = None
+    """A set of these options by the loss it may cost; options given beside it win."""
+    fit: Literal["auto", "on", "off"] = "auto"
+    """Choose the lightest options with which the run fits into memory; auto does so on a GPU."""
+    vram: Annotated[float, Ge(0.0)] = 0.0
+    """GB of the device to fit into; 0 takes what is free."""
+    ram: Annotated[float, Ge(0.0)] = 0.0
+    """GB of the computer's memory to fit into; 0 takes what is free."""
