@@ -1,14 +1,36 @@
-"""The one place that knows in which order the ways to run a denoiser in training are put around it."""
+"""The one place that knows in which order the ways to run a denoiser are put around it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import nn
 
 from reelwright.execution.activation_checkpoint import checkpoint_blocks
+from reelwright.execution.facts import DenoiserFacts
 from reelwright.execution.fp8 import quantize_blocks
+from reelwright.execution.policy import Policy, PreparedDenoiser
 from reelwright.execution.stacks import stacks_of
+from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.train_configs import TrainExecutionConfig
+
+
+def prepare_to_generate(
+    network: nn.Module,
+    config: ExecutionConfig,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    facts: DenoiserFacts,
+) -> tuple[PreparedDenoiser, list[str]]:
+    """Make a loaded denoiser run as configured; and what a user should know of it, in words.
+
+    `network` has its weights, in the format they are held in, and its LoRAs; `dtype` is the number format of
+    its inputs. The order: weights are held as `config.weights` says since they were read, then compile, block
+    swap, modulation tables, attention kernels, step cache.
+    """
+    policies: Sequence[Policy] = ()
+    notices: list[str] = []
+    return PreparedDenoiser(network, policies, dtype=dtype), notices
 
 
 def prepare(

@@ -24,6 +24,7 @@ from reelwright.execution.devices import (
     stored_dtype,
 )
 from reelwright.execution.policy import Call, PreparedDenoiser
+from reelwright.execution.prepare import prepare_to_generate
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import (
     CogVideoXModel,
@@ -38,6 +39,7 @@ from reelwright.families.cogvideox.conditions import (
     position_conditions,
 )
 from reelwright.families.cogvideox.config import CogVideoXGenerate
+from reelwright.families.cogvideox.execution_facts import EXECUTION_FACTS
 from reelwright.families.cogvideox.image_conditions import image_conditions
 from reelwright.families.cogvideox.key_maps import DIFFUSERS_TRANSFORMER
 from reelwright.families.cogvideox.latent_space import LatentSpace, released_tiling
@@ -117,12 +119,15 @@ class CogVideoXSession:
 
     @cached_property
     def _denoiser(self) -> tuple[PreparedDenoiser, list[str]]:
-        """And what LoRAs changed in it, in words."""
+        """And what LoRAs changed in it and how it runs, in words."""
         if self._given is not None:
             return PreparedDenoiser(self._given, dtype=dtype_of(self._given)), []
         transformer = load_transformer(self._model, self._device, self._dtype)
         changes = self._model.adapters.apply(transformer)
-        return PreparedDenoiser(transformer, dtype=self._dtype), changes
+        denoiser, notices = prepare_to_generate(
+            transformer, self._execution, device=self._device, dtype=self._dtype, facts=EXECUTION_FACTS
+        )
+        return denoiser, [*changes, *notices]
 
     @cached_property
     def _autoencoder(self) -> CogVideoXAutoencoder:

@@ -4,6 +4,7 @@ from dataclasses import replace
 from typing import Literal
 
 from reelwright.families.cogvideox.config import CogVideoXCacheLatents, CogVideoXCacheText, CogVideoXTrain
+from reelwright.families.cogvideox.execution_facts import EXECUTION_FACTS
 from reelwright.families.cogvideox.packing import num_tokens
 from reelwright.families.cogvideox.training_model import locate_training
 from reelwright.families.cogvideox.training_samples import SAMPLING
@@ -42,16 +43,11 @@ def at_positions(config: CogVideoXTrain, wanted: Literal["extrapolated", "interp
     return replace(config, rope_grid="integer" if wanted == "extrapolated" else "fitted")
 
 
-def is_quantized(name: str) -> bool:
-    """All linear layers of the blocks but those that make modulations of the time, which need the digits."""
-    return "modulation" not in name.split(".")
-
-
 TRAINING = Training(
     locate=locate_training,
     caches=caches_of,
     sampling=SAMPLING,
     at_positions=at_positions,
-    quantized=is_quantized,
+    quantized=EXECUTION_FACTS.is_quantized,
     num_tokens=num_tokens,
 )

@@ -15,6 +15,7 @@ from reelwright.core.events import Event, Notice, StageStarted
 from reelwright.diffusion.samplers import DrawNoise
 from reelwright.execution.devices import choose_device, choose_dtype, dtype_of, stored_dtype
 from reelwright.execution.policy import PreparedDenoiser
+from reelwright.execution.prepare import prepare_to_generate
 from reelwright.families.framepack.checkpoints import (
     FramePackModel,
     load_autoencoder,
@@ -24,6 +25,7 @@ from reelwright.families.framepack.checkpoints import (
 from reelwright.families.framepack.config import FramePackGenerate
 from reelwright.families.framepack.decoding import view_latents, view_section
 from reelwright.families.framepack.denoise import Progress, denoise, plan_steps
+from reelwright.families.framepack.execution_facts import EXECUTION_FACTS
 from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
 from reelwright.families.framepack.latent_space import LatentSpace, open_space
 from reelwright.families.framepack.looks import Features, encode_features, look_of
@@ -127,7 +129,10 @@ class FramePackSession:
         transformer = load_transformer(self.model, self.device, self.dtype)
         for change in replace(self.model.adapters, is_merged=is_merged).apply(transformer):
             yield Notice(change)
-        self._denoiser = PreparedDenoiser(transformer, dtype=self.dtype)
+        self._denoiser, notices = prepare_to_generate(
+            transformer, self._execution, device=self.device, dtype=self.dtype, facts=EXECUTION_FACTS
+        )
+        yield from map(Notice, notices)
         self._is_merged = is_merged
 
 

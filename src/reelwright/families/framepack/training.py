@@ -27,6 +27,7 @@ from reelwright.families.framepack.config import (
     TrainingMode,
 )
 from reelwright.families.framepack.direction import find_direction
+from reelwright.families.framepack.execution_facts import EXECUTION_FACTS
 from reelwright.families.framepack.initialization import drawn_transformer
 from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
 from reelwright.families.framepack.lora_facts import DIRECTIONS, LoraFacts
@@ -212,11 +213,6 @@ def _only(found: set[T], otherwise: T) -> T:
     return next(iter(found)) if len(found) == 1 else otherwise
 
 
-def is_quantized(name: str) -> bool:
-    """Whether a linear layer of a block may be held in fp8: all but modulations (specs: FramePack 6.6)."""
-    return not name.endswith(".modulation")
-
-
 def at_positions(config: FramePackTrain, wanted: Literal["extrapolated", "interpolated"]) -> FramePackTrain:
     """Rows and columns are counted at any size. Raises ConfigError for another way."""
     if wanted == "interpolated":
@@ -233,5 +229,5 @@ TRAINING = Training(
     sampling=SAMPLING,
     kind=kind_of_sections,
     at_positions=at_positions,
-    quantized=is_quantized,
+    quantized=EXECUTION_FACTS.is_quantized,
 )
