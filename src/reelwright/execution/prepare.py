@@ -1,6 +1,6 @@
 """The one place that knows in which order the ways to run a denoiser are put around it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch import nn
@@ -8,8 +8,10 @@ from torch import nn
 from reelwright.execution.activation_checkpoint import checkpoint_blocks
 from reelwright.execution.facts import DenoiserFacts
 from reelwright.execution.fp8 import quantize_blocks
+from reelwright.execution.modulation_tables import ModulationTables
 from reelwright.execution.policy import Policy, PreparedDenoiser
 from reelwright.execution.stacks import stacks_of
+from reelwright.execution.weight_homes import home_of
 from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.train_configs import TrainExecutionConfig
 
@@ -25,10 +27,12 @@ def prepare_to_generate(
     """Make a loaded denoiser run as configured; and what a user should know of it, in words.
 
     `network` has its weights, in the format they are held in, and its LoRAs; `dtype` is the number format of
-    its inputs. The order: weights are held as `config.weights` says since they were read, then compile, block
-    swap, modulation tables, attention kernels, step cache.
+    its inputs. The order: weights are held as `config.weights` says since they were read, then compile,
+    modulation tables (blocks are swapped without those weights), block swap, attention kernels, step cache.
     """
-    policies: Sequence[Policy] = ()
+    policies: list[Policy] = []
+    if config.modulation_tables:
+        policies.append(ModulationTables(network, home_of(config.swap_home, device)))
     notices: list[str] = []
     return PreparedDenoiser(network, policies, dtype=dtype), notices
 
