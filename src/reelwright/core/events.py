@@ -103,6 +103,8 @@ class ClipFinished:
     clip: int
     total: int
     files: dict[str, str]
+    shortcuts: tuple[str, ...] = ()
+    """What was left out or rounded while it was made, in words."""
 
 
 @dataclass(frozen=True, slots=True)

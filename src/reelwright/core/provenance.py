@@ -1,7 +1,7 @@
 """The record in every output from which it can be made again."""
 
 import json
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from importlib import metadata
 from typing import Any
 
@@ -29,6 +29,8 @@ class Provenance:
     """Configuration key -> path and sha256 of the file it names."""
     versions: dict[str, str] = field(default_factory=dict[str, str])
     """Library -> version."""
+    shortcuts: tuple[str, ...] = ()
+    """What was left out or rounded while the work was done, in words; empty for exact work."""
 
     def to_json(self) -> str:
         """Canonical JSON: sorted keys, no spaces, so that equal records are equal text."""
@@ -50,7 +52,21 @@ class Provenance:
         for name in ("version", "workflow", "family", "config"):
             if not isinstance(known.get(name), dict if name == "config" else str):
                 raise _not_a_record(origin, f"{name} is missing or of the wrong kind")
-        return cls(**known)
+        return cls(**known | {"shortcuts": tuple(known.get("shortcuts", ()))})
+
+
+def tells_of_same_work(text: str, other: str | None) -> bool:
+    """Whether two records ask for the same; how they came to it is told only when the work is done."""
+    if text == other or not (text and other):
+        return text == other
+    try:
+        return _asked(text) == _asked(other)
+    except FileError:
+        return False
+
+
+def _asked(text: str) -> Provenance:
+    return replace(Provenance.from_json(text, "record"), shortcuts=())
 
 
 def library_versions() -> dict[str, str]:

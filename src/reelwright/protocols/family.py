@@ -61,6 +61,8 @@ class Section:
     fps: float
     decode: Callable[[], Iterator[Tensor]] | None = None
     """Yields chunks of its frames alone, uint8 chunk_FHWC, for a look at it; None where nobody wants one."""
+    shortcuts: tuple[str, ...] = ()
+    """What was left out or rounded in making it; empty for one that was found."""
 
 
 FindSection = Callable[[str], Tensor | None]
@@ -81,6 +83,8 @@ class Segment:
     """Why the latents are not worth decoding; they are kept all the same."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])
     """What other programs look for in a file of latents."""
+    shortcuts: tuple[str, ...] = ()
+    """What was left out or rounded in making them, in words."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,8 +1,9 @@
 """The schema of how a denoiser runs: where its weights are, and what is left out or rounded."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from annotated_types import Ge, Le
 
@@ -12,6 +13,13 @@ AttentionKernel = Literal[
 ]
 StepCacheKind = Literal["off", "teacache", "magcache", "first_block"]
 Preset = Literal["exact", "balanced", "fast"]
+DECIDES_NOTHING = frozenset(
+    (
+        *("block_swap", "swap_home", "stream_encoders", "modulation_tables", "fit", "vram", "ram"),
+        *("vae_chunk", "keep_encoders"),
+    )
+)
+"""Of how a model runs, what is only about where things are, and leaves every byte of a clip as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,3 +80,8 @@ class PolicyConfig(WeightPolicyConfig):
     """GB of the device to fit into; 0 takes what is free."""
     ram: Annotated[float, Ge(0.0)] = 0.0
     """GB of the computer's memory to fit into; 0 takes what is free."""
+
+
+def without_placement(execution: Mapping[str, Any]) -> dict[str, Any]:
+    """Of how a model ran, as a mapping, what may show in results."""
+    return {name: value for name, value in execution.items() if name not in DECIDES_NOTHING}

@@ -30,7 +30,7 @@ def run(
     here.
     replaces: the folder's recipe gives way to this one, and what no longer follows from it is made again.
     """
-    tally = Tally()
+    tally = Tally(None if record is None else record.shortcuts)
     config = with_seed(validate(config, "generate"))
     known = families.load(family)
     if config.save_merged_model is not None:

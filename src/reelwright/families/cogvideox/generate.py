@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -167,7 +167,8 @@ def make_clip(
             return
         if config.preview_every and index % config.preview_every == 0 and index < len(steps):
             yield Preview(image_HWC=paint_latents(state.x0[0], networks.colors), step=index)
-    yield _segment(model, config, space, latents[:, :, noise.num_padding :])
+    made = _segment(model, config, space, latents[:, :, noise.num_padding :])
+    yield replace(made, shortcuts=networks.denoiser.shortcuts)
 
 
 class Noise:

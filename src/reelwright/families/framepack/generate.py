@@ -160,16 +160,17 @@ class _Making:
             section = request.sections[layout.section]
             key = keys.next(layout, section)
             start = noise.draw(section.plan.seed)
-            latents = find_section(key)
+            latents, shortcuts = find_section(key), ()
             if latents is None:
                 progress = self._progress(number, len(layouts))
                 latents = yield from self._denoise(layout, scene, known, start, progress)
+                shortcuts = session.denoiser.shortcuts
             made[layout.section] = latents
             if not torch.isfinite(latents).all():
                 yield self._flawed(latents, layout)
                 return
             known.add(layout, latents)
-            yield self._section(key, layout, latents, number)
+            yield replace(self._section(key, layout, latents, number), shortcuts=shortcuts)
         yield self._finished(scene, made)
 
     def _denoise(

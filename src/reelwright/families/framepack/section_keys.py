@@ -14,6 +14,8 @@ from reelwright.families.framepack.checkpoints import FramePackModel
 from reelwright.families.framepack.clips import KnownClip
 from reelwright.families.framepack.requests import FramePackRequest, SectionRequest
 from reelwright.families.framepack.sections import SectionLayout
+from reelwright.protocols.configs import ExecutionConfig
+from reelwright.protocols.policy_configs import without_placement
 
 _NOT_IN_LATENTS = frozenset(
     (
@@ -46,6 +48,7 @@ class SectionKeys:
     ) -> None:
         config = to_mapping(request.config)
         config["compatibility"].pop("decode_windows", None)
+        config["execution"] = _deciding(request.config.execution)
         self._key = content_key(
             config={name: value for name, value in config.items() if name not in _NOT_IN_LATENTS},
             parts=dict(model.fingerprints),
@@ -67,6 +70,15 @@ class SectionKeys:
             lora_multipliers=plan.lora_multipliers,
         )
         return self._key
+
+
+def _deciding(execution: ExecutionConfig) -> dict[str, Any]:
+    """How the model runs, as far as latents tell; ratios of magnitudes by what they are."""
+    known = without_placement(to_mapping(execution))
+    known.pop("preset", None)
+    if execution.step_cache_ratios is not None:
+        known["step_cache_ratios"] = sha256_of(execution.step_cache_ratios)
+    return known
 
 
 def _picture(image: Image.Image | None) -> str:

@@ -12,7 +12,7 @@ from torch import Tensor
 from reelwright.checkpoint.latent_files import SUFFIX
 from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
 from reelwright.core.events import Event, FileSaved, StageStarted, StepDone
-from reelwright.core.provenance import METADATA_KEY
+from reelwright.core.provenance import METADATA_KEY, tells_of_same_work
 from reelwright.execution.devices import choose_device, peak_memory
 from reelwright.media.contact_sheet import ContactSheet
 from reelwright.media.image_ops import write_png
@@ -74,7 +74,7 @@ def has_latents(files: ClipFiles, record: str) -> bool:
         return False
     inside = read_safetensors_metadata(files.latent).get(METADATA_KEY)
     beside = files.record.read_text(encoding="utf-8") if files.record.is_file() else None
-    return record in (inside, beside)
+    return any(tells_of_same_work(record, found) for found in (inside, beside))
 
 
 def write_frames(

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from PIL import Image
@@ -12,6 +12,7 @@ from reelwright.checkpoint.latent_files import read_latents, save_latents
 from reelwright.core.errors import FileError, NumericsError
 from reelwright.core.events import ClipFailed, ClipFinished, Event, FileSaved, Notice, PreviewSaved
 from reelwright.core.paths import write_text_atomic
+from reelwright.core.provenance import METADATA_KEY
 from reelwright.media.image_ops import write_png
 from reelwright.media.video_joiner import join_mp4
 from reelwright.media.video_reader import probe_video
@@ -20,6 +21,12 @@ from reelwright.protocols.family import Made, Preview, Section, Segment, Session
 from reelwright.workflows.clips.files import ClipFiles, has_latents, write_frames
 from reelwright.workflows.clips.planning import PlannedClip
 from reelwright.workflows.clips.sections import SectionShelf
+from reelwright.workflows.clips.shortcuts import (
+    merged,
+    shortcuts_of_latents,
+    shortcuts_of_making,
+    shortcuts_of_seeing,
+)
 
 SECTIONS_FOLDER = "sections"
 """Within a run: a folder for each clip whose sections are kept."""
@@ -54,9 +61,11 @@ class Clip:
     def has_latents(self) -> bool:
         return has_latents(self.files, self.plan.record)
 
-    def finished(self) -> ClipFinished:
-        files = {kind: str(path) for kind, path in self.files.wanted(self.plan.config).items()}
-        return ClipFinished(self.number, self.total, files)
+    def finished(self, shortcuts: Sequence[str]) -> ClipFinished:
+        """Tell of it. `shortcuts`: what was not exact in making its latents."""
+        config = self.plan.config
+        files = {kind: str(path) for kind, path in self.files.wanted(config).items()}
+        return ClipFinished(self.number, self.total, files, merged(shortcuts, [*shortcuts_of_seeing(config)]))
 
 
 def make_clips(session: Session, clips: Sequence[Clip]) -> Iterator[Event]:
@@ -69,9 +78,11 @@ def make_clips(session: Session, clips: Sequence[Clip]) -> Iterator[Event]:
     for clip in clips:
         saved = clip.plan.latents or (clip.files.latent if clip.has_latents else None)
         if clip.is_finished:
-            yield clip.finished()
+            yield clip.finished(shortcuts_of_latents(clip.files.latent, clip.files.record))
         elif saved is not None:
-            yield from _save(clip, session.open_latents(read_latents(saved), clip.plan.config))
+            segment = session.open_latents(read_latents(saved), clip.plan.config)
+            known = shortcuts_of_latents(saved, clip.files.record)
+            yield from _save(clip, replace(segment, shortcuts=known))
         else:
             waiting.append(clip)
     while waiting:
@@ -95,7 +106,7 @@ def _make_in_turn(session: Session, waiting: deque[Clip]) -> Iterator[Event]:
         for made in session.generate([clip.plan.request for clip in waiting], maker.find):
             match made:
                 case Segment():
-                    yield from _save(waiting[0], made)
+                    yield from _save(waiting[0], _with_shortcuts(made, waiting[0], maker))
                     waiting.popleft()
                 case Section():
                     yield from maker.keep(waiting[0], made)
@@ -105,6 +116,12 @@ def _make_in_turn(session: Session, waiting: deque[Clip]) -> Iterator[Event]:
         if waiting[0].sections_folder.is_dir():
             error.add_note(f"Finished sections are kept: go on with reelwright resume {waiting[0].folder}.")
         raise
+
+
+def _with_shortcuts(made: Segment, clip: Clip, maker: "_SectionKeeper") -> Segment:
+    """All that was not exact in making these latents, section by section too."""
+    told = shortcuts_of_making(clip.plan.config)
+    return replace(made, shortcuts=merged(tuple(told), maker.shortcuts_of(clip), made.shortcuts))
 
 
 def _show(clip: Clip, made: Made) -> Iterator[Event]:
@@ -122,25 +139,36 @@ class _SectionKeeper:
     def __init__(self, folders: Sequence[Path]) -> None:
         self._shelves = {folder: SectionShelf(folder) for folder in folders}
         self._previews: dict[Path, dict[int, Path]] = {folder: {} for folder in folders}
+        self._found: dict[str, tuple[str, ...]] = {}
+        self._taken: dict[Path, tuple[str, ...]] = dict.fromkeys(folders, ())
 
     @property
     def notices(self) -> list[str]:
         return [notice for shelf in self._shelves.values() for notice in shelf.notices]
 
     def find(self, key: str) -> Tensor | None:
-        return next(
-            (found for shelf in self._shelves.values() if (found := shelf.find(key)) is not None), None
-        )
+        for shelf in self._shelves.values():
+            if (found := shelf.find(key)) is not None:
+                self._found[key] = shelf.shortcuts_of(key)
+                return found
+        return None
+
+    def shortcuts_of(self, clip: Clip) -> tuple[str, ...]:
+        """What was left out or rounded in the sections of a clip, in the order they were made."""
+        return self._taken[clip.sections_folder]
 
     def keep(self, clip: Clip, section: Section) -> Iterator[Event]:
-        path = self._shelves[clip.sections_folder].keep(section)
+        folder = clip.sections_folder
+        section = replace(section, shortcuts=self._found.get(section.key, section.shortcuts))
+        self._taken[folder] = merged(self._taken[folder], section.shortcuts)
+        path = self._shelves[folder].keep(section)
         yield FileSaved("section", str(path))
         if section.decode is None:
             return
         part = path.with_suffix(".mp4")
         if not _is_clip(part):
             write_mp4(part, section.decode(), fps=section.fps)
-        parts = self._previews[clip.sections_folder]
+        parts = self._previews[folder]
         parts[section.index] = part
         preview = clip.folder / "preview.mp4"
         join_mp4(preview, [parts[index] for index in sorted(parts)])
@@ -158,8 +186,8 @@ def _is_clip(path: Path) -> bool:
 def _save(clip: Clip, segment: Segment) -> Iterator[Event]:
     """Latents first: whatever happens while decoding, the work of denoising is kept."""
     files, config = clip.files, clip.plan.config
-    metadata = clip.plan.metadata
-    latent_metadata = {**(segment.metadata if config.metadata else {}), **metadata}
+    record = clip.plan.told(segment.shortcuts)
+    latent_metadata = {**segment.metadata, **_metadata(record)} if config.metadata else {}
     if segment.flaw:
         save_latents(files.flawed_latent, segment.latents_BCTHW, latent_metadata)
         raise NumericsError(
@@ -168,14 +196,19 @@ def _save(clip: Clip, segment: Segment) -> Iterator[Event]:
         )
     if clip.plan.latents is None and not clip.has_latents:
         files.remove(config)
-    if clip.plan.record and not config.metadata:
-        write_text_atomic(files.record, clip.plan.record)
+    if record and not config.metadata:
+        write_text_atomic(files.record, record)
     save_latents(files.latent, segment.latents_BCTHW, latent_metadata)
     yield FileSaved("latent", str(files.latent))
     if config.format != "latent":
         try:
-            yield from write_frames(files, config, segment, metadata)
+            told = clip.plan.told(merged(segment.shortcuts, [*shortcuts_of_seeing(config)]))
+            yield from write_frames(files, config, segment, _metadata(told) if config.metadata else {})
         except COMPUTING as error:
             error.add_note(f"The latents are kept: decode {files.latent} with --from-latent.")
             raise
-    yield clip.finished()
+    yield clip.finished(segment.shortcuts)
+
+
+def _metadata(record: str) -> dict[str, str]:
+    return {METADATA_KEY: record} if record else {}

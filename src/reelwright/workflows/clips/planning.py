@@ -1,7 +1,7 @@
 """Which clips a run makes: every prompt with every seed, or the one whose latents were saved."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ from reelwright.core.errors import CheckpointError, ConfigError, FileError
 from reelwright.core.paths import sha256_of
 from reelwright.core.prompt_lines import PromptLine, read_prompt_file
 from reelwright.core.provenance import METADATA_KEY, Provenance, library_versions
-from reelwright.protocols.configs import GenerateConfig
+from reelwright.protocols.configs import AutoencodingConfig, ExecutionConfig, GenerateConfig
 from reelwright.protocols.family import Family, Model, Request
+from reelwright.protocols.policy_configs import without_placement
 from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.problems import Problems
 
@@ -30,8 +31,8 @@ _NOT_RECORDED = {
     "offline",
 }
 """Fields that decide nothing in the bytes of a clip."""
-_HOW_TO_DECODE = ("execution", "bulk_decode")
-"""Fields that saved latents may be seen with differently than the clip was made."""
+_BULK_DECODE = "bulk_decode"
+"""A field that saved latents may be seen with differently than the clip was made."""
 _WHERE_MODELS_ARE = (
     *("model", "dit", "vae", "lora", "text_encoder", "text_encoder_2"),
     *("image_encoder", "tokenizer", "tokenizer_2"),
@@ -48,10 +49,12 @@ class PlannedClip:
     request: Request | None = None
     latents: Path | None = None
 
-    @property
-    def metadata(self) -> dict[str, str]:
-        """What goes into each of its files."""
-        return {METADATA_KEY: self.record} if self.record and self.config.metadata else {}
+    def told(self, shortcuts: Sequence[str]) -> str:
+        """The record with what was left out or rounded; empty if nobody knows how the clip is made."""
+        if not self.record:
+            return ""
+        record = Provenance.from_json(self.record, "record")
+        return replace(record, shortcuts=tuple(shortcuts)).to_json()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -206,12 +209,13 @@ def _each_prompt(
 
 
 def _recorded(config: GenerateConfig) -> dict[str, Any]:
-    return {key: value for key, value in to_mapping(config).items() if key not in _NOT_RECORDED}
+    known = {key: value for key, value in to_mapping(config).items() if key not in _NOT_RECORDED}
+    return known | {"execution": without_placement(known["execution"])}
 
 
 def _output_options(recorded: GenerateConfig, asked: GenerateConfig) -> GenerateConfig:
     default = type(asked)()
-    asked_for = (name for name in (*_WHERE_MODELS_ARE, *_HOW_TO_DECODE) if hasattr(asked, name))
+    asked_for = (name for name in (*_WHERE_MODELS_ARE, _BULK_DECODE) if hasattr(asked, name))
     named = {name: getattr(asked, name) for name in asked_for}
     named = {name: value for name, value in named.items() if value != getattr(default, name)}
     return replace(
@@ -226,7 +230,16 @@ def _output_options(recorded: GenerateConfig, asked: GenerateConfig) -> Generate
         out=asked.out,
         run=asked.run,
         offline=asked.offline,
+        execution=_seen_with(recorded.execution, asked.execution),
     )
+
+
+def _seen_with(recorded: ExecutionConfig, asked: ExecutionConfig) -> ExecutionConfig:
+    """As a clip was made, but for where and how its latents are decoded now."""
+    default = type(asked)()
+    decoding = {field.name: getattr(asked, field.name) for field in fields(AutoencodingConfig)}
+    changed = {name: value for name, value in decoding.items() if value != getattr(default, name)}
+    return replace(recorded, **changed)
 
 
 def _check_same(record: Provenance, made: Provenance) -> None:

@@ -2,7 +2,7 @@
 
 import secrets
 import time
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
 
@@ -22,6 +22,7 @@ from reelwright.core.run_folder import RunFolder
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.train_configs import LearningConfig
 from reelwright.workflows.clips.making import COMPUTING
+from reelwright.workflows.clips.shortcuts import merged, tell_shortcuts
 
 RECIPE = "recipe.toml"
 """Within a run: what it makes."""
@@ -32,8 +33,11 @@ ROOM_NEEDED = 64 << 20
 class Tally:
     """What a run came to, clip by clip."""
 
-    def __init__(self) -> None:
+    def __init__(self, shortcuts_then: Sequence[str] | None = None) -> None:
+        """`shortcuts_then`: those of the clip that is made again, if one is."""
         self.failures: list[str] = []
+        self._shortcuts: tuple[str, ...] = ()
+        self._shortcuts_then = shortcuts_then
         self._files: list[dict[str, str]] = []
         self._peak_memory = 0
         self._started = time.perf_counter()
@@ -44,8 +48,9 @@ class Tally:
             match event:
                 case StepDone(peak_memory=memory):
                     self._peak_memory = max(self._peak_memory, memory)
-                case ClipFinished(files=made):
+                case ClipFinished(files=made, shortcuts=shortcuts):
                     self._files.append(made)
+                    self._shortcuts = merged(self._shortcuts, shortcuts)
                 case ClipFailed(clip=number, message=message):
                     self.failures.append(f"clip {number}: {message}")
                 case _:
@@ -55,6 +60,7 @@ class Tally:
     def end(self) -> Iterator[Event]:
         """Tell what was made. Raises UserError with all that failed."""
         if self._files or not self.failures:
+            yield from tell_shortcuts(self._shortcuts, self._shortcuts_then)
             yield Finished(tuple(self._files), time.perf_counter() - self._started, self._peak_memory)
         if self.failures:
             raise UserError("\n".join(self.failures))

@@ -1,7 +1,7 @@
 """Sections of a clip on disk, kept as they are made, and the manifest that says what they are."""
 
 import json
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ class KeptSection:
     file: str
     sha256: str
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    shortcuts: Sequence[str] = ()
 
 
 class SectionShelf:
@@ -50,6 +51,10 @@ class SectionShelf:
         with open_tensors(self.folder / kept.file) as source:
             return source.read(_LATENTS)
 
+    def shortcuts_of(self, key: str) -> tuple[str, ...]:
+        """What was left out or rounded in making a section that is kept."""
+        return tuple(self._kept[key].shortcuts) if key in self._kept else ()
+
     def keep(self, section: Section) -> Path:
         """Have the section on disk and in the manifest; its file."""
         kept = self._kept.get(section.key)
@@ -67,6 +72,7 @@ class SectionShelf:
             "index": section.index,
             "total": section.total,
             "facts": dict(section.facts),
+            "shortcuts": list(section.shortcuts),
         }
         text = json.dumps(facts, sort_keys=True, ensure_ascii=False)
         tensors = {_LATENTS: section.latents_BCTHW}
