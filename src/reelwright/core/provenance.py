@@ -48,11 +48,12 @@ class Provenance:
             raise _not_a_record(origin, "it is not JSON") from error
         if not isinstance(record, dict):
             raise _not_a_record(origin, "it is not a table")
-        known = {item.name: record[item.name] for item in fields(cls) if item.name in record}
+        known: dict[str, Any] = {item.name: record[item.name] for item in fields(cls) if item.name in record}
         for name in ("version", "workflow", "family", "config"):
             if not isinstance(known.get(name), dict if name == "config" else str):
                 raise _not_a_record(origin, f"{name} is missing or of the wrong kind")
-        return cls(**known | {"shortcuts": tuple(known.get("shortcuts", ()))})
+        known["shortcuts"] = tuple(known.get("shortcuts", ()))
+        return cls(**known)
 
 
 def tells_of_same_work(text: str, other: str | None) -> bool:
