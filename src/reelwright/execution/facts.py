@@ -3,6 +3,10 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from torch import nn
+
+from reelwright.execution.step_cache.facts import StepCacheFacts
+
 
 @dataclass(frozen=True, kw_only=True)
 class DenoiserFacts:
@@ -10,3 +14,5 @@ class DenoiserFacts:
 
     is_quantized: Callable[[str], bool]
     """Whether a linear layer of a block, by its name in the network, may be held in few bits."""
+    step_cache: Callable[[nn.Module], StepCacheFacts]
+    """What is known of a network for leaving out steps."""

@@ -8,10 +8,12 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from reelwright.execution.step_cache.choosing import check_step_cache
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel, Layout
 from reelwright.families.cogvideox.conditions import chosen_image_scale
 from reelwright.families.cogvideox.config import CogVideoXGenerate
 from reelwright.families.cogvideox.latent_space import CHUNK_IS_FIXED
+from reelwright.families.cogvideox.step_cache_facts import step_cache_facts
 from reelwright.media.geometry import FrameRule, nearest_multiple
 from reelwright.media.image_ops import fit_image, open_image, to_pixels
 from reelwright.media.video_reader import probe_video, stream_video
@@ -41,6 +43,7 @@ def resolve(config: CogVideoXGenerate, model: CogVideoXModel) -> CogVideoXReques
     review = Review(config)
     _check_prompt(review, model)
     _check_inputs(review, model)
+    check_step_cache(review, step_cache_facts(model.transformer))
     review.raise_problems()  # what the model has no input for is not read
     _choose_size(review, model)
     _choose_length(review, model)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from reelwright.execution.step_cache.choosing import check_step_cache
 from reelwright.families.framepack.checkpoints import FramePackModel
 from reelwright.families.framepack.clips import (
     STRIDE,
@@ -24,6 +25,7 @@ from reelwright.families.framepack.plans import decide_sections, end_image_of, s
 from reelwright.families.framepack.request_checks import check_one_frame, check_options, check_sections
 from reelwright.families.framepack.sections import FRAMES_PER_SECOND, count_frames
 from reelwright.families.framepack.sizes import choose_size
+from reelwright.families.framepack.step_cache_facts import step_cache_facts
 from reelwright.families.framepack.story import SectionPlan, check_images
 from reelwright.media.image_ops import fit_image, open_image
 from reelwright.protocols.family import named_files
@@ -82,6 +84,7 @@ def resolve(config: FramePackGenerate, model: FramePackModel) -> FramePackReques
     apply_lora_facts(review, model.adapters)
     check_options(review)
     check_one_frame(review)
+    check_step_cache(review, step_cache_facts(model.transformer))
     review.raise_problems()
     decide_sections(review)
     check_sections(review, model.adapters)
