@@ -6,9 +6,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from reelwright import families
 from reelwright.cli.command_line import ORIGIN, read_command_line
+from reelwright.cli.preset_layer import with_preset_below
 from reelwright.core.config import read_recipe, validate
 from reelwright.core.errors import ConfigError
+from reelwright.protocols.configs import GenerateConfig
 
 
 class RecipeLine(Protocol):
@@ -48,8 +51,15 @@ def read_recipe_line(
     else:
         line = read(schema())
         recipe = line.recipe
+    identity = {"workflow": command, "family": family}
     if recipe is not None:
-        line = read(read_recipe(recipe, schema, {"workflow": command, "family": family}))
+        line = read(read_recipe(recipe, schema, identity))
+    if isinstance(line.config, GenerateConfig):
+
+        def read_over(default: GenerateConfig) -> Any:  # noqa: ANN401 - a line
+            return read(default if recipe is None else read_recipe(recipe, schema, identity, default))
+
+        line = with_preset_below(line, schema(), read_over, families.configs(family).PRESETS)
     return replace(line, config=validate(line.config, ORIGIN))
 
 

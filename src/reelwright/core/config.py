@@ -71,8 +71,10 @@ def validate(config: T, origin: str) -> T:
     return from_mapping(type(config), _dump(config), origin)
 
 
-def read_recipe(path: Path, schema: type[T], identity: Mapping[str, str] | None = None) -> T:
-    """The configuration in a TOML file that may give any subset of the keys.
+def read_recipe(
+    path: Path, schema: type[T], identity: Mapping[str, str] | None = None, default: T | None = None
+) -> T:
+    """The configuration in a TOML file that may give any subset of the keys, over `default`.
 
     A recipe may say which `workflow` and `family` it is for; what `identity` says must agree.
     Raises ConfigError for a missing file, broken TOML, unknown keys and illegal values.
@@ -85,7 +87,7 @@ def read_recipe(path: Path, schema: type[T], identity: Mapping[str, str] | None 
             raise ConfigError(
                 f"{path}: {key}: this recipe is for {said}, not {wanted}. Give {said} on the command line."
             )
-    return from_mapping(schema, mapping, str(path))
+    return from_mapping(schema, mapping, str(path), default)
 
 
 def read_toml(path: Path) -> dict[str, object]:

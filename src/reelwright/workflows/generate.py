@@ -13,6 +13,7 @@ from reelwright.core.provenance import Provenance
 from reelwright.core.run_folder import RunFolder
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Family
+from reelwright.protocols.presets import filled
 from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.making import Clip, make_clips
 from reelwright.workflows.clips.planning import Plan, plan_decoding, plan_generation
@@ -31,7 +32,7 @@ def run(
     replaces: the folder's recipe gives way to this one, and what no longer follows from it is made again.
     """
     tally = Tally(None if record is None else record.shortcuts)
-    config = with_seed(validate(config, "generate"))
+    config = filled(with_seed(validate(config, "generate")), families.configs(family).PRESETS)
     known = families.load(family)
     if config.save_merged_model is not None:
         yield from _write_merged(known, config, config.save_merged_model)

@@ -9,6 +9,7 @@ from annotated_types import Ge, Gt, Le
 
 from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
+from reelwright.families.cogvideox.presets import PRESETS_OF_FAMILY
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig, SamplerName
 from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
@@ -395,6 +396,7 @@ CACHE_TEXT = CogVideoXCacheText
 DATASET_KEYS = CogVideoXDatasetKeys
 TRAIN = CogVideoXTrain
 TRAIN_ENCODERS = CogVideoXTrainEncoders
+PRESETS = PRESETS_OF_FAMILY
 
 PROMPT_OPTIONS = prompt_options(
     CogVideoXGenerate,

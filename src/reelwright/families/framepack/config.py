@@ -10,6 +10,7 @@ from annotated_types import Ge, Le
 from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_options
 from reelwright.core.released_settings import ReleasedSettings
 from reelwright.diffusion.noise_settings import NoiseSettings
+from reelwright.families.framepack.presets import PRESETS_OF_FAMILY
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
 from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
@@ -378,6 +379,7 @@ CACHE_TEXT = FramePackCacheText
 DATASET_KEYS = FramePackDatasetKeys
 TRAIN = FramePackTrain
 TRAIN_ENCODERS = FramePackTrainEncoders
+PRESETS = PRESETS_OF_FAMILY
 
 _REAL_GUIDANCE = PromptOption(
     sets="guidance_scale",
@@ -387,7 +389,8 @@ _REAL_GUIDANCE = PromptOption(
     explain_from=10,
 )
 _STEP_CACHE = PromptOption(
-    sets="", refusal="sets the step cache (MagCache), which is not available yet. Leave it out."
+    sets="",
+    refusal="is the same for all prompts of a run. Set the step cache (MagCache) on the command line.",
 )
 PROMPT_OPTIONS = prompt_options(
     FramePackGenerate,

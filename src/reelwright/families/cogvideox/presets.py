@@ -1,0 +1,9 @@
+"""Options by the loss they may cost; `reelwright bench` measures what they do cost. No torch here."""
+
+from reelwright.protocols.presets import PresetTable
+
+PRESETS_OF_FAMILY: PresetTable = {
+    "exact": {},
+    "balanced": {"step_cache": "first_block", "step_cache_threshold": 0.08},
+    "fast": {"step_cache": "first_block", "step_cache_threshold": 0.16},
+}

@@ -1,0 +1,107 @@
+"""Presets: under the recipe and the flags, over the defaults."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reelwright import families
+from reelwright.cli import generate as command
+from reelwright.core.errors import ConfigError
+from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
+from reelwright.protocols.policy_configs import PolicyConfig
+from reelwright.protocols.presets import LEAST_PSNR, exactly, filled, with_preset
+
+FAMILIES = families.names()
+
+
+def read(family: str, *words: str) -> PolicyConfig:
+    _, line = command.parse([family, *words])
+    return line.config.execution
+
+
+def differing(execution: PolicyConfig) -> dict[str, Any]:
+    default = vars(ExecutionConfig())
+    return {name: value for name, value in vars(execution).items() if value != default[name]}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("preset", ["exact", "balanced", "fast"])
+def test_a_preset_sets_what_its_familys_table_says(family: str, preset: Any):
+    table = families.configs(family).PRESETS
+    assert differing(read(family, "--execution.preset", preset)) == {"preset": preset, **table[preset]}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_presets_cost_more_from_exact_to_fast_and_exact_costs_nothing(family: str):
+    assert set(families.configs(family).PRESETS) == set(LEAST_PSNR)
+    assert families.configs(family).PRESETS["exact"] == {}
+    assert LEAST_PSNR["exact"] > LEAST_PSNR["balanced"] > LEAST_PSNR["fast"]
+
+
+def test_flags_go_over_the_recipe_and_the_recipe_over_the_preset(tmp_path: Path, monkeypatch):
+    table = {
+        "exact": {},
+        "balanced": {"step_cache": "first_block", "step_cache_threshold": 0.3, "step_cache_max_skips": 2},
+    }
+    monkeypatch.setattr(families.configs("cogvideox"), "PRESETS", table)
+    recipe = tmp_path / "recipe.toml"
+    recipe.write_text(
+        "[execution]\npreset = 'balanced'\nstep_cache_threshold = 0.2\nstep_cache_max_skips = 3\n"
+    )
+    told = read("cogvideox", str(recipe), "--execution.step-cache-max-skips", "4")
+    assert (told.step_cache, told.step_cache_threshold, told.step_cache_max_skips) == ("first_block", 0.2, 4)
+
+
+def test_a_default_that_is_given_beside_a_preset_wins_too(monkeypatch):
+    table = {"fast": {"step_cache": "first_block", "step_cache_threshold": 0.3, "attention": "flex"}}
+    monkeypatch.setattr(families.configs("cogvideox"), "PRESETS", table)
+    told = read("cogvideox", "--execution.preset", "fast", "--execution.step-cache", "off")
+    assert differing(told) == {"preset": "fast", "attention": "flex"}
+
+
+def test_another_step_cache_takes_its_own_threshold(monkeypatch):
+    table = {"fast": {"step_cache": "first_block", "step_cache_threshold": 0.3, "attention": "flex"}}
+    monkeypatch.setattr(families.configs("cogvideox"), "PRESETS", table)
+    told = read("cogvideox", "--execution.preset", "fast", "--execution.step-cache", "teacache")
+    assert (told.step_cache, told.step_cache_threshold) == ("teacache", -1.0)
+
+
+def test_a_preset_of_which_nothing_is_left_is_refused(monkeypatch):
+    monkeypatch.setattr(families.configs("cogvideox"), "PRESETS", {"fast": {"step_cache": "first_block"}})
+    with pytest.raises(ConfigError, match=r"fast sets step_cache, .*--execution.preset exact"):
+        read("cogvideox", "--execution.preset", "fast", "--execution.step-cache", "off")
+
+
+def test_a_word_that_is_no_preset_is_refused_with_the_nearest():
+    with pytest.raises(ConfigError, match=r"execution.preset.*Did you mean balanced"):
+        read("cogvideox", "--execution.preset", "balance")
+
+
+def test_in_python_a_named_preset_fills_what_is_not_set():
+    table: Any = {"fast": {"step_cache": "first_block", "step_cache_threshold": 0.3}}
+    asked = GenerateConfig(execution=ExecutionConfig(preset="fast"))
+    assert filled(asked, table) == with_preset(GenerateConfig(), "fast", table)
+    own = replace(asked, execution=ExecutionConfig(preset="fast", step_cache="teacache"))
+    assert filled(own, table) == own
+
+
+def test_the_exact_run_keeps_its_place_and_leaves_out_every_shortcut():
+    told = exactly(
+        ExecutionConfig(
+            device="cpu",
+            dtype="float32",
+            block_swap=2,
+            preset="fast",
+            weights="fp8_scaled",
+            text_weights="int8",
+            step_cache="teacache",
+            step_cache_threshold=0.2,
+            attention="sage",
+            compile="blocks",
+            guidance_passes="apart",
+            tiling=True,
+        )
+    )
+    assert differing(told) == {"device": "cpu", "dtype": "float32", "block_swap": 2}
