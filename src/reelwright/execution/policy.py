@@ -41,6 +41,19 @@ class Policy(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Rounded:
+    """What was done to a network for good, and needs not know where in a run it is; only the record does."""
+
+    shortcut: str
+
+    def start(self, calls: Sequence[Call]) -> None:
+        pass
+
+    def enter(self, call: Call) -> None:
+        pass
+
+
 class PreparedDenoiser:
     """A network, and the policies that follow its runs; sessions call it in place of the network."""
 

@@ -6,11 +6,15 @@ import torch
 from torch import nn
 
 from reelwright.execution.activation_checkpoint import checkpoint_blocks
+from reelwright.execution.attention import attend_with
+from reelwright.execution.block_swap import swap_blocks
+from reelwright.execution.compiling import compile_blocks
 from reelwright.execution.facts import DenoiserFacts
 from reelwright.execution.fp8 import quantize_blocks
 from reelwright.execution.modulation_tables import ModulationTables
 from reelwright.execution.policy import Policy, PreparedDenoiser
 from reelwright.execution.stacks import stacks_of
+from reelwright.execution.step_cache.choosing import install_step_cache
 from reelwright.execution.weight_homes import home_of
 from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.train_configs import TrainExecutionConfig
@@ -31,9 +35,15 @@ def prepare_to_generate(
     modulation tables (blocks are swapped without those weights), block swap, attention kernels, step cache.
     """
     policies: list[Policy] = []
+    if config.compile == "blocks":
+        policies.append(compile_blocks(network, config))
     if config.modulation_tables:
         policies.append(ModulationTables(network, home_of(config.swap_home, device)))
-    notices: list[str] = []
+    if config.block_swap:
+        swap_blocks(network, config.block_swap, device)
+    of_kernels, notices = attend_with(network, config.attention, device=device, dtype=dtype)
+    policies += of_kernels
+    policies += install_step_cache(network, config, facts.step_cache)
     return PreparedDenoiser(network, policies, dtype=dtype), notices
 
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import torch
 from torch import Tensor
 
-from reelwright.nn.attention import Kernel
+from reelwright.nn.attention import Kernel, computed_in
 
 try:
     from torch.nn.attention.varlen import varlen_attn
@@ -91,7 +91,7 @@ def _attend_in_turn(
 def _attend_at_once(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, packing: Packing) -> Tensor:
     """All samples in one call of flash attention for variable lengths."""
     assert varlen_attn is not None
-    dtype = _computed_in(value_BNLK)
+    dtype = computed_in(value_BNLK)
 
     def in_a_row(tokens_BNLK: Tensor) -> Tensor:
         pieces = packing.by_sample(tokens_BNLK[0].transpose(0, 1), 0)
@@ -106,12 +106,6 @@ def _attend_at_once(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, pa
 
 def _has_flash(query: Tensor, value: Tensor) -> bool:
     """Whether torch has flash attention of variable lengths for the device and the number format."""
-    if varlen_attn is None or not query.is_cuda or _computed_in(value) not in _FLASH_FORMATS:
+    if varlen_attn is None or not query.is_cuda or computed_in(value) not in _FLASH_FORMATS:
         return False
     return torch.cuda.get_device_capability(query.device) >= _FLASH_CAPABILITY
-
-
-def _computed_in(tensor: Tensor) -> torch.dtype:
-    """The number format of matrix products with a tensor."""
-    kind = tensor.device.type
-    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else tensor.dtype

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
-from annotated_types import Ge, Le
+from annotated_types import Ge, Gt, Le
 
 WeightFormat = Literal["full", "fp8", "fp8_scaled", "int8", "int4"]
 AttentionKernel = Literal[
@@ -16,24 +16,18 @@ Preset = Literal["exact", "balanced", "fast"]
 DECIDES_NOTHING = frozenset(
     (
         *("block_swap", "swap_home", "stream_encoders", "modulation_tables", "fit", "vram", "ram"),
-        *("vae_chunk", "keep_encoders"),
+        *("vae_chunk", "keep_encoders", "step_cache_calibrate"),
     )
 )
 """Of how a model runs, what is only about where things are, and leaves every byte of a clip as it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class WeightPolicyConfig:
-    """Where the weights of a denoiser are while it runs; how it attends."""
+class CompileConfig:
+    """Whether and how torch compiles the blocks of a denoiser."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
-    block_swap: Annotated[int, Ge(0)] = 0
-    """Blocks whose weights wait in memory or on disk until they are needed; all but two can."""
-    swap_home: Literal["memory", "disk"] = "memory"
-    """Where they wait; on disk they need no memory, and are read again each time."""
-    attention: AttentionKernel = "auto"
-    """The kernel that computes attention; one that is not there is replaced by torch's own, with a notice."""
     compile: Literal["off", "blocks"] = "off"
     """Have torch compile the blocks: slower to start, then faster, and rounded otherwise."""
     compile_backend: str = "inductor"
@@ -41,7 +35,35 @@ class WeightPolicyConfig:
     compile_mode: Literal["default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs"] = (
         "default"
     )
-    """How hard it tries."""
+    """How hard the inductor tries; the first two of the others record graphs of a GPU's work, which hold
+    memory."""
+    compile_dynamic: Literal["auto", "on", "off"] = "auto"
+    """Compile for any sizes at once; auto does so when sizes change for the first time, off compiles anew for
+    each."""
+    compile_fullgraph: bool = False
+    """Stop with an error where a block cannot be compiled in one piece."""
+    compile_cache_size_limit: Annotated[int, Ge(0)] = 0
+    """How many versions of a kind of block are compiled before the rest runs as it was; 0 takes 64."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class KernelConfig(CompileConfig):
+    """What computes a denoiser."""
+
+    attention: AttentionKernel = "auto"
+    """The kernel that computes attention, tried before it is used; one that does not work here is replaced by
+    torch's own, with a notice. auto takes FlashAttention where it is installed, on a GPU. sage is an
+    approximation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightPolicyConfig(KernelConfig):
+    """Where the weights of a denoiser are while it runs; how it attends."""
+
+    block_swap: Annotated[int, Ge(0)] = 0
+    """Blocks whose weights wait in memory or on disk until they are needed; all but two can."""
+    swap_home: Literal["memory", "disk"] = "memory"
+    """Where they wait; on disk they need no memory, and are read again each time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +84,22 @@ class PolicyConfig(WeightPolicyConfig):
     of activations. auto asks how much there is."""
 
     step_cache: StepCacheKind = "off"
-    """Leave out the blocks in steps that change little. An approximation."""
+    """Leave out the blocks in steps that change little, and add again what they added last: as a signal of
+    the timestep and the input tells (teacache), as magnitudes that were measured before tell (magcache), or
+    as the first block tells (first_block). An approximation."""
     step_cache_threshold: Annotated[float, Ge(-1.0)] = -1.0
-    """How much change may be left out; -1 takes the method's own, 0 leaves nothing out."""
+    """How much change may be left out, in the method's own measure; -1 takes its own value, 0 leaves nothing
+    out."""
     step_cache_start: Annotated[float, Ge(0.0), Le(1.0)] = 0.2
     """The first part of the steps, in which nothing is left out."""
     step_cache_max_skips: Annotated[int, Ge(1)] = 6
     """How many steps in a row may be left out at most."""
     step_cache_ratios: Path | None = None
-    """A file of magnitude ratios that `reelwright bench --calibrate` wrote for this model, for magcache."""
+    """A file of magnitude ratios that `step_cache_calibrate` wrote for this model, for magcache."""
+    step_cache_ratio_list: tuple[Annotated[float, Gt(0.0)], ...] = ()
+    """The ratios themselves instead of a file: one for each step, of any number of steps."""
+    step_cache_calibrate: Path | None = None
+    """Measure magcache's ratios while clips are made exactly, and write them to this file."""
 
     preset: Preset | None = None
     """A set of these options by the loss it may cost; options given beside it win."""

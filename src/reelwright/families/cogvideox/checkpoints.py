@@ -10,11 +10,13 @@ import torch
 
 from reelwright.adapters.plan import AdapterPlan, plan_adapters
 from reelwright.checkpoint.fingerprint import fingerprint, fingerprint_folder, fingerprint_part
-from reelwright.checkpoint.loading import check_network, load_network
+from reelwright.checkpoint.loading import Hold, check_network, load_network
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.settings_files import read_json, read_settings
 from reelwright.core.errors import CheckpointError
 from reelwright.encoders.t5 import T5Text
+from reelwright.execution.block_swap import check_swap
+from reelwright.execution.compiling import check_compiling
 from reelwright.execution.devices import choose_device
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import (
@@ -105,7 +107,7 @@ def locate(config: CogVideoXGenerate, loaded: TransformerConfig | None = None) -
     loaded: sizes of a denoiser that will be used as it is; its files are then not looked for. Raises
     CheckpointError, which says which file or tensor is wrong and what to do.
     """
-    choose_device(config.execution.device)  # raises for a device that is not there
+    check_compiling(config.execution, choose_device(config.execution.device))
     variant = find_variant(config.model, VARIANTS)
     own = _OWN_PARTS if loaded is None else tuple(part for part in _OWN_PARTS if part != "transformer")
     patterns = ("model_index.json", *(f"{part}/*" for part in own))
@@ -114,6 +116,7 @@ def locate(config: CogVideoXGenerate, loaded: TransformerConfig | None = None) -
     transformer_path = config.dit or root / "transformer"
     autoencoder_path = config.vae or root / "vae"
     transformer = loaded or read_transformer_config(transformer_path)
+    check_swap(config.execution, transformer.num_layers, has_loras=bool(config.lora))
     if config.compatibility.norm_eps == "sat":
         transformer = replace(transformer, norm_eps=1e-6)
     scheduler, sampler = read_scheduler(None if config.dit else root, transformer)
@@ -207,11 +210,13 @@ def check_transformer(path: Path, config: TransformerConfig) -> None:
 
 
 def load_transformer(
-    model: TransformerFiles, device: torch.device, dtype: torch.dtype
+    model: TransformerFiles, device: torch.device, dtype: torch.dtype, hold: Hold | None = None
 ) -> CogVideoXTransformer:
     with torch.device("meta"):
         transformer = CogVideoXTransformer(model.transformer)
-    load_network(transformer, model.transformer_path, TRANSFORMER_LAYOUTS, device=device, dtype=dtype)
+    load_network(
+        transformer, model.transformer_path, TRANSFORMER_LAYOUTS, device=device, dtype=dtype, hold=hold
+    )
     return transformer
 
 

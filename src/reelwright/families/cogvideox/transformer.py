@@ -236,7 +236,7 @@ class Attention(nn.Module):
         self.value = nn.Linear(width, width, bias=config.attention_bias)
         self.query_norm = nn.LayerNorm(head, eps=1e-6)
         self.key_norm = nn.LayerNorm(head, eps=1e-6)
-        self.attend = FullAttention()
+        self.attend = FullAttention(config.attention_head_dim)
         self.output = nn.Linear(width, width)
 
     def forward(self, joint_BLD: Tensor, rotary_LK: Tensor | None, packing: Packing | None = None) -> Tensor:

@@ -10,13 +10,15 @@ import torch
 
 from reelwright.adapters.plan import AdapterPlan, plan_adapters
 from reelwright.checkpoint.fingerprint import fingerprint_folder, fingerprint_part, fingerprint_text
-from reelwright.checkpoint.loading import check_network, load_network
+from reelwright.checkpoint.loading import Hold, check_network, load_network
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.settings_files import read_settings, settings_beside
 from reelwright.core.errors import CheckpointError, ConfigError
 from reelwright.encoders.clip import ClipText
 from reelwright.encoders.llama import LlamaText
 from reelwright.encoders.siglip import SiglipImage
+from reelwright.execution.block_swap import check_swap
+from reelwright.execution.compiling import check_compiling
 from reelwright.execution.devices import choose_device
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.buckets import TRAINED_RESOLUTION
@@ -70,13 +72,15 @@ def locate(config: FramePackGenerate, of_training: Parts | None = None) -> Frame
     `of_training` says where the transformer is that a session will be given. Raises CheckpointError, which
     says which file or tensor is wrong and what to do.
     """
-    choose_device(config.execution.device)  # raises for a device that is not there
+    check_compiling(config.execution, choose_device(config.execution.device))
     if config.from_latent is not None:
         return _locate_autoencoder(config, Parts(config, wanted=("vae",)))
     parts = Parts(config) if of_training is None else replace(of_training, config=config, wanted=Parts.wanted)
     if config.save_merged_model is not None:
         return locate_transformer(config, parts)
     transformer = _transformer_config(parts.transformer)
+    num_blocks = transformer.num_layers + transformer.num_single_layers
+    check_swap(config.execution, num_blocks, has_loras=bool(config.lora))
     check_parts_are_meant(parts)
     autoencoder = describe_autoencoder(parts.autoencoder)
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
@@ -130,7 +134,9 @@ def locate_transformer(config: FramePackGenerate, parts: Parts) -> FramePackMode
     )
 
 
-def load_transformer(model: FramePackModel, device: torch.device, dtype: torch.dtype) -> FramePackTransformer:
+def load_transformer(
+    model: FramePackModel, device: torch.device, dtype: torch.dtype, hold: Hold | None = None
+) -> FramePackTransformer:
     """The denoiser without LoRAs."""
     with torch.device("meta"):
         transformer = FramePackTransformer(model.transformer)
@@ -141,6 +147,7 @@ def load_transformer(model: FramePackModel, device: torch.device, dtype: torch.d
         device=device,
         dtype=dtype,
         keep_float32=keeps_float32,
+        hold=hold,
     )
     return transformer
 

@@ -166,7 +166,7 @@ class RefinerBlock(nn.Module):
         width = config.width
         self.norm1 = nn.LayerNorm(width, _EPSILON)
         self.heads = Heads(config, normalized=False)
-        self.attend = FullAttention()
+        self.attend = FullAttention(config.attention_head_dim)
         self.output = nn.Linear(width, width)
         self.norm2 = nn.LayerNorm(width, _EPSILON)
         self.feed_forward = FeedForward(width, config.inner_width, width, F.silu)
@@ -186,7 +186,7 @@ class DoubleBlock(nn.Module):
         super().__init__()
         self.video = Stream(config)
         self.text = Stream(config)
-        self.attend = FullAttention()
+        self.attend = FullAttention(config.attention_head_dim)
 
     def forward(
         self, video_BLD: Tensor, text_BLD: Tensor, signal_BD: Tensor, rotary: Tensor, lengths: Sequence[int]
@@ -237,7 +237,7 @@ class SingleBlock(InPieces):
         width, inner = config.width, config.inner_width
         self.modulation = nn.Linear(width, 3 * width)
         self.heads = Heads(config)
-        self.attend = FullAttention()
+        self.attend = FullAttention(config.attention_head_dim)
         self.expand = nn.Linear(width, inner)
         self.output = nn.Linear(width + inner, width)
 
