@@ -264,7 +264,7 @@ def test_a_merged_model_is_written_without_encoders_and_works_alone(guide, loade
     [
         (("--f1", "--end_image_path", "img_returned.png"), "end_image: F1 makes sections forward"),
         (("--f1", "--latent_paddings", "0,0"), "latent_paddings: F1 makes sections forward"),
-        (("--magcache_mag_ratios", "0"), "--magcache_mag_ratios: changes the result"),
+        (("--magcache_k", "3"), "--magcache_k: is for the step cache. Give --magcache_mag_ratios too"),
         (("--latent_paddings", "0,0,0,0,0"), "latent_paddings"),
         (("--image_path", "9:img_returned.png"), "image"),
         (("--one_frame_inference", "no_3x"), "no_3x is unknown"),

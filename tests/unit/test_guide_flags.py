@@ -187,16 +187,37 @@ def test_what_asks_for_what_happens_anyway_needs_no_word(words: str):
     assert read("--dit", "d", "--save_path", "out", *words.split())[1] == []
 
 
+def test_the_step_cache_is_used_with_ratios_and_measured_by_a_calibration():
+    used = {
+        "execution.step_cache": "magcache",
+        "execution.step_cache_threshold": 0.24,
+    }
+    assert changed("--magcache_mag_ratios", "0") == used
+    assert changed("--magcache_mag_ratios", "1.0,1.5", "--magcache_retention_ratio", "0.1") == {
+        **used,
+        "execution.step_cache_ratio_list": (1.0, 1.5),
+        "execution.step_cache_start": 0.1,
+    }
+    assert changed("--magcache_mag_ratios", "0", "--magcache_k", "3", "--magcache_threshold", "0.1") == {
+        "execution.step_cache": "magcache",
+        "execution.step_cache_threshold": 0.1,
+        "execution.step_cache_max_skips": 3,
+    }
+    measured = {"execution.step_cache_calibrate": Path("out", "magcache_ratios.json")}
+    assert changed("--magcache_calibration", "--magcache_mag_ratios", "0") == measured
+
+
 @pytest.mark.parametrize(
-    "words",
-    [
-        *("--magcache_mag_ratios 0", "--magcache_retention_ratio 0.2", "--magcache_threshold 0.1"),
-        *("--magcache_k 3", "--magcache_calibration"),
-    ],
+    "words", ["--magcache_retention_ratio 0.1", "--magcache_threshold 0.1", "--magcache_k 3"]
 )
-def test_the_step_cache_is_refused_since_it_changes_the_result(words: str):
+def test_a_setting_of_a_step_cache_that_is_not_used_is_refused(words: str):
     said = problem("--dit", "d", "--save_path", "out", *words.split())
-    assert said.startswith(f"fpack_generate_video: {words.split(maxsplit=1)[0]}: changes the result")
+    assert said.startswith(f"fpack_generate_video: {words.split(maxsplit=1)[0]}: is for the step cache")
+
+
+def test_ratios_that_are_no_numbers_are_refused():
+    said = problem("--dit", "d", "--save_path", "out", "--magcache_mag_ratios", "1.0,b")
+    assert "--magcache_mag_ratios: '1.0,b' is no list of numbers" in said
 
 
 def test_several_latents_are_a_run_each():

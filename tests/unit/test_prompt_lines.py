@@ -184,7 +184,7 @@ def test_distilled_guidance_given_as_real_guidance_is_explained():
 def test_letters_of_the_step_cache_are_refused_by_name(letter):
     said = problem(f"a --{letter} 0.2")
     assert said.startswith(f"--{letter}: ")
-    assert "not available yet" in said
+    assert "same for all prompts" in said
 
 
 @pytest.mark.parametrize("name", ["model", "direction", "text-encoder-2", "execution", "lora", "out"])

@@ -85,8 +85,8 @@ def _problems_of_ratios(config: PolicyConfig, facts: StepCacheFacts) -> Iterator
     elif not given and facts.ratios is None:
         yield (
             ": nobody measured magcache's ratios for this model. Measure them in one exact run, the same"
-            " command with --execution.step-cache-calibrate ratios.json instead of --execution.step-cache; then"
-            " add --execution.step-cache-ratios ratios.json."
+            " command with --execution.step-cache-calibrate ratios.json instead of --execution.step-cache;"
+            " then add --execution.step-cache-ratios ratios.json."
         )
 
 

@@ -8,11 +8,11 @@ from typing import Any
 from reelwright.core.config import from_mapping
 from reelwright.core.errors import ConfigError
 from reelwright.families.framepack.config import FramePackGenerate
+from reelwright.families.framepack.magcache_guide_flags import MAGCACHE_FLAGS, magcache_fields
 from reelwright.protocols.guide_flags import GuideCommand, GuideFlag, GuideRun, Values
 
 _NAME = "fpack_generate_video"
 PLAIN_RUN = "has no effect yet: the result is that of the plain run, with its memory and time."
-_STEP_CACHE = "changes the result, and the step cache (MagCache) is not available yet. Leave it out."
 
 
 def _paddings(text: str | None) -> Mapping[str, object]:
@@ -182,11 +182,7 @@ _EXECUTION = (
     FP8_LLM_FLAG,
     *WEIGHTS_AND_SWAP_FLAGS,
     *COMPILE_FLAGS,
-    GuideFlag(name="magcache_mag_ratios", refusal=_STEP_CACHE),
-    GuideFlag(name="magcache_retention_ratio", kind=float, default=0.2, refusal=_STEP_CACHE),
-    GuideFlag(name="magcache_threshold", kind=float, default=0.24, refusal=_STEP_CACHE),
-    GuideFlag(name="magcache_k", kind=int, default=6, refusal=_STEP_CACHE),
-    GuideFlag(name="magcache_calibration", count="switch", default=False, refusal=_STEP_CACHE),
+    *MAGCACHE_FLAGS,
 )
 
 
@@ -210,7 +206,8 @@ def configure(values: Values, fields: Mapping[str, Any]) -> Sequence[GuideRun]:
         raise ConfigError(f"{_NAME}: --dit: is missing. Name the transformer, or give --model tiny.")
     if values["save_path"] is None and values["save_merged_model"] is None:
         raise ConfigError(f"{_NAME}: --save_path: is missing. Name the folder for what is made.")
-    said = {**fields, "model": model, "lora_multiplier": _multipliers(values)}
+    execution = {**fields.get("execution", {}), **magcache_fields(_NAME, values)}
+    said = {**fields, "model": model, "lora_multiplier": _multipliers(values), "execution": execution}
     config = from_mapping(FramePackGenerate, said, _NAME)
     configs = [replace(config, from_latent=path) for path in latents] or [config]
     return [GuideRun(config=each) for each in configs]
