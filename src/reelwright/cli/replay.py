@@ -56,6 +56,8 @@ class ReplayLine:
     """Where the image encoder lies now, if it was moved."""
     lora: tuple[Path, ...] | None = None
     """Where the LoRAs lie now, all of them in their order, if they were moved."""
+    step_cache_ratios: Path | None = None
+    """Where the file of magnitude ratios lies now, if it was moved."""
     out: Path = Path("outputs")
     """Folder in which the run's own folder is made."""
     run: Path | None = None

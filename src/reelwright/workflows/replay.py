@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 from reelwright import families
 from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
@@ -18,18 +19,27 @@ _READERS = {".mp4": read_mp4_metadata, ".png": read_png_metadata, ".safetensors"
 
 
 def run(
-    file: Path, out: Path, run: Path | None = None, **moved: Path | tuple[Path, ...] | str | None
+    file: Path,
+    out: Path,
+    run: Path | None = None,
+    *,
+    step_cache_ratios: Path | None = None,
+    **moved: Path | tuple[Path, ...] | str | None,
 ) -> Iterator[Event]:
     """Make the clip of `file` again, the same bytes, given the same model, inputs and library versions.
 
-    moved: where an input or a part of the model of that name lies now. Raises FileError for a file without
-    a record, or if a model or an input is not the one that was used.
+    step_cache_ratios, moved: where an input or a part of the model of that name lies now. Raises FileError
+    for a file without a record, or if a model or an input is not the one that was used.
     """
     record = read_record(file)
     schema = families.configs(record.family).GENERATE
     config = from_mapping(schema, record.config, str(file))
     named = {field.name for field in fields(config)}
-    now = {name: place for name, place in moved.items() if place is not None and name in named}
+    now: dict[str, Any] = {
+        name: place for name, place in moved.items() if place is not None and name in named
+    }
+    if step_cache_ratios is not None:
+        now["execution"] = replace(config.execution, step_cache_ratios=step_cache_ratios)
     yield from generate.run(record.family, replace(config, out=out, run=run, **now), record)
 
 
