@@ -112,10 +112,15 @@ def record_of(family: Family, model: Model, config: GenerateConfig, workflow: st
         models=dict(model.fingerprints),
         inputs={
             name: {"path": str(path), "sha256": sha256_of(path)}
-            for name, path in family.inputs(config).items()
+            for name, path in {**family.inputs(config), **_measured_ratios(config)}.items()
         },
         versions=library_versions(),
     )
+
+
+def _measured_ratios(config: GenerateConfig) -> dict[str, Path]:
+    path = config.execution.step_cache_ratios
+    return {} if path is None else {"step_cache_ratios": path}
 
 
 def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
