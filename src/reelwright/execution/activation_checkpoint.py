@@ -26,16 +26,19 @@ _SMALL = 0.01
 _TOKENS_AT_A_TIME, _TOKENS_AT_A_TIME_ON_GPU = 512, 4096
 
 
-def checkpoint_blocks(stack: nn.ModuleList, *, offload: bool, keep_last: bool = False) -> None:
+def checkpoint_blocks(
+    stack: nn.ModuleList, *, offload: bool, keep_last: bool = False, in_pieces: bool = True
+) -> None:
     """Keep of each block little more than its inputs for the backward pass, with the same gradients.
 
     Random numbers are drawn again as they were. `offload`: the inputs of blocks on a GPU wait in pinned
     memory of the computer; elsewhere they stay where they are. `keep_last`: the last block's activations
-    are needed at once, so only what it does piece by piece is made again.
+    are needed at once, so only what it does piece by piece is made again. `in_pieces`: what blocks do with a
+    few tokens at a time is made again so, too, which cannot be inside compiled blocks.
     """
     for number, block in enumerate(stack, start=1):
         for module in block.modules():
-            if isinstance(module, InPieces):
+            if in_pieces and isinstance(module, InPieces):
                 module.in_pieces = partial(_run_in_pieces, module)
         if number < len(stack) or not keep_last:
             block.forward = partial(_run, block, block.forward, offload)

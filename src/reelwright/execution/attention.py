@@ -18,9 +18,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from reelwright.core.errors import ConfigError
 from reelwright.execution.policy import Policy, Rounded
 from reelwright.nn.attention import FullAttention, Kernel, computed_in
-from reelwright.protocols.policy_configs import AttentionKernel
+from reelwright.protocols.policy_configs import AttentionKernel, KernelConfig
 
 _BOUNDS = {torch.float32: 2e-3, torch.float16: 5e-3, torch.bfloat16: 2e-2}
 """How far results may be off, as a share of their size: a few times the rounding of the format, which is that
@@ -84,6 +85,16 @@ def attend_with(
         policies += [Rounded(chosen.shortcut)] if chosen.shortcut else []
         notices += chosen.notices
     return policies, notices
+
+
+def check_learning_kernel(config: KernelConfig, device: torch.device) -> None:
+    """Raise ConfigError for a kernel that has no backward pass."""
+    if config.attention == "sage" or (config.attention == "flex" and device.type == "cpu"):
+        where = " on a processor" if config.attention == "flex" else ""
+        raise ConfigError(
+            f"execution.attention: {config.attention} has no backward pass{where}, so nothing can learn"
+            " through it. Use auto, sdpa, flash_attn or xformers."
+        )
 
 
 def choose_kernel(

@@ -21,7 +21,7 @@ from reelwright.core.errors import ConfigError, suggestion
 from reelwright.core.paths import cache_folder
 from reelwright.execution.policy import Call
 from reelwright.execution.stacks import stacks_of
-from reelwright.protocols.policy_configs import CompileConfig, WeightPolicyConfig
+from reelwright.protocols.policy_configs import KernelConfig, WeightPolicyConfig
 
 _INDUCTOR = "inductor"
 _SAME_BYTES = ("eager", "eager_noexcept")
@@ -37,7 +37,7 @@ _CACHE_VARIABLE = "TORCHINDUCTOR_CACHE_DIR"
 class CompiledBlocks:
     """A policy: what the compiler rounds otherwise, and where its graphs of a GPU's work begin anew."""
 
-    def __init__(self, config: CompileConfig) -> None:
+    def __init__(self, config: KernelConfig) -> None:
         is_same = config.compile_backend in _SAME_BYTES
         self.shortcut = "" if is_same else f"blocks compiled by {config.compile_backend}: rounded otherwise"
         self._records_graphs = config.compile_mode in _GRAPHS_OF_GPU
@@ -50,7 +50,7 @@ class CompiledBlocks:
             torch.compiler.cudagraph_mark_step_begin()
 
 
-def compile_blocks(network: nn.Module, config: CompileConfig) -> CompiledBlocks:
+def compile_blocks(network: nn.Module, config: KernelConfig) -> CompiledBlocks:
     """Compile the blocks of `network.stacks` when each kind of them first runs; the others use its graph.
 
     Names of parameters stay as they are, and layers inside may still be exchanged.
@@ -73,7 +73,7 @@ def compile_blocks(network: nn.Module, config: CompileConfig) -> CompiledBlocks:
     return CompiledBlocks(config)
 
 
-def check_compiling(config: CompileConfig, device: torch.device) -> None:
+def check_compiling(config: KernelConfig, device: torch.device) -> None:
     """Raise ConfigError where blocks could not be compiled as configured on `device`."""
     if config.compile == "off":
         _check_idle(config)
@@ -95,6 +95,11 @@ def check_compiling(config: CompileConfig, device: torch.device) -> None:
             f"execution.compile_mode: {mode} records where weights are, and block_swap moves them. Use"
             " default or max-autotune-no-cudagraphs, or leave out --execution.block-swap."
         )
+    if config.compile_fullgraph and config.attention == "sage":
+        raise ConfigError(
+            "execution.compile_fullgraph: sage cannot be compiled, so blocks are not in one piece. Choose"
+            " another --execution.attention, or leave out --execution.compile-fullgraph."
+        )
     for tool, remedy in _missing_tools(device) if backend == _INDUCTOR else ():
         raise ConfigError(
             f"execution.compile: the inductor needs {tool}, which is not on this machine. {remedy}, or leave"
@@ -102,9 +107,9 @@ def check_compiling(config: CompileConfig, device: torch.device) -> None:
         )
 
 
-def _check_idle(config: CompileConfig) -> None:
+def _check_idle(config: KernelConfig) -> None:
     """Refuse settings of a compiler that does not run."""
-    plain = CompileConfig()
+    plain = KernelConfig()
     for name in ("backend", "mode", "dynamic", "fullgraph", "cache_size_limit"):
         field = f"compile_{name}"
         if getattr(config, field) != getattr(plain, field):

@@ -16,6 +16,7 @@ from reelwright.execution.policy import Policy, PreparedDenoiser
 from reelwright.execution.stacks import stacks_of
 from reelwright.execution.step_cache.choosing import install_step_cache
 from reelwright.execution.weight_homes import home_of
+from reelwright.execution.weights import RoundedWeights, held_formats
 from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.train_configs import TrainExecutionConfig
 
@@ -34,7 +35,8 @@ def prepare_to_generate(
     its inputs. The order: weights are held as `config.weights` says since they were read, then compile,
     modulation tables (blocks are swapped without those weights), block swap, attention kernels, step cache.
     """
-    policies: list[Policy] = []
+    formats = held_formats(network)
+    policies: list[Policy] = [RoundedWeights(formats)] if formats else []
     if config.compile == "blocks":
         policies.append(compile_blocks(network, config))
     if config.modulation_tables:
@@ -54,18 +56,38 @@ def prepare(
     *,
     dtype: torch.dtype,
     device: torch.device,
-) -> None:
+    computed: torch.dtype | None = None,
+) -> list[str]:
     """Make a loaded denoiser run as configured, on `device`; adapters are put into it after this.
 
-    `dtype` is the number format it was loaded in. With `fp8`, load it into the computer's memory: layers come
-    to the device one by one, when they are small; `is_wanted` says by name which ones.
+    `dtype` is the number format it was loaded in, `computed` that of its products if it is another one.
+    Returns what a user should know, in words. With `fp8`, load it into the computer's memory: layers come
+    to the device one by one, when they are small; `is_wanted` says by name which ones. With `block_swap` it
+    stays there until `share_out` is called.
     """
+    place = torch.device("cpu") if config.block_swap else device
     # Weights are rounded before anything learns beside them, and before blocks are given another forward.
     if config.fp8:
-        quantize_blocks(denoiser, is_wanted, dtype, device)
-    denoiser.to(device)
+        quantize_blocks(denoiser, is_wanted, dtype, place)
+    denoiser.to(place)
+    is_compiled = config.compile == "blocks"
+    if is_compiled:
+        compile_blocks(denoiser, config)
     if config.activation_checkpoint:
         stacks = stacks_of(denoiser)
         for stack in stacks:
-            # The backward pass begins with the last block of all.
-            checkpoint_blocks(stack, offload=config.activation_offload, keep_last=stack is stacks[-1])
+            # The backward pass begins with the last block of all. Within one graph there are no pieces.
+            checkpoint_blocks(
+                stack,
+                offload=config.activation_offload,
+                keep_last=stack is stacks[-1],
+                in_pieces=not is_compiled,
+            )
+    _, notices = attend_with(denoiser, config.attention, device=device, dtype=computed or dtype, learns=True)
+    return notices
+
+
+def share_out(denoiser: nn.Module, config: TrainExecutionConfig, device: torch.device) -> None:
+    """Take what does not learn of some blocks off the device, as configured, once adapters are in them."""
+    if config.block_swap:
+        swap_blocks(denoiser, config.block_swap, device)

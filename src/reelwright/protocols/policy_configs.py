@@ -23,11 +23,15 @@ DECIDES_NOTHING = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompileConfig:
-    """Whether and how torch compiles the blocks of a denoiser."""
+class KernelConfig:
+    """What computes a denoiser: which kernel attends, and whether torch compiles the blocks."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
+    attention: AttentionKernel = "auto"
+    """The kernel that computes attention, tried before it is used; one that does not work here is replaced by
+    torch's own, with a notice. auto takes FlashAttention where it is installed, on a GPU. sage is an
+    approximation."""
     compile: Literal["off", "blocks"] = "off"
     """Have torch compile the blocks: slower to start, then faster, and rounded otherwise."""
     compile_backend: str = "inductor"
@@ -44,16 +48,6 @@ class CompileConfig:
     """Stop with an error where a block cannot be compiled in one piece."""
     compile_cache_size_limit: Annotated[int, Ge(0)] = 0
     """How many versions of a kind of block are compiled before the rest runs as it was; 0 takes 64."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class KernelConfig(CompileConfig):
-    """What computes a denoiser."""
-
-    attention: AttentionKernel = "auto"
-    """The kernel that computes attention, tried before it is used; one that does not work here is replaced by
-    torch's own, with a notice. auto takes FlashAttention where it is installed, on a GPU. sage is an
-    approximation."""
 
 
 @dataclass(frozen=True, kw_only=True)

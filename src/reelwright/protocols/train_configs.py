@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt, Le
 
 from reelwright.protocols.configs import AutoencodingConfig, DeviceConfig
+from reelwright.protocols.policy_configs import KernelConfig
 
 _FORBID_UNKNOWN = {"extra": "forbid"}
 
@@ -338,7 +339,7 @@ class LearningExecutionConfig(DeviceConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainExecutionConfig(LearningExecutionConfig, AutoencodingConfig):
+class TrainExecutionConfig(LearningExecutionConfig, AutoencodingConfig, KernelConfig):
     """How training a denoiser runs; never what it computes."""
 
     fp8: bool = False
@@ -348,6 +349,9 @@ class TrainExecutionConfig(LearningExecutionConfig, AutoencodingConfig):
     time."""
     activation_offload: bool = False
     """Keep what checkpoints need in the computer's memory instead of the GPU's."""
+    block_swap: Annotated[int, Ge(0)] = 0
+    """Blocks whose weights wait in the computer's memory until they are needed; all but two can. For
+    adapters."""
 
 
 @dataclass(frozen=True, kw_only=True)

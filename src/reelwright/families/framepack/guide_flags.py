@@ -13,6 +13,14 @@ from reelwright.protocols.guide_flags import GuideCommand, GuideFlag, GuideRun, 
 
 _NAME = "fpack_generate_video"
 PLAIN_RUN = "has no effect yet: the result is that of the plain run, with its memory and time."
+_DYNAMIC = {"true": "on", "false": "off", "auto": "auto"}
+_KERNELS = {
+    "flash": "flash_attn",
+    "torch": "sdpa",
+    "sageattn": "sage",
+    "xformers": "xformers",
+    "sdpa": "sdpa",
+}
 
 
 def _paddings(text: str | None) -> Mapping[str, object]:
@@ -25,6 +33,10 @@ def _paddings(text: str | None) -> Mapping[str, object]:
         raise ConfigError(
             f"latent_paddings: {text!r} is no list of whole numbers. Write one for each section, as 0,0,0,0."
         ) from error
+
+
+def _attention(name: str) -> Mapping[str, object]:
+    return {"execution.attention": _KERNELS[name]}
 
 
 def without_effect(name: str, why: str = PLAIN_RUN) -> GuideFlag:
@@ -50,12 +62,23 @@ WEIGHTS_AND_SWAP_FLAGS = (
     without_effect("disable_numpy_memmap", "has no effect: weights are read by safetensors itself."),
 )
 COMPILE_FLAGS = (
-    without_effect("compile"),
-    GuideFlag(name="compile_backend", default="inductor", notice=PLAIN_RUN),
-    GuideFlag(name="compile_mode", default="default", notice=PLAIN_RUN),
-    GuideFlag(name="compile_dynamic", choices=("true", "false", "auto"), notice=PLAIN_RUN),
-    without_effect("compile_fullgraph"),
-    GuideFlag(name="compile_cache_size_limit", kind=int, notice=PLAIN_RUN),
+    GuideFlag(
+        name="compile",
+        count="switch",
+        default=False,
+        sets=lambda is_on: {"execution.compile": "blocks"} if is_on else {},
+        meaning="Have torch compile the blocks: slower to start, then faster, and rounded otherwise.",
+    ),
+    GuideFlag(name="compile_backend", default="inductor", sets="execution.compile_backend"),
+    GuideFlag(name="compile_mode", default="default", sets="execution.compile_mode"),
+    GuideFlag(
+        name="compile_dynamic",
+        choices=tuple(_DYNAMIC),
+        sets=lambda word: {} if word is None else {"execution.compile_dynamic": _DYNAMIC[word]},
+        meaning="Compile for any sizes at once; auto does so when sizes change for the first time.",
+    ),
+    GuideFlag(name="compile_fullgraph", count="switch", default=False, sets="execution.compile_fullgraph"),
+    GuideFlag(name="compile_cache_size_limit", kind=int, sets="execution.compile_cache_size_limit"),
 )
 TEXT_ENCODER_FLAGS = (
     GuideFlag(name="text_encoder1", kind=Path, sets="text_encoder"),
@@ -172,9 +195,9 @@ _EXECUTION = (
     GuideFlag(
         name="attn_mode",
         default="torch",
-        choices=("flash", "torch", "sageattn", "xformers", "sdpa"),
-        plain=("torch", "sdpa"),
-        notice="has no effect: attention is torch's own, which chooses the fastest kernel there is.",
+        choices=tuple(_KERNELS),
+        sets=_attention,
+        meaning="The kernel that computes attention; one that does not work here is replaced by torch's own.",
     ),
     GuideFlag(name="blocks_to_swap", kind=int, default=0, notice=PLAIN_RUN),
     without_effect("fp8"),

@@ -24,13 +24,30 @@ METHODS = {
 }
 """Modules of networks, and what learns with them; the last one also says it in its arguments."""
 _DTYPES = {"float": "float32", "fp16": "float16", "bf16": "bfloat16"}
-_ATTENTION = "has no effect: attention is torch's own, which chooses the fastest kernel there is."
 _FROM_MODEL = "is what the model is, and cannot be said otherwise. Leave it out."
 
 
 def _switch(name: str, sets: str) -> GuideFlag:
     """A switch that turns a field on."""
     return GuideFlag(name=name, count="switch", default=False, sets=sets)
+
+
+def _kernel(name: str, kernel: str, meaning: str) -> GuideFlag:
+    """A switch for one way to attend."""
+    return GuideFlag(
+        name=name,
+        count="switch",
+        default=False,
+        sets=lambda is_on: {"execution.attention": kernel} if is_on else {},
+        meaning=meaning,
+    )
+
+
+def _dynamo_backend(name: str) -> Mapping[str, object]:
+    """By Accelerate's names, which are torch's in capitals."""
+    if name.upper() == "NO":
+        return {}
+    return {"execution.compile": "blocks", "execution.compile_backend": name.lower()}
 
 
 def _steps_or_share(text: str) -> float:
@@ -66,8 +83,12 @@ _MODEL = (
     ),
 )
 _ATTENTIONS = (
-    GuideFlag(name="sdpa", count="switch", default=False, meaning="What happens anyway: torch's attention."),
-    *(without_effect(name, _ATTENTION) for name in ("flash_attn", "xformers", "flash3", "sage_attn")),
+    # Of several the last one here holds, as in the other program.
+    _kernel("flash3", "flash_attn", "The same as --flash_attn, which takes the third version on Hopper."),
+    _kernel("xformers", "xformers", "Attention by xformers, or by torch where it does not work."),
+    _kernel("sage_attn", "sage", "Refused: nothing can learn through SageAttention."),
+    _kernel("flash_attn", "flash_attn", "Attention by FlashAttention, or by torch where it does not work."),
+    _kernel("sdpa", "sdpa", "Attention by torch, as it chooses."),
     without_effect("split_attn", "is not needed: batches of any size train without it."),
 )
 _LOOP = (
@@ -295,14 +316,31 @@ _PROCESSES = (
         "has no effect: batches of several data sets may use different modules, so the graph is not static.",
     ),
     *COMPILE_FLAGS,
-    GuideFlag(name="dynamo_backend", default="NO", notice=PLAIN_RUN),
+    GuideFlag(
+        name="dynamo_backend",
+        default="NO",
+        sets=_dynamo_backend,
+        meaning="Who compiles the blocks, as --compile with --compile_backend.",
+    ),
     GuideFlag(
         name="dynamo_mode",
         choices=("default", "reduce-overhead", "max-autotune"),
-        notice=PLAIN_RUN,
+        sets="execution.compile_mode",
     ),
-    without_effect("dynamo_fullgraph"),
-    without_effect("dynamo_dynamic"),
+    GuideFlag(
+        name="dynamo_fullgraph",
+        count="switch",
+        default=False,
+        sets=lambda is_on: {"execution.compile_fullgraph": True} if is_on else {},
+        meaning="The same as --compile_fullgraph.",
+    ),
+    GuideFlag(
+        name="dynamo_dynamic",
+        count="switch",
+        default=False,
+        sets=lambda is_on: {"execution.compile_dynamic": "on"} if is_on else {},
+        meaning="The same as --compile_dynamic true.",
+    ),
     _switch("cuda_allow_tf32", "execution.allow_tf32"),
     _switch("cuda_cudnn_benchmark", "execution.cudnn_benchmark"),
 )

@@ -15,7 +15,7 @@ from reelwright.core.config import to_mapping
 from reelwright.data.loader import Loader
 from reelwright.data.packing import PackPlan
 from reelwright.execution.devices import choose_dtype
-from reelwright.execution.prepare import prepare
+from reelwright.execution.prepare import prepare, share_out
 from reelwright.protocols.training import Objective, Trainables
 from reelwright.workflows.caching.opening import OpenedData
 from reelwright.workflows.training.curriculum import Curriculum
@@ -30,6 +30,9 @@ from reelwright.workflows.training.stages import stage_of
 from reelwright.workflows.training.states import TrainingState
 from reelwright.workflows.training.trainer import Course, Stretch, Trainer, plan_course
 from reelwright.workflows.training.validation import Validation
+
+_MIXED = {"bf16": torch.bfloat16, "fp16": torch.float16}
+"""What layers compute in where that is not the format of the weights."""
 
 
 def assemble(
@@ -110,11 +113,18 @@ def _load(
 ) -> tuple[nn.Module, Trainables, list[str]]:
     """The denoiser with what learns in it."""
     config, model, execution = found.config, found.model, found.config.execution
-    first_device = torch.device("cpu") if execution.fp8 else accelerator.device
+    first_device = torch.device("cpu") if execution.fp8 or execution.block_swap else accelerator.device
     denoiser = model.load(first_device, dtype, seed=config.seed)
     notices = merge_base_weights(denoiser, model.targets, config.adapter)
     denoiser.requires_grad_(config.method == "full")
-    prepare(denoiser, execution, found.training.quantized, dtype=dtype, device=accelerator.device)
+    notices += prepare(
+        denoiser,
+        execution,
+        found.training.quantized,
+        dtype=dtype,
+        device=accelerator.device,
+        computed=_MIXED.get(accelerator.mixed_precision),
+    )
     saved = config.saving.dtype
     if config.method == "full":
         # Whole models are as large as the released ones, or smaller.
@@ -130,6 +140,7 @@ def _load(
         dtype=getattr(torch, saved),
         seed=config.seed,
     )
+    share_out(denoiser, execution, accelerator.device)
     return denoiser, trainables, notices
 
 

@@ -28,6 +28,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from reelwright.checkpoint.live_parameters import whole
 from reelwright.core.errors import ConfigError
+from reelwright.execution.attention import check_learning_kernel
+from reelwright.execution.compiling import check_compiling
 from reelwright.execution.devices import choose_device
 from reelwright.execution.stacks import stacks_of
 from reelwright.protocols.train_configs import LearningConfig, LearningExecutionConfig, TrainConfig
@@ -40,8 +42,8 @@ def open_accelerator(config: LearningConfig, folder: Path, trackers: Sequence[An
 
     Raises ConfigError for combinations that cannot be; nothing has been loaded by then.
     """
-    _check(config)
     device = _choose_own_device(config.execution.device)
+    _check(config, device)
     # What another run in this process chose is no longer of interest; the others it has met, it knows.
     AcceleratorState._reset_state(  # pyright: ignore[reportPrivateUsage]
         reset_partial_state=not torch.distributed.is_initialized()
@@ -121,9 +123,11 @@ def _laid_out(value: Tensor, *, like: Tensor) -> Tensor:
     return distribute_tensor(value.to(like.device), like.device_mesh, placements)
 
 
-def _check(config: LearningConfig) -> None:
+def _check(config: LearningConfig, device: torch.device) -> None:
     if isinstance(config, TrainConfig):
         _check_denoiser(config)
+        check_compiling(config.execution, device)
+        check_learning_kernel(config.execution, device)
     _check_environment()
 
 
@@ -133,6 +137,16 @@ def _check_denoiser(config: TrainConfig) -> None:
         raise ConfigError(
             "execution.fp8: weights held in fp8 cannot learn, but method full trains them all. Use"
             " --method lora, or leave out --execution.fp8."
+        )
+    if execution.block_swap and config.method == "full":
+        raise ConfigError(
+            "execution.block_swap: weights that learn cannot be swapped, but method full trains them all. Use"
+            " --method lora, or leave out --execution.block-swap."
+        )
+    if execution.block_swap and _environment_says("ACCELERATE_USE_FSDP"):
+        raise ConfigError(
+            "execution.block_swap: FSDP already shares out the weights of blocks. Leave out"
+            " --execution.block-swap, or launch without FSDP."
         )
     if execution.activation_offload and not execution.activation_checkpoint:
         raise ConfigError(
