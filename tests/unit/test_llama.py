@@ -10,6 +10,7 @@ import transformers
 
 from reelwright.checkpoint.safetensors_io import save_sharded
 from reelwright.core.errors import CheckpointError
+from reelwright.data.synthetic.simple_captions import simple_captions
 from reelwright.encoders.llama import LlamaText
 from reelwright.families.framepack.tiny_tokenizers import write_llama_tokenizer
 
@@ -29,7 +30,7 @@ RELEASED_TEMPLATE = (
 def model_folder(tmp_path_factory):
     """Heads are as wide as those of the released network: no tensor of a single file tells how wide."""
     folder = tmp_path_factory.mktemp("llama")
-    num_tokens = write_llama_tokenizer(folder / "tokenizer")
+    num_tokens = write_llama_tokenizer(folder / "tokenizer", simple_captions())
     config = transformers.LlamaConfig(
         vocab_size=num_tokens + 16,
         hidden_size=256,

@@ -1,9 +1,12 @@
-"""Write small models in the released folder layout: the embedded `tiny`, and others for tests.
+"""Write small models in the released folder layout, with random weights: for tests, and to train from.
 
 python -m reelwright.families.cogvideox.tiny FOLDER
+writes what the embedded `tiny` was trained from.
 """
 
+import re
 import sys
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -13,6 +16,7 @@ from transformers import T5Config, T5EncoderModel
 
 from reelwright.checkpoint.safetensors_io import save_sharded
 from reelwright.checkpoint.settings_files import write_json
+from reelwright.data.synthetic.scene_captions import scene_captions
 from reelwright.data.synthetic.simple_captions import simple_captions
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.autoencoder_training import described_autoencoder
@@ -41,6 +45,26 @@ TINY_AUTOENCODER = AutoencoderConfig(
 )
 _VOCABULARY = 600
 
+TRAINED_TRANSFORMER = replace(
+    TINY_TRANSFORMER,
+    num_layers=6,
+    num_attention_heads=6,
+    attention_head_dim=32,
+    time_embed_dim=32,
+    text_embed_dim=96,
+    max_text_seq_length=32,
+    sample_height=12,
+    sample_width=12,
+)
+TRAINED_AUTOENCODER = replace(
+    TINY_AUTOENCODER,
+    block_out_channels=(16, 32, 64, 64),
+    sample_height=96,
+    sample_width=96,
+    scaling_factor=1.0,
+)
+_NUM_SCENES = 6000
+
 
 def write_model(
     folder: Path,
@@ -50,13 +74,18 @@ def write_model(
     scheduler: SchedulerConfig | None = None,
     dtype: torch.dtype = torch.float16,
     seed: int = 0,
+    whole_words: bool = False,
 ) -> None:
-    """Write all parts of a model with random weights. The same arguments give the same bytes."""
+    """Write all parts of a model with random weights. The same arguments give the same bytes.
+
+    whole_words: make every word of synthetic captions one token, which is easier to learn from.
+    """
+    num_tokens = _write_tokenizer(folder / "tokenizer", transformer.max_text_seq_length, whole_words)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         denoiser = CogVideoXTransformer(transformer).to(dtype)
         pixels = CogVideoXAutoencoder(autoencoder).to(dtype)
-        text_encoder = _text_encoder(transformer.text_embed_dim)
+        text_encoder = _text_encoder(transformer.text_embed_dim, num_tokens)
     save_sharded(folder / "transformer", DIFFUSERS_TRANSFORMER.to_file(denoiser.state_dict()))
     save_sharded(folder / "vae", DIFFUSERS_AUTOENCODER.to_file(pixels.state_dict()))
     text_weights = text_encoder.state_dict()
@@ -67,7 +96,6 @@ def write_model(
     write_json(folder / "text_encoder" / "config.json", text_encoder.config.to_diff_dict())
     schedule = (scheduler or SchedulerConfig()).to_json("CogVideoXDPMScheduler")
     write_json(folder / "scheduler" / "scheduler_config.json", schedule)
-    _write_tokenizer(folder / "tokenizer", transformer.max_text_seq_length)
     write_json(folder / "model_index.json", _INDEX)
     write_json(folder / "reelwright.json", {"weights": "random"})
 
@@ -82,12 +110,12 @@ _INDEX = {
 }
 
 
-def _text_encoder(width: int) -> T5EncoderModel:
+def _text_encoder(width: int, num_tokens: int) -> T5EncoderModel:
     return T5EncoderModel(
         T5Config(
-            vocab_size=_VOCABULARY + 8,
+            vocab_size=num_tokens,
             d_model=width,
-            d_kv=16,
+            d_kv=width // 4,
             d_ff=2 * width,
             num_layers=2,
             num_heads=4,
@@ -97,13 +125,19 @@ def _text_encoder(width: int) -> T5EncoderModel:
     )
 
 
-def _write_tokenizer(folder: Path, max_tokens: int) -> None:
-    """A sentencepiece model of captions; whatever it does not know it spells in bytes."""
+def _write_tokenizer(folder: Path, max_tokens: int, whole_words: bool) -> int:
+    """A sentencepiece model of captions; whatever it does not know it spells in bytes.
+
+    Returns how many tokens an encoder should have room for.
+    """
+    captions = list(scene_captions(_NUM_SCENES, seed=1) if whole_words else simple_captions())
+    words = sorted({word for text in captions for word in re.findall("[A-Za-z]+", f"{text} {text.lower()}")})
     model = BytesIO()
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=simple_captions(),
+        sentence_iterator=iter(captions),
         model_writer=model,
         vocab_size=_VOCABULARY,
+        user_defined_symbols=[f"\u2581{word}" for word in words] if whole_words else [],
         hard_vocab_limit=False,
         byte_fallback=True,
         pad_id=0,
@@ -120,7 +154,14 @@ def _write_tokenizer(folder: Path, max_tokens: int) -> None:
     (folder / "spiece.model").write_bytes(model.getvalue())
     settings = {"tokenizer_class": "T5Tokenizer", "extra_ids": 0, "model_max_length": max_tokens}
     write_json(folder / "tokenizer_config.json", settings)
+    return _VOCABULARY + 8
 
 
 if __name__ == "__main__":
-    write_model(Path(sys.argv[1]))
+    write_model(
+        Path(sys.argv[1]),
+        transformer=TRAINED_TRANSFORMER,
+        autoencoder=TRAINED_AUTOENCODER,
+        dtype=torch.float32,
+        whole_words=True,
+    )

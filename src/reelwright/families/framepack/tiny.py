@@ -1,9 +1,11 @@
-"""Write small models in the diffusers folder layout: the embedded `tiny`, and others for tests.
+"""Write small models in the diffusers folder layout, with random weights: for tests, and to train from.
 
 python -m reelwright.families.framepack.tiny FOLDER
+writes what the embedded `tiny` was trained from.
 """
 
 import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +23,8 @@ from transformers import (
 
 from reelwright.checkpoint.safetensors_io import save_sharded
 from reelwright.checkpoint.settings_files import write_json
+from reelwright.data.synthetic.scene_captions import scene_captions
+from reelwright.data.synthetic.simple_captions import simple_captions
 from reelwright.encoders.clip import MAX_TOKENS
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.autoencoder_training import described_autoencoder
@@ -42,6 +46,15 @@ TINY_TRANSFORMER = TransformerConfig(
     rope_axes_dim=(8, 12, 12),
 )
 TINY_AUTOENCODER = AutoencoderConfig(block_out_channels=(8, 8, 16, 16), layers_per_block=1, norm_num_groups=8)
+TRAINED_TRANSFORMER = replace(
+    TINY_TRANSFORMER,
+    num_attention_heads=5,
+    num_single_layers=4,
+    text_embed_dim=96,
+    pooled_projection_dim=64,
+)
+TRAINED_AUTOENCODER = replace(TINY_AUTOENCODER, block_out_channels=(16, 32, 64, 64))
+_NUM_SCENES = 6000
 _IMAGE_SIDE = 384
 _RESOLUTION = "128"
 """Pixels of a side of the square that videos are made in, unless a size is given."""
@@ -79,6 +92,16 @@ _PROCESSOR = {
 }
 
 
+@dataclass(frozen=True, kw_only=True)
+class SmallEncoders:
+    """What the sizes of a denoiser do not tell of its encoders."""
+
+    captions: tuple[str, ...] = ()
+    """Each of their words becomes one token; those of simple scenes if there are none."""
+    image_patch: int = 32
+    """Pixels of a patch of the image encoder; the denoiser reads all patches, so fewer make it faster."""
+
+
 def write_model(
     folder: Path,
     *,
@@ -87,25 +110,28 @@ def write_model(
     direction: Direction | Literal["both"] = "backward",
     dtype: torch.dtype = torch.float16,
     seed: int = 0,
+    encoders: SmallEncoders | None = None,
 ) -> None:
     """Write all parts of a model with random weights. The same arguments give the same bytes.
 
     direction: which sections the model is said to make first; random weights may claim to know both.
     """
-    num_llama_tokens = write_llama_tokenizer(folder / "tokenizer")
-    num_clip_tokens = write_clip_tokenizer(folder / "tokenizer_2")
+    chosen = encoders or SmallEncoders()
+    texts = chosen.captions or tuple(simple_captions())
+    num_llama_tokens = write_llama_tokenizer(folder / "tokenizer", texts)
+    num_clip_tokens = write_clip_tokenizer(folder / "tokenizer_2", texts)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         denoiser = FramePackTransformer(transformer)
         pixels = FramePackAutoencoder(autoencoder)
-        encoders: dict[str, PreTrainedModel] = {
+        networks: dict[str, PreTrainedModel] = {
             "text_encoder": _llama(num_llama_tokens, transformer.text_embed_dim),
             "text_encoder_2": _clip(num_clip_tokens, transformer.pooled_projection_dim),
-            "image_encoder": _siglip(transformer.image_proj_dim),
+            "image_encoder": _siglip(transformer.image_proj_dim, chosen.image_patch),
         }
     _save(folder / "transformer", RELEASED_TRANSFORMER.to_file(denoiser.state_dict()), dtype)
     _save(folder / "vae", RELEASED_AUTOENCODER.to_file(pixels.state_dict()), dtype)
-    for part, encoder in encoders.items():
+    for part, encoder in networks.items():
         _save(folder / part, _released_names(encoder), dtype, stem="model")
         write_json(folder / part / "config.json", encoder.config.to_diff_dict())
     write_json(
@@ -170,7 +196,7 @@ def _clip(num_tokens: int, width: int) -> CLIPTextModel:
     )
 
 
-def _siglip(width: int) -> SiglipVisionModel:
+def _siglip(width: int, patch: int) -> SiglipVisionModel:
     return SiglipVisionModel(
         SiglipVisionConfig(
             hidden_size=width,
@@ -178,10 +204,17 @@ def _siglip(width: int) -> SiglipVisionModel:
             num_hidden_layers=2,
             num_attention_heads=2,
             image_size=_IMAGE_SIDE,
-            patch_size=32,
+            patch_size=patch,
         )
     )
 
 
 if __name__ == "__main__":
-    write_model(Path(sys.argv[1]), direction="both")
+    write_model(
+        Path(sys.argv[1]),
+        transformer=TRAINED_TRANSFORMER,
+        autoencoder=TRAINED_AUTOENCODER,
+        direction="both",
+        dtype=torch.float32,
+        encoders=SmallEncoders(captions=tuple(scene_captions(_NUM_SCENES, seed=1)), image_patch=96),
+    )

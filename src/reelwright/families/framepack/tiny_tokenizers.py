@@ -12,7 +12,6 @@ from tokenizers.trainers import BpeTrainer
 
 from reelwright.checkpoint.settings_files import write_json
 from reelwright.core.paths import write_text_atomic
-from reelwright.data.synthetic.simple_captions import simple_captions
 from reelwright.encoders.clip import MAX_TOKENS
 from reelwright.encoders.llama import SYSTEM_PROMPT
 
@@ -35,7 +34,7 @@ _WORD_END = "</w>"
 _MANY = 10_000
 
 
-def write_llama_tokenizer(folder: Path) -> int:
+def write_llama_tokenizer(folder: Path, captions: Iterable[str]) -> int:
     """Write tokenizer.json with the special tokens of LLaMA 3; whatever it does not know it spells in bytes.
 
     Every word of the released instruction is one token, as in the released tokenizer. Returns the number of
@@ -48,7 +47,7 @@ def write_llama_tokenizer(folder: Path) -> int:
     ]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
     tokenizer.decoder = decoders.ByteLevel()
-    _train(tokenizer, (*simple_captions(), SYSTEM_PROMPT, "system", "user", "\n\n"))
+    _train(tokenizer, (*captions, SYSTEM_PROMPT, "system", "user", "\n\n"))
     tokenizer.add_special_tokens(
         [AddedToken(name, special=True, normalized=False) for name in _LLAMA_SPECIAL]
     )
@@ -69,7 +68,7 @@ def write_llama_tokenizer(folder: Path) -> int:
     return tokenizer.get_vocab_size()
 
 
-def write_clip_tokenizer(folder: Path) -> int:
+def write_clip_tokenizer(folder: Path, captions: Iterable[str]) -> int:
     """Write vocab.json and merges.txt with the special tokens of CLIP last; returns the number of tokens."""
     tokenizer = Tokenizer(BPE(end_of_word_suffix=_WORD_END))
     tokenizer.normalizer = normalizers.Lowercase()
@@ -78,7 +77,7 @@ def write_clip_tokenizer(folder: Path) -> int:
         ByteLevel(add_prefix_space=False),
     ]
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(splits)
-    _train(tokenizer, simple_captions(), _WORD_END)
+    _train(tokenizer, captions, _WORD_END)
     pairs: list[tuple[str, str]] = json.loads(tokenizer.to_str())["model"]["merges"]
     merges = [" ".join(pair) for pair in pairs]
     words = ("".join(pair) for pair in pairs)
