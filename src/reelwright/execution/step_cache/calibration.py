@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from reelwright.execution.policy import Branch, Call
 from reelwright.execution.step_cache.ratios import MagnitudeRatios, write_ratios
-from reelwright.execution.step_cache.trunk import replace_trunk
+from reelwright.execution.step_cache.trunk import known_call, replace_trunk
 
 _Ratios = dict[Branch, list[float]]
 
@@ -54,10 +54,9 @@ class Calibration:
         write_ratios(path, self.ratios)
 
     def _run(self, *inputs: Any) -> Tensor:  # noqa: ANN401 - whatever the family's trunk takes
+        call, self._call = known_call(self._call), None
         after_BLD = self._trunk(*inputs)
-        call, self._call = self._call, None
-        if call is not None:
-            self._measure(call, after_BLD - inputs[0])
+        self._measure(call, after_BLD - inputs[0])
         return after_BLD
 
     def _measure(self, call: Call, added_BLD: Tensor) -> None:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from reelwright.execution.policy import Branch, Call
 from reelwright.execution.step_cache.rules import Rule
-from reelwright.execution.step_cache.trunk import FirstBlock, replace_trunk
+from reelwright.execution.step_cache.trunk import FirstBlock, known_call, replace_trunk
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,9 +71,7 @@ class StepCache:
         self._call = call
 
     def _run(self, *inputs: Any) -> Tensor:  # noqa: ANN401 - whatever the family's trunk takes
-        call, self._call = self._call, None
-        if call is None:
-            raise ValueError("a step cache must know which step it is: call the prepared denoiser")
+        call, self._call = known_call(self._call), None
         branch = self._branch_of(call)
         first = self._first_block and self._first_block.run(*inputs)
         before_BLD = first[0] if first else inputs[0]

@@ -6,6 +6,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from reelwright.execution.policy import Call
 from reelwright.execution.stacks import stacks_of
 from reelwright.nn.packing import Packing
 
@@ -27,6 +28,13 @@ def replace_trunk(network: nn.Module, run: Run) -> Run:
 
     network.trunk = run  # pyright: ignore[reportArgumentType] - a function in place of a method
     return call_trunk
+
+
+def known_call(call: Call | None) -> Call:
+    """The call that was entered. Raises ValueError if none was."""
+    if call is None:
+        raise ValueError("a step cache must know which step it is: call the prepared denoiser")
+    return call
 
 
 class FirstBlock:
