@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from reelwright.adapters.merged_model import write_merged
 from reelwright.core.errors import FileError
 from reelwright.core.events import Event, Notice, StageStarted, StepDone
-from reelwright.diffusion.guidance import guidance_scales, guide
-from reelwright.diffusion.process import V_PREDICTION, add_noise
-from reelwright.diffusion.samplers import SAMPLERS, DrawNoise, PredictX0
+from reelwright.diffusion.process import add_noise
+from reelwright.diffusion.samplers import SAMPLERS, DrawNoise
 from reelwright.diffusion.schedules import Step
 from reelwright.execution.devices import (
     choose_device,
@@ -23,7 +22,8 @@ from reelwright.execution.devices import (
     peak_memory,
     stored_dtype,
 )
-from reelwright.execution.policy import Call, PreparedDenoiser
+from reelwright.execution.guidance_passes import fits_together, passes_are_together
+from reelwright.execution.policy import PreparedDenoiser
 from reelwright.execution.prepare import prepare_to_generate
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import (
@@ -39,6 +39,7 @@ from reelwright.families.cogvideox.conditions import (
     position_conditions,
 )
 from reelwright.families.cogvideox.config import CogVideoXGenerate
+from reelwright.families.cogvideox.denoise import Look, look_of, predictor
 from reelwright.families.cogvideox.execution_facts import EXECUTION_FACTS
 from reelwright.families.cogvideox.image_conditions import image_conditions
 from reelwright.families.cogvideox.key_maps import DIFFUSERS_TRANSFORMER
@@ -150,7 +151,8 @@ def make_clip(
     conditions = _conditions(model, networks, texts, request, noise)
     steps = plan_steps(model.scheduler, config)
     latents = _start(request, space, steps, noise).to(networks.device)
-    predict_x0 = _predictor(networks, config, conditions, texts, steps)
+    look = _look(model, networks, texts, config, conditions, latents)
+    predict_x0 = predictor(networks.denoiser, config, look, steps)
 
     yield StageStarted("denoise", len(steps))
     sampler = SAMPLERS[config.sampler]
@@ -231,46 +233,23 @@ def _start(request: CogVideoXRequest, space: LatentSpace, steps: Sequence[Step],
     return add_noise(clip, noise.draw(), steps[0].level) if steps else clip
 
 
-def _predictor(
+def _look(
+    model: CogVideoXModel,
     networks: Networks,
+    texts: Texts,
     config: CogVideoXGenerate,
     conditions: Conditions,
-    texts: Texts,
-    steps: Sequence[Step],
-) -> PredictX0:
-    """Clean latents by guided velocity; where guidance is 1 or less, the negative pass is left out."""
-    timesteps = [step.timestep for step in steps]
-    scales = guidance_scales(config.guidance_schedule, config.guidance_scale, timesteps, len(steps))
-    guided = conditions
-    if config.guidance_scale > 1.0:
-        guided = conditions.with_negative(texts.negative(config).to(networks.device, networks.dtype))
-
-    def call(index: int, scale: float) -> Call:
-        timestep_B = torch.tensor([timesteps[index]], device=networks.device)
-        is_guided = scale > 1.0
-        return Call(
-            step=index,
-            num_steps=len(steps),
-            branch="both" if is_guided else "positive",
-            timestep_B=timestep_B.repeat(2) if is_guided else timestep_B,
-            conditions=guided if is_guided else conditions,
-        )
-
-    calls = [call(index, scale) for index, scale in enumerate(scales)]
-    networks.denoiser.start(calls)
-    known = {timestep: (call, scale) for timestep, call, scale in zip(timesteps, calls, scales, strict=True)}
-
-    @torch.no_grad()
-    def predict_x0(latents: Tensor, step: Step) -> Tensor:
-        call, scale = known[step.timestep]
-        if call.branch == "positive":
-            velocity = networks.denoiser(latents, call)
-        else:
-            negative, positive = networks.denoiser(latents.repeat(2, 1, 1, 1, 1), call).chunk(2)
-            velocity = guide(negative, positive, scale)
-        return V_PREDICTION.predict_x0(latents, velocity, step.level)
-
-    return predict_x0
+    latents_BCTHW: Tensor,
+) -> Look:
+    """With the negative prompt where guidance reads it, in the same passes where memory allows."""
+    if config.guidance_scale <= 1.0:
+        return look_of(conditions, None, together=False)
+    transformer = model.transformer
+    num_patches = latents_BCTHW[0, 0].numel() // (transformer.patch_size**2 * (transformer.patch_size_t or 1))
+    num_tokens = conditions.text_BLD.shape[1] + num_patches
+    fits = partial(fits_together, num_tokens, transformer.width, networks.dtype, networks.device)
+    together = passes_are_together(config.execution, fits, usually=True)
+    return look_of(conditions, texts.negative(config), together=together)
 
 
 def _segment(
