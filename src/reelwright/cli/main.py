@@ -57,6 +57,11 @@ COMMANDS = {
         "dataset ACTION ...",
         "make data sets of synthetic clips, look at what will be trained on",
     ),
+    "bench": Command(
+        "reelwright.cli.bench",
+        "bench FAMILY [recipe.toml] [--flags]",
+        "measure what shortcuts save and what they cost, beside the exact run",
+    ),
     "curves": Command(
         "reelwright.cli.curves",
         "curves RUN ...",

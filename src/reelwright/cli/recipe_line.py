@@ -29,9 +29,15 @@ _IN_A_LIST = re.compile(r"--[a-z_-]+\.\d+\.")
 
 
 def read_recipe_line(
-    line_type: type[L], words: Sequence[str], *, command: str, family: str, schema: type[Any]
+    line_type: type[L],
+    words: Sequence[str],
+    *,
+    command: str,
+    family: str,
+    schema: type[Any],
+    workflow: str = "",
 ) -> L:
-    """The line that the words after the family make; `command` is also the workflow that recipes name.
+    """The line that the words after the family make; `workflow` is what recipes name, `command` unless set.
 
     Raises ConfigError.
     """
@@ -51,7 +57,7 @@ def read_recipe_line(
     else:
         line = read(schema())
         recipe = line.recipe
-    identity = {"workflow": command, "family": family}
+    identity = {"workflow": workflow or command, "family": family}
     if recipe is not None:
         line = read(read_recipe(recipe, schema, identity))
     if isinstance(line.config, GenerateConfig):

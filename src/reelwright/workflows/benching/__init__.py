@@ -1,0 +1,1 @@
+"""Runs beside an exact run, and what they came to."""
