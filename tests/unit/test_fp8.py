@@ -6,7 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelwright import families
-from reelwright.execution.fp8 import QuantizedLinear, dequantize, quantize, quantize_blocks
+from reelwright.checkpoint.scales import dequantize
+from reelwright.execution.fp8 import QuantizedLinear, quantize, quantize_blocks, quantized_layer
 from reelwright.families.framepack.config import TransformerConfig
 from reelwright.families.framepack.transformer import FramePackTransformer
 
@@ -62,14 +63,14 @@ def test_a_block_of_zeros_stays_zero() -> None:
 
 def test_outputs_are_within_three_percent_of_those_of_bfloat16() -> None:
     layer, inputs = _layer(), torch.randn(8, 128).bfloat16()
-    outputs = QuantizedLinear(layer, torch.bfloat16, CPU)(inputs)
+    outputs = quantized_layer(layer, torch.bfloat16, CPU)(inputs)
     assert outputs.dtype == torch.bfloat16
     error = (outputs - layer(inputs)).float().norm() / layer(inputs).float().norm()
     assert error < 0.03
 
 
 def test_gradients_go_through_to_the_input_and_to_nothing_else() -> None:
-    layer = QuantizedLinear(_layer(dtype=torch.float32), torch.float32, CPU)
+    layer = quantized_layer(_layer(dtype=torch.float32), torch.float32, CPU)
     inputs = torch.randn(3, 5, 128, requires_grad=True)
     expected_inputs = inputs.detach().clone().requires_grad_()
     direction = torch.randn(3, 5, 96)
@@ -80,7 +81,7 @@ def test_gradients_go_through_to_the_input_and_to_nothing_else() -> None:
 
 
 def test_the_backward_pass_keeps_8_bits_of_each_weight() -> None:
-    layer = QuantizedLinear(_layer(), torch.bfloat16, CPU)
+    layer = quantized_layer(_layer(), torch.bfloat16, CPU)
     kept: list[Tensor] = []
 
     def keep(tensor: Tensor) -> Tensor:
@@ -93,7 +94,7 @@ def test_the_backward_pass_keeps_8_bits_of_each_weight() -> None:
 
 
 def test_computing_in_mixed_precision_is_possible() -> None:
-    layer = QuantizedLinear(_layer(dtype=torch.float32), torch.float32, CPU)
+    layer = quantized_layer(_layer(dtype=torch.float32), torch.float32, CPU)
     inputs = torch.randn(2, 128, requires_grad=True)
     with torch.autocast("cpu", torch.bfloat16):
         outputs = layer(inputs)

@@ -188,8 +188,33 @@ def test_a_lora_is_told_from_a_model(suffix):
     assert "this is a LoRA, not a whole model" in message
 
 
-def test_weights_that_need_scales_or_are_quantized_are_refused():
-    assert "fp8 with scales" in message_of({**plain_file(), "first.scale_weight": torch.ones(1)})
+@pytest.mark.parametrize("shape", [(), (1,), (64, 1), (64, 2, 1)], ids=["scalar", "one", "rows", "blocks"])
+def test_weights_with_scales_are_multiplied_with_them(shape):
+    file = plain_file(64)
+    weight = file["first.weight"].to(torch.float8_e4m3fn)
+    scale = torch.rand(shape, generator=torch.Generator().manual_seed(1)) + 0.5
+    file |= {"first.weight": weight, "first.scale_weight": scale, "scaled_fp8": torch.zeros(2)}
+    network = empty_network(64)
+    load_weights(network, source_of(file), PLAIN, dtype=torch.float32)
+    spread = (
+        scale.reshape(64, -1).repeat_interleave(64 // scale.reshape(64, -1).shape[1], 1)
+        if shape[:1] == (64,)
+        else scale
+    )
+    assert torch.equal(network.first.weight, weight.float() * spread)
+
+
+def test_a_scale_that_does_not_fit_its_weight_is_refused():
+    file = plain_file()
+    file |= {
+        "first.weight": file["first.weight"].to(torch.float8_e4m3fn),
+        "first.scale_weight": torch.ones(3),
+    }
+    with pytest.raises(CheckpointError, match=r"first\.scale_weight: a scale of \[3\] does not fit"):
+        load(file)
+
+
+def test_weights_that_are_quantized_to_integers_are_refused():
     network = empty_network()
     file = {**plain_file(), "first.weight": torch.zeros(4, 4, dtype=torch.int8)}
     with pytest.raises(CheckpointError, match=r"1 quantized to integers: first\.weight"):

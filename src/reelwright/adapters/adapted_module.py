@@ -1,6 +1,7 @@
 """A layer with LoRAs beside it: the weights stay as they are, and strengths can change at any time."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -25,13 +26,13 @@ class AdaptedModule(nn.Module):
         self.multipliers = [1.0] * num_files
 
     @property
-    def weight(self) -> nn.Parameter:
-        """That of the layer, whose number format networks ask for."""
-        return self.wrapped.get_parameter("weight")
+    def weight(self) -> Tensor:
+        """That of the layer, whose number format networks ask for; the layer may make it at each call."""
+        return _weight_of(self.wrapped)
 
     def add(self, adapter: Adapter, file: int) -> None:
         """Let an adapter of the file of that number take part."""
-        is_thin = isinstance(self.wrapped, nn.Linear) and adapter.kind == "lora" and adapter.of == 1
+        is_thin = not _is_convolution(self.wrapped) and adapter.kind == "lora" and adapter.of == 1
         self.branches.append((_ThinBranch if is_thin else _WholeBranch)(adapter, self.wrapped))
         self.file_of_branch.append(file)
 
@@ -60,7 +61,7 @@ def set_multipliers(network: nn.Module, multipliers: Sequence[float]) -> None:
 class _ThinBranch(nn.Module):
     def __init__(self, adapter: Adapter, wrapped: nn.Module) -> None:
         super().__init__()
-        weight = wrapped.get_parameter("weight")
+        weight = _weight_of(wrapped)
         down, up = (adapter.factors[name].flatten(1).to(weight.device).float() for name in ("down", "up"))
         self.register_buffer("down", down.to(weight.dtype))
         self.register_buffer("up", (up * adapter.scale).to(weight.dtype))
@@ -72,7 +73,7 @@ class _ThinBranch(nn.Module):
 class _WholeBranch(nn.Module):
     def __init__(self, adapter: Adapter, wrapped: nn.Module) -> None:
         super().__init__()
-        weight = wrapped.get_parameter("weight")
+        weight = _weight_of(wrapped)
         self._layer = [wrapped]  # in a list, so that it is not a part of this module too
         self.register_buffer("delta", adapter.delta(weight.device).view(weight.shape).to(weight.dtype))
         bias = getattr(wrapped, "bias", None)
@@ -82,6 +83,16 @@ class _WholeBranch(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         changed = {"weight": self.get_buffer("delta")}
+        if not _is_convolution(self._layer[0]):
+            return F.linear(inputs, changed["weight"])
         if self._has_bias:
             changed["bias"] = self.get_buffer("no_bias")
         return functional_call(self._layer[0], changed, (inputs,))
+
+
+def _weight_of(layer: nn.Module) -> Tensor:
+    return cast(Tensor, layer.weight)
+
+
+def _is_convolution(layer: nn.Module) -> bool:
+    return isinstance(layer, nn.modules.conv._ConvNd)

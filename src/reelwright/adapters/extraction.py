@@ -11,9 +11,10 @@ import torch
 from torch import Tensor
 
 from reelwright.adapters.factors import Adapter
-from reelwright.checkpoint.key_map import KeyMap, take_parts
+from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.layout_fit import Fit, check_fit, check_not_quantized, fit_layout
 from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.checkpoint.stored_tensor import StoredTensor
 from reelwright.checkpoint.tensor_source import TensorSource
 from reelwright.core.errors import CheckpointError
 from reelwright.protocols.adapter_targets import AdapterTargets
@@ -114,9 +115,10 @@ class _Opened:
         check_not_quantized(self.source, (place.file_name for place in self.fit.located.values()))
 
     def read(self, module: str) -> Tensor:
-        """A weight, in the file's number format."""
+        """A weight, in the file's number format, or that of its scale."""
         place = self.fit.located[module + _WEIGHT]
-        return take_parts(self.source.read(place.file_name), place.parts, place.of)
+        stored = StoredTensor(self.source, place, self.targets.shapes[module])
+        return stored.read(stored.full_dtype if stored.has_scale else stored.dtype, "cpu")
 
 
 def _differs(first: Tensor, second: Tensor) -> bool:

@@ -1,10 +1,12 @@
 """LoRAs taken into a network: added to its weights, or run beside them."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Self, cast
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +18,9 @@ from reelwright.adapters.module_table import Target
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.tensor_source import TensorSource
 from reelwright.core.errors import CheckpointError
+
+_Piece = tuple[int, tuple[FoundModule, Target]]
+"""What a file, by its number, has for one of our modules."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,18 +64,51 @@ def merge(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
     Returns what each file changed. Raises CheckpointError if a change is not finite; the network is then half
     merged and of no use.
     """
-    changes = [Change() for _ in chosen]
-    for name, pieces in _by_module(chosen):
-        weight = network.get_submodule(name).get_parameter("weight")
+    with Merging(chosen) as merging:
+        merging.finish(network)
+        return merging.changes
+
+
+class Merging:
+    """LoRAs on their way into weights, each weight when its turn comes. A context manager."""
+
+    def __init__(self, chosen: Sequence[ChosenAdapter]) -> None:
+        self.changes = [Change() for _ in chosen]
+        """Of each file, so far."""
+        self._chosen = chosen
+        self._places = _places(chosen)
+        self._opened = ExitStack()
+        self._sources: Mapping[int, TensorSource] = {}
+
+    def __enter__(self) -> Self:
+        self._sources = _open_all(self._chosen, self._opened)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+    def on(self, module: str) -> Callable[[Tensor], None] | None:
+        """What adds to the weight of a module, in place and once; None if it stays or was added to before."""
+        pieces = self._places.pop(module, None)
+        return None if pieces is None else partial(self._add, module, pieces)
+
+    def finish(self, network: nn.Module) -> None:
+        """Add to all weights that were not added to before."""
+        for module in list(self._places):
+            add = self.on(module)
+            if add is not None:
+                add(network.get_submodule(module).get_parameter("weight"))
+
+    def _add(self, module: str, pieces: Sequence[_Piece], weight: Tensor) -> None:
         merged = weight.detach().float()
         norm = _norm(merged)
-        for index, adapter in pieces:
-            delta = adapter.delta(weight.device).view(weight.shape) * chosen[index].multiplier
-            changes[index].note(name, _norm(delta), norm, chosen[index].file.path)
+        for index, place in pieces:
+            adapter = load_adapter(self._sources[index], *place)
+            delta = adapter.delta(weight.device).view(weight.shape) * self._chosen[index].multiplier
+            self.changes[index].note(module, _norm(delta), norm, self._chosen[index].file.path)
             merged = merged + delta
         with torch.no_grad():
             weight.copy_(merged)
-    return changes
 
 
 def attach(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
@@ -78,7 +116,7 @@ def attach(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
     changes = [Change() for _ in chosen]
     for name, pieces in _by_module(chosen):
         layer = network.get_submodule(name)
-        weight = layer.get_parameter("weight")
+        weight = cast(Tensor, layer.weight)
         norm = _norm(weight.detach().float())
         adapted = AdaptedModule(layer, len(chosen))
         for index, adapter in pieces:
@@ -93,17 +131,23 @@ def attach(network: nn.Module, chosen: Sequence[ChosenAdapter]) -> list[Change]:
 
 def _by_module(chosen: Sequence[ChosenAdapter]) -> Iterator[tuple[str, list[tuple[int, Adapter]]]]:
     """Each of our modules with its adapters, by number of file: one module's are in memory at a time."""
-    places: dict[str, list[tuple[int, tuple[FoundModule, Target]]]] = {}
+    with ExitStack() as opened:
+        sources = _open_all(chosen, opened)
+        for name, pieces in _places(chosen).items():
+            yield name, [(index, load_adapter(sources[index], *place)) for index, place in pieces]
+
+
+def _places(chosen: Sequence[ChosenAdapter]) -> dict[str, list[_Piece]]:
+    places: dict[str, list[_Piece]] = {}
     for index, each in enumerate(chosen):
         for module in each.modules:
             for target in module.targets:
                 places.setdefault(target.module, []).append((index, (module, target)))
-    with ExitStack() as opened:
-        sources: Mapping[int, TensorSource] = {
-            index: opened.enter_context(open_tensors(each.file.path)) for index, each in enumerate(chosen)
-        }
-        for name, found in places.items():
-            yield name, [(index, load_adapter(sources[index], *place)) for index, place in found]
+    return places
+
+
+def _open_all(chosen: Sequence[ChosenAdapter], opened: ExitStack) -> Mapping[int, TensorSource]:
+    return {index: opened.enter_context(open_tensors(each.file.path)) for index, each in enumerate(chosen)}
 
 
 def _norm(tensor: Tensor) -> float:

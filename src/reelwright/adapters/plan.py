@@ -2,17 +2,22 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from reelwright.adapters.formats import AdapterFile, read_adapter, settings_beside
 from reelwright.adapters.matching import check_belongs, match_notices, select
-from reelwright.adapters.merge import Change, ChosenAdapter, attach, merge
+from reelwright.adapters.merge import Change, ChosenAdapter, Merging, attach, merge
 from reelwright.checkpoint.fingerprint import fingerprint
 from reelwright.checkpoint.weight_files import find_weight_files
 from reelwright.core.errors import ConfigError
 from reelwright.protocols.adapter_targets import AdapterTargets
 from reelwright.protocols.configs import GenerateConfig
+
+N = TypeVar("N", bound=nn.Module)
+AddTo = Callable[[str], Callable[[Tensor], None] | None]
+"""What adds LoRAs to the weight of a module, in place; None if none changes it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +43,23 @@ class AdapterPlan:
 
         Raises CheckpointError for files that turn out to be damaged.
         """
-        changes = (merge if self.is_merged else attach)(network, self.chosen)
+        return self._report((merge if self.is_merged else attach)(network, self.chosen))
+
+    def load_with(self, load: Callable[[AddTo], N]) -> tuple[N, list[str]]:
+        """Load a network with these LoRAs merged, or beside its weights; what was changed, in words.
+
+        `load` is given what adds them to the weight of a module, and may use it on weights that it puts where
+        nothing can be added any more. Raises CheckpointError for files that turn out to be damaged.
+        """
+        if not self.is_merged:
+            network = load(lambda module: None)
+            return network, self.apply(network)
+        with Merging(self.chosen) as merging:
+            network = load(merging.on)
+            merging.finish(network)
+            return network, self._report(merging.changes)
+
+    def _report(self, changes: Sequence[Change]) -> list[str]:
         return [_report(each, change) for each, change in zip(self.chosen, changes, strict=True)]
 
 
@@ -75,9 +96,19 @@ def _check_options(config: GenerateConfig) -> None:
         if len(given := getattr(config, name)) > count:
             raise ConfigError(f"{name}: {len(given)} values for {count} LoRAs. Give at most one for each.")
     if count == 0:
-        for name in ("lora_include", "lora_exclude", "save_merged_model"):
+        for name in ("lora_include", "lora_exclude"):
             if getattr(config, name):
                 raise ConfigError(f"{name}: is given without a LoRA. Name one with --lora.")
+        if config.save_merged_model and config.execution.weights == "full":
+            raise ConfigError(
+                "save_merged_model: is given without a LoRA. Name one with --lora, or a number format to"
+                " write with --execution.weights."
+            )
+    if config.save_merged_model and config.execution.weights in ("int8", "int4"):
+        raise ConfigError(
+            f"execution.weights: no other program reads files in {config.execution.weights}. Save fp8 or"
+            f" fp8_scaled; {config.execution.weights} is made when a model is loaded."
+        )
     if config.save_merged_model and config.lora_mode != "merge":
         raise ConfigError("lora_mode: save_merged_model needs the LoRAs merged. Leave out --lora-mode.")
     if config.dit and config.save_merged_model and config.dit.resolve() == config.save_merged_model.resolve():

@@ -1,7 +1,7 @@
 """Two-way maps between the tensor names of file layouts and the parameter names of our networks.
 
 A map is data. Templates hold `{n}`-style placeholders for whole numbers and may end in `*`, which stands for
-`weight` or `bias`:
+`weight`, `bias`, or `scale_weight` of weights in 8 bits:
 
     Rule("blocks.{n}.attention.query.*", "transformer_blocks.{n}.attn1.to_q.*")
     Rule("blocks.{n}.attention.query.*", "layers.{n}.query_key_value.*", parts=(0,), of=3)
@@ -161,7 +161,7 @@ def _pattern(template: str) -> re.Pattern[str]:
 
 def _piece_pattern(piece: str) -> str:
     if piece == "*":
-        return "(?P<leaf>weight|bias)"
+        return "(?P<leaf>weight|bias|scale_weight)"
     if piece.startswith("{"):
         return f"(?P<{piece[1:-1]}>0|[1-9][0-9]*)"
     return re.escape(piece)

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from reelwright.checkpoint.key_map import KeyMap, Located
+from reelwright.checkpoint.scales import is_beside_weights
 from reelwright.checkpoint.tensor_source import TensorSource
 from reelwright.core.errors import CheckpointError
 
@@ -12,7 +13,6 @@ Shape = tuple[int, ...]
 
 _NUM_SHOWN = 5
 _LORA_NAME = re.compile(r"lora_[ABab]\b|lora_(down|up|embedding)|\.lora\.|hada_w|lokr_w|\.alpha$")
-_SCALE_NAME = re.compile(r"scaled_fp8|\.(weight_scale|scale_weight|scale_input|input_scale)\b")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,8 @@ def detect_layout(source: TensorSource, layouts: Sequence[KeyMap], expected: Map
 
 def fit_layout(source: TensorSource, layout: KeyMap, expected: Mapping[str, Shape]) -> Fit:
     """Lay one layout over the names and shapes of a file. Nothing is read."""
-    actual_names = {layout.without_prefix(name): name for name in source.names()}
+    weights = [name for name in source.names() if not is_beside_weights(name)]
+    actual_names = {layout.without_prefix(name): name for name in weights}
     located: dict[str, Located] = {}
     missing: list[str] = []
     mis_shaped: list[str] = []
@@ -91,11 +92,6 @@ def check_fit(source: TensorSource, fit: Fit) -> None:
             f"{source.origin}: this is a LoRA, not a whole model."
             " Give the model here and this file as a LoRA beside it."
         )
-    if any(_SCALE_NAME.search(name) for name in names):
-        raise CheckpointError(
-            f"{source.origin}: these weights are fp8 with scales, which is not supported yet."
-            " Use a bfloat16 file or one in plain fp8."
-        )
     if not fit.is_complete:
         raise CheckpointError(_explain(source, fit))
 
@@ -105,8 +101,8 @@ def check_not_quantized(source: TensorSource, file_names: Iterable[str]) -> None
     whole = [name for name in file_names if not source.dtype(name).is_floating_point]
     if whole:
         raise CheckpointError(
-            f"{source.origin}: {_listed('quantized to integers', whole)}. That is not supported yet."
-            " Use a bfloat16 file or one in plain fp8."
+            f"{source.origin}: {_listed('quantized to integers', whole)}. Such files cannot be read."
+            " Use a bfloat16, fp8 or GGUF file; --execution.weights int8 rounds one while it is loaded."
         )
 
 

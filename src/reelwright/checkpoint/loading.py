@@ -1,7 +1,6 @@
 """Weights from files into networks, streamed piece by piece straight to their final number format."""
 
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -9,16 +8,17 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reelwright.checkpoint.key_map import KeyMap, Located
+from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.layout_fit import Shape, check_fit, check_not_quantized, detect_layout, fit_layout
 from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.checkpoint.stored_tensor import StoredTensor, staging_buffer
 from reelwright.checkpoint.tensor_source import TensorSource
 
-__all__ = ["check_network", "detect_layout", "expected_shapes", "load_network", "load_weights"]
+__all__ = ["Hold", "check_network", "detect_layout", "expected_shapes", "load_network", "load_weights"]
 
-# Elements converted at a time: small beside any model, large enough that the overhead vanishes.
-_BLOCK_ELEMENTS = 1 << 20
-_MAX_ITEM_BYTES = 8
+Hold = Callable[[nn.Module, str, StoredTensor, torch.dtype], bool]
+"""(network, our name, tensor, number format to compute in) -> whether it was read and put into the network in
+another way; asked for each tensor of fractional numbers that the network does not share."""
 
 
 def check_network(network: nn.Module, path: Path, layouts: Sequence[KeyMap]) -> None:
@@ -35,11 +35,14 @@ def load_network(
     device: torch.device,
     dtype: torch.dtype,
     keep_float32: Callable[[str], bool] = lambda name: False,
+    hold: Hold | None = None,
 ) -> None:
     """Give a network on the meta device the weights at `path`, to compute with and not to train."""
     with open_tensors(path) as source:
         layout = detect_layout(source, layouts, expected_shapes(network))
-        load_weights(network, source, layout, dtype=dtype, device=device, keep_float32=keep_float32)
+        load_weights(
+            network, source, layout, dtype=dtype, device=device, keep_float32=keep_float32, hold=hold
+        )
     network.requires_grad_(requires_grad=False).eval()
 
 
@@ -51,25 +54,27 @@ def load_weights(
     dtype: torch.dtype,
     device: torch.device | str = "cpu",
     keep_float32: Callable[[str], bool] = lambda name: False,
+    hold: Hold | None = None,
 ) -> None:
     """Give a network built on the meta device its weights.
 
     Floating-point tensors become `dtype`, or float32 where `keep_float32` says so of our name; others keep
-    their own. Tensors that the network shares stay shared. What no file holds is computed by its modules'
-    `reset_buffers()`. Raises CheckpointError, before anything is allocated, if the tensors do not fit.
+    their own, and what `hold` takes is as it makes it. Tensors that the network shares stay shared. What no
+    file holds is computed by its modules' `reset_buffers()`. Raises CheckpointError, before anything is
+    allocated, if the tensors do not fit.
     """
     slots = _slots(model)
     fit = fit_layout(source, key_map, {slot.name: tuple(slot.empty.shape) for slot in slots})
     check_fit(source, fit)
     fractional = (slot.name for slot in slots if slot.empty.is_floating_point())
     check_not_quantized(source, (fit.located[name].file_name for name in fractional))
-    staging = torch.empty(_BLOCK_ELEMENTS * _MAX_ITEM_BYTES, dtype=torch.uint8)
+    staging = staging_buffer()
     for slot in slots:
         wanted = torch.float32 if keep_float32(slot.name) else dtype
-        final = wanted if slot.empty.is_floating_point() else slot.empty.dtype
-        values = torch.empty(slot.empty.shape, dtype=final, device=device)
-        _copy(source, fit.located[slot.name], values, staging)
-        _assign(model, slot, values)
+        stored = StoredTensor(source, fit.located[slot.name], tuple(slot.empty.shape), staging)
+        if hold is None or not slot.may_be_held or not hold(model, slot.name, stored, wanted):
+            final = wanted if slot.empty.is_floating_point() else slot.empty.dtype
+            _assign(model, slot, stored.read(final, device))
     _reset_buffers(model, device)
 
 
@@ -89,6 +94,10 @@ class _Slot:
     def name(self) -> str:
         return self.names[0]
 
+    @property
+    def may_be_held(self) -> bool:
+        return self.empty.is_floating_point() and len(self.names) == 1
+
 
 def _slots(model: nn.Module) -> list[_Slot]:
     names: dict[int, list[str]] = {}
@@ -97,29 +106,6 @@ def _slots(model: nn.Module) -> list[_Slot]:
         tensors[id(tensor)] = tensor
         names.setdefault(id(tensor), []).append(name)
     return [_Slot(empty=tensors[key], names=tuple(names[key])) for key in names]
-
-
-def _copy(source: TensorSource, place: Located, target: Tensor, staging: Tensor) -> None:
-    """Fill `target` block by block, by way of `staging` unless the numbers need no conversion.
-
-    One staging buffer serves all blocks: many short-lived buffers would leave holes in the heap.
-    """
-    flat = target.view(-1)
-    dtype = source.dtype(place.file_name)
-    is_direct = target.dtype == dtype and target.device.type == "cpu"
-    chunk = math.prod(source.shape(place.file_name)) // place.of
-    for index, part in enumerate(place.parts):
-        for start, stop in _blocks(chunk):
-            piece = flat[index * chunk + start : index * chunk + stop]
-            block = piece if is_direct else staging.view(dtype)[: stop - start]
-            source.read_into(place.file_name, part * chunk + start, block)
-            if not is_direct:
-                piece.copy_(block)
-
-
-def _blocks(count: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, count, _BLOCK_ELEMENTS):
-        yield start, min(start + _BLOCK_ELEMENTS, count)
 
 
 def _assign(model: nn.Module, slot: _Slot, values: Tensor) -> None:

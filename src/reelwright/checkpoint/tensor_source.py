@@ -48,6 +48,9 @@ class TensorSource:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __contains__(self, name: object) -> bool:
+        return name in self._entries
+
     def names(self) -> list[str]:
         return list(self._entries)
 

@@ -1,4 +1,4 @@
-"""Frozen linear layers whose weights are held in 8 bits, scaled block by block."""
+"""Frozen linear layers whose weights are held in 8 bits or fewer, and how weights are rounded to fp8."""
 
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn import functional as F
 
+from reelwright.execution.rounded_weight import RoundedWeight, restore
 from reelwright.execution.stacks import stacks_of
 
 _BLOCK = 64
@@ -17,30 +18,30 @@ _SMALLEST_SCALE = 1e-8
 
 
 class QuantizedLinear(nn.Module):
-    """A linear layer that never learns: half the memory of bfloat16, rounded to three bits of mantissa.
+    """A linear layer that never learns, with its weight in few bits.
 
-    Gradients go through to its input. `quantized` is [out, in]; `scale` is [out, in/64, 1], or [out, 1, 1]
-    where `in` is no multiple of 64.
+    Gradients go through to its input. `quantized` is [out, in], or [out, in/2] with two numbers to a byte;
+    `scale` is what blocks of rows are multiplied with, or None.
     """
 
-    def __init__(self, layer: nn.Linear, dtype: torch.dtype, device: torch.device) -> None:
-        """Take over the layer; `dtype` is the number format that it computes in."""
+    scale: Tensor | None
+
+    def __init__(self, rounded: RoundedWeight, bias: Tensor | None, dtype: torch.dtype) -> None:
+        """`dtype` is the number format that it computes in."""
         super().__init__()
-        self.in_features, self.out_features = layer.in_features, layer.out_features
-        self.dtype = dtype
-        quantized, scale = quantize(layer.weight.detach().to(device, dtype))
-        self.quantized = nn.Parameter(quantized, requires_grad=False)
-        self.register_buffer("scale", scale)
-        bias = getattr(layer, "bias", None)
-        self.bias = _frozen(bias.detach().to(device, dtype)) if isinstance(bias, Tensor) else None
+        self.format, self.dtype = rounded.format, dtype
+        self.out_features, self.in_features = rounded.shape
+        self.quantized = _frozen(rounded.values)
+        self.register_buffer("scale", rounded.scale)
+        self.bias = None if bias is None else _frozen(bias)
 
     @property
     def weight(self) -> Tensor:
         """As it is computed with, [out, in]; made anew at each call."""
-        return dequantize(self.quantized, self.get_buffer("scale"), self.dtype)
+        return restore(self.quantized, self.scale, self.dtype)
 
     def forward(self, inputs: Tensor) -> Tensor:
-        return _Linear.apply(inputs, self.quantized, self.get_buffer("scale"), self.bias, self.dtype)
+        return _Linear.apply(inputs, self.quantized, self.scale, self.bias, self.dtype)
 
 
 def quantize_blocks(
@@ -52,17 +53,41 @@ def quantize_blocks(
     exchanged layers lie on `device`, so that a large denoiser never has to, in whole. What is to be merged
     into the weights must be there already.
     """
+    chosen = layers_of_blocks(denoiser, is_wanted)
+    for name in chosen:
+        layer = denoiser.get_submodule(name)
+        assert isinstance(layer, nn.Linear)
+        denoiser.set_submodule(name, quantized_layer(layer, dtype, device))
+    return len(chosen)
+
+
+def layers_of_blocks(denoiser: nn.Module, is_wanted: Callable[[str], bool]) -> list[str]:
+    """Names of the linear layers inside the blocks that are wanted by name."""
     inside = {module for stack in stacks_of(denoiser) for module in stack.modules()}
-    chosen = [
+    return [
         name
         for name, module in denoiser.named_modules()
         if isinstance(module, nn.Linear) and module in inside and is_wanted(name)
     ]
-    for name in chosen:
-        layer = denoiser.get_submodule(name)
-        assert isinstance(layer, nn.Linear)
-        denoiser.set_submodule(name, QuantizedLinear(layer, dtype, device))
-    return len(chosen)
+
+
+def quantized_layer(layer: nn.Linear, dtype: torch.dtype, device: torch.device) -> QuantizedLinear:
+    """What computes nearly the same in `dtype` on `device`, scaled block by block."""
+    rounded = round_scaled(layer.weight.detach().to(device, dtype))
+    bias = getattr(layer, "bias", None)
+    return QuantizedLinear(rounded, None if bias is None else bias.detach().to(device, dtype), dtype)
+
+
+def round_plain(weight: Tensor) -> RoundedWeight:
+    """The weight in float8_e4m3fn as it is."""
+    values = weight.float().clamp(-_LARGEST, _LARGEST).to(torch.float8_e4m3fn)
+    return RoundedWeight(format="fp8", values=values)
+
+
+def round_scaled(weight: Tensor) -> RoundedWeight:
+    """The weight as `quantize` rounds it."""
+    values, scale = quantize(weight)
+    return RoundedWeight(format="fp8_scaled", values=values, scale=scale)
 
 
 def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
@@ -77,12 +102,6 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
         scale = scale.bfloat16()
     rounded = (blocks / scale).clamp(-_LARGEST, _LARGEST).to(torch.float8_e4m3fn)
     return rounded.view(weight.shape), scale
-
-
-def dequantize(quantized: Tensor, scale: Tensor, dtype: torch.dtype) -> Tensor:
-    """The weight that `quantize` made this of, but for rounding."""
-    blocks = quantized.to(scale.dtype).unflatten(-1, (scale.shape[1], -1))
-    return (blocks * scale).flatten(1).to(dtype)
 
 
 def _in_blocks(weight: Tensor) -> Tensor:
@@ -102,12 +121,12 @@ class _Linear(torch.autograd.Function):
         ctx: FunctionCtx,
         inputs: Tensor,
         quantized: Tensor,
-        scale: Tensor,
+        scale: Tensor | None,
         bias: Tensor | None,
         dtype: torch.dtype,
     ) -> Tensor:
-        ctx.save_for_backward(quantized, scale)
-        return F.linear(inputs, dequantize(quantized, scale, dtype), bias)
+        ctx.save_for_backward(quantized, *(() if scale is None else (scale,)))
+        return F.linear(inputs, restore(quantized, scale, dtype), bias)
 
     @staticmethod
     def backward(
@@ -115,5 +134,6 @@ class _Linear(torch.autograd.Function):
         *gradients: Tensor,
     ) -> tuple[Tensor, None, None, None, None]:
         gradient = gradients[0]
-        quantized, scale = ctx.saved_tensors
-        return gradient @ dequantize(quantized, scale, gradient.dtype), None, None, None, None
+        quantized, *scales = ctx.saved_tensors
+        scale = scales[0] if scales else None
+        return gradient @ restore(quantized, scale, gradient.dtype), None, None, None, None

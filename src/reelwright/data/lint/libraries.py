@@ -1,17 +1,10 @@
 """Libraries that only people who check data sets need."""
 
-from importlib import import_module
 from types import ModuleType
 
-from reelwright.core.errors import ConfigError
+from reelwright.core.optional_library import import_optional
 
 
 def optional_library(name: str) -> ModuleType:
     """A module of the extra `dataset`. Raises ConfigError that tells how to install it."""
-    try:
-        return import_module(name)
-    except ImportError as error:
-        raise ConfigError(
-            f"{name.partition('.')[0]}: is not installed or not whole ({error}); it checks data sets."
-            " Install it: pip install 'reelwright[dataset]'"
-        ) from error
+    return import_optional(name, extra="dataset", purpose="checks data sets")

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -15,9 +16,10 @@ from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.settings_files import read_json, read_settings
 from reelwright.core.errors import CheckpointError
 from reelwright.encoders.t5 import T5Text
-from reelwright.execution.block_swap import check_swap
+from reelwright.execution.block_swap import check_swap, loading_device
 from reelwright.execution.compiling import check_compiling
 from reelwright.execution.devices import choose_device
+from reelwright.execution.weights import hold_weights
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import (
     TRANSFORMERS,
@@ -27,6 +29,7 @@ from reelwright.families.cogvideox.config import (
     SchedulerConfig,
     TransformerConfig,
 )
+from reelwright.families.cogvideox.execution_facts import EXECUTION_FACTS
 from reelwright.families.cogvideox.key_maps import (
     AUTOENCODER_LAYOUTS,
     TRANSFORMER_LAYOUTS,
@@ -34,6 +37,7 @@ from reelwright.families.cogvideox.key_maps import (
 )
 from reelwright.families.cogvideox.lora_layouts import adapter_targets
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
+from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.model_folder import find_root, find_variant, weight_notices
 
 _OWN_PARTS = ("transformer", "vae", "text_encoder", "tokenizer", "scheduler")
@@ -207,6 +211,15 @@ def check_transformer(path: Path, config: TransformerConfig) -> None:
     with torch.device("meta"):
         network = CogVideoXTransformer(config)
     check_network(network, path, TRANSFORMER_LAYOUTS)
+
+
+def load_adapted(
+    model: CogVideoXModel, config: ExecutionConfig, dtype: torch.dtype
+) -> tuple[CogVideoXTransformer, list[str]]:
+    """The denoiser with LoRAs, its weights where and as `config` says; and what LoRAs changed, in words."""
+    make_hold = partial(hold_weights, config, model.transformer_path, EXECUTION_FACTS)
+    device = loading_device(config, choose_device(config.device))
+    return model.adapters.load_with(lambda add_to: load_transformer(model, device, dtype, make_hold(add_to)))
 
 
 def load_transformer(

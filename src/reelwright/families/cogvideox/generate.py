@@ -25,11 +25,13 @@ from reelwright.execution.devices import (
 from reelwright.execution.guidance_passes import fits_together, passes_are_together
 from reelwright.execution.policy import PreparedDenoiser
 from reelwright.execution.prepare import prepare_to_generate
+from reelwright.execution.smaller_tiles import SmallerTiles
+from reelwright.execution.weights import check_weights, in_memory, tensors_to_save
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import (
     CogVideoXModel,
+    load_adapted,
     load_autoencoder,
-    load_transformer,
 )
 from reelwright.families.cogvideox.conditions import (
     OFS,
@@ -43,7 +45,7 @@ from reelwright.families.cogvideox.denoise import Look, look_of, predictor
 from reelwright.families.cogvideox.execution_facts import EXECUTION_FACTS
 from reelwright.families.cogvideox.image_conditions import image_conditions
 from reelwright.families.cogvideox.key_maps import DIFFUSERS_TRANSFORMER
-from reelwright.families.cogvideox.latent_space import LatentSpace, released_tiling
+from reelwright.families.cogvideox.latent_space import LatentSpace, sparing_tiles
 from reelwright.families.cogvideox.requests import CogVideoXRequest
 from reelwright.families.cogvideox.schedule import plan_steps
 from reelwright.families.cogvideox.texts import Texts, encode_texts
@@ -79,6 +81,7 @@ class CogVideoXSession:
         """`transformer` is used as it is, where it is and with what is in it, instead of the model's own."""
         self._model = model
         self._given = transformer
+        check_weights(execution)
         self._execution = execution
         self._device = choose_device(execution.device)
         self._dtype = choose_dtype(execution.dtype, self._device, model.released_dtype)
@@ -102,9 +105,11 @@ class CogVideoXSession:
         """Write the transformer with its LoRAs merged; in the released number format unless one is set."""
         model = self._model
         dtype = stored_dtype(self._execution.dtype, model.released_dtype)
-        transformer = load_transformer(model, self._device, dtype)
+        transformer, changes = load_adapted(model, in_memory(self._execution), dtype)
+        yield from map(Notice, changes)
         settings = {"_class_name": "CogVideoXTransformer3DModel", **model.transformer.settings()}
-        yield from write_merged(transformer, model.adapters, DIFFUSERS_TRANSFORMER, path, settings)
+        tensors = tensors_to_save(transformer)
+        yield from write_merged(tensors, model.adapters, DIFFUSERS_TRANSFORMER, path, settings)
 
     def open_latents(self, latents_BCTHW: Tensor, config: CogVideoXGenerate) -> Segment:
         """See latents that were saved before. Raises FileError if they are not of this kind of model."""
@@ -123,8 +128,7 @@ class CogVideoXSession:
         """And what LoRAs changed in it and how it runs, in words."""
         if self._given is not None:
             return PreparedDenoiser(self._given, dtype=dtype_of(self._given)), []
-        transformer = load_transformer(self._model, self._device, self._dtype)
-        changes = self._model.adapters.apply(transformer)
+        transformer, changes = load_adapted(self._model, self._execution, self._dtype)
         denoiser, notices = prepare_to_generate(
             transformer, self._execution, device=self._device, dtype=self._dtype, facts=EXECUTION_FACTS
         )
@@ -135,10 +139,12 @@ class CogVideoXSession:
         return load_autoencoder(self._model, self._device, self._dtype)
 
     def _space(self, whole_clip: bool) -> LatentSpace:
-        tiling = None
-        if self._execution.tiling:
-            tiling = released_tiling(self._model.autoencoder, self._execution.tile_size)
-        return LatentSpace(autoencoder=self._autoencoder, tiling=tiling, whole_clip=whole_clip)
+        return LatentSpace(autoencoder=self._autoencoder, smaller=self._tiles, whole_clip=whole_clip)
+
+    @cached_property
+    def _tiles(self) -> SmallerTiles:
+        """For all clips: where one did not fit, the next would not either."""
+        return sparing_tiles(self._model.autoencoder, self._execution)
 
 
 def make_clip(
@@ -151,6 +157,7 @@ def make_clip(
     conditions = _conditions(model, networks, texts, request, noise)
     steps = plan_steps(model.scheduler, config)
     latents = _start(request, space, steps, noise).to(networks.device)
+    yield from map(Notice, space.take_notices())
     look = _look(model, networks, texts, config, conditions, latents)
     predict_x0 = predictor(networks.denoiser, config, look, steps)
 
@@ -266,5 +273,7 @@ def _segment(
         num_frames=num_frames,
         fps=config.fps or model.fps,
         decode=lambda: space.decode(latents),
+        lessen=lambda: space.lessen(latents),
+        unasked=space.unasked,
         flaw=flaw,
     )

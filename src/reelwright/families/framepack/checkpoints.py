@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,9 +18,10 @@ from reelwright.core.errors import CheckpointError, ConfigError
 from reelwright.encoders.clip import ClipText
 from reelwright.encoders.llama import LlamaText
 from reelwright.encoders.siglip import SiglipImage
-from reelwright.execution.block_swap import check_swap
+from reelwright.execution.block_swap import check_swap, loading_device
 from reelwright.execution.compiling import check_compiling
 from reelwright.execution.devices import choose_device
+from reelwright.execution.weights import hold_weights
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.buckets import TRAINED_RESOLUTION
 from reelwright.families.framepack.config import (
@@ -30,6 +32,7 @@ from reelwright.families.framepack.config import (
     TransformerConfig,
 )
 from reelwright.families.framepack.direction import Trained, choose_direction, direction_of_latents
+from reelwright.families.framepack.execution_facts import EXECUTION_FACTS
 from reelwright.families.framepack.key_maps import (
     AUTOENCODER_LAYOUTS,
     TRANSFORMER_LAYOUTS,
@@ -39,6 +42,7 @@ from reelwright.families.framepack.lora_facts import facts_of
 from reelwright.families.framepack.lora_layouts import adapter_targets
 from reelwright.families.framepack.parts import Parts, own_folder
 from reelwright.families.framepack.transformer import FramePackTransformer, keeps_float32
+from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.model_folder import own_facts, weight_notices
 
 
@@ -79,8 +83,7 @@ def locate(config: FramePackGenerate, of_training: Parts | None = None) -> Frame
     if config.save_merged_model is not None:
         return locate_transformer(config, parts)
     transformer = _transformer_config(parts.transformer)
-    num_blocks = transformer.num_layers + transformer.num_single_layers
-    check_swap(config.execution, num_blocks, has_loras=bool(config.lora))
+    check_swap(config.execution, transformer.num_blocks, has_loras=bool(config.lora))
     check_parts_are_meant(parts)
     autoencoder = describe_autoencoder(parts.autoencoder)
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
@@ -132,6 +135,15 @@ def locate_transformer(config: FramePackGenerate, parts: Parts) -> FramePackMode
         fingerprints={**prints, **adapters.fingerprints},
         notices=(*_weight_notices(config, parts), *said, *adapters.notices),
     )
+
+
+def load_adapted(
+    model: FramePackModel, adapters: AdapterPlan, config: ExecutionConfig, dtype: torch.dtype
+) -> tuple[FramePackTransformer, list[str]]:
+    """The denoiser with LoRAs, its weights where and as `config` says; and what LoRAs changed, in words."""
+    make_hold = partial(hold_weights, config, model.transformer_path, EXECUTION_FACTS)
+    device = loading_device(config, choose_device(config.device))
+    return adapters.load_with(lambda add_to: load_transformer(model, device, dtype, make_hold(add_to)))
 
 
 def load_transformer(

@@ -16,10 +16,11 @@ from reelwright.diffusion.samplers import DrawNoise
 from reelwright.execution.devices import choose_device, choose_dtype, dtype_of, stored_dtype
 from reelwright.execution.policy import PreparedDenoiser
 from reelwright.execution.prepare import prepare_to_generate
+from reelwright.execution.weights import check_weights, in_memory, tensors_to_save
 from reelwright.families.framepack.checkpoints import (
     FramePackModel,
+    load_adapted,
     load_autoencoder,
-    load_transformer,
     told_settings,
 )
 from reelwright.families.framepack.config import FramePackGenerate
@@ -27,7 +28,7 @@ from reelwright.families.framepack.decoding import view_latents, view_section
 from reelwright.families.framepack.denoise import Progress, denoise, plan_steps
 from reelwright.families.framepack.execution_facts import EXECUTION_FACTS
 from reelwright.families.framepack.key_maps import RELEASED_TRANSFORMER
-from reelwright.families.framepack.latent_space import LatentSpace, open_space
+from reelwright.families.framepack.latent_space import LatentSpace, open_sparing_space
 from reelwright.families.framepack.looks import Features, encode_features, look_of
 from reelwright.families.framepack.noise import SectionNoise
 from reelwright.families.framepack.requests import FramePackRequest
@@ -62,6 +63,7 @@ class FramePackSession:
             self.dtype = dtype_of(transformer)
         # Of the autoencoder and the encoders, which were released in it and lose more in bfloat16.
         self.encoding_dtype = choose_dtype(execution.dtype, self.device, "float16")
+        check_weights(execution)
         self._execution = execution
         self._denoiser = None if transformer is None else PreparedDenoiser(transformer, dtype=self.dtype)
         self._is_merged = model.adapters.is_merged
@@ -94,9 +96,11 @@ class FramePackSession:
         """Write the transformer with its LoRAs merged; in the released number format unless one is set."""
         model = self.model
         dtype = stored_dtype(self._execution.dtype, model.released_dtype)
-        transformer = load_transformer(model, self.device, dtype)
+        transformer, changes = load_adapted(model, model.adapters, in_memory(self._execution), dtype)
+        yield from map(Notice, changes)
         settings, facts = told_settings(model)
-        yield from write_merged(transformer, model.adapters, RELEASED_TRANSFORMER, path, settings, facts)
+        tensors = tensors_to_save(transformer)
+        yield from write_merged(tensors, model.adapters, RELEASED_TRANSFORMER, path, settings, facts)
 
     @property
     def denoiser(self) -> PreparedDenoiser:
@@ -113,7 +117,7 @@ class FramePackSession:
         autoencoder = load_autoencoder(
             self.model.autoencoder_path, self.model.autoencoder, self.device, self.encoding_dtype
         )
-        return open_space(autoencoder, self._execution)
+        return open_sparing_space(autoencoder, self._execution)
 
     @cached_property
     def colors(self) -> Tensor:
@@ -126,9 +130,9 @@ class FramePackSession:
         if self._denoiser is not None and self._is_merged == is_merged:
             return
         self._denoiser = None  # so that the old one is gone before the new one comes
-        transformer = load_transformer(self.model, self.device, self.dtype)
-        for change in replace(self.model.adapters, is_merged=is_merged).apply(transformer):
-            yield Notice(change)
+        adapters = replace(self.model.adapters, is_merged=is_merged)
+        transformer, changes = load_adapted(self.model, adapters, self._execution, self.dtype)
+        yield from map(Notice, changes)
         self._denoiser, notices = prepare_to_generate(
             transformer, self._execution, device=self.device, dtype=self.dtype, facts=EXECUTION_FACTS
         )
@@ -150,6 +154,7 @@ class _Making:
         noise = SectionNoise(request.config.seed, self._noise_shape)
         # The released order of draws: posteriors of images and clips, then the noise of each section.
         scene = encode_scene(request, session.space, noise.generator)
+        yield from map(Notice, session.space.take_notices())
         timeline = self._timeline(scene)
         layouts = self._layouts(timeline)
         known = KnownLatents(timeline, scene, layouts)
@@ -253,6 +258,7 @@ class _Making:
             },
             fps=config.fps,
             decode=(lambda: view_section(space, latents)) if self._wants_preview else None,
+            lessen=lambda: space.lessen(latents),
         )
 
     @property

@@ -1,0 +1,149 @@
+"""Weights of linear layers put into few bits while they stream from files, and back into files."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from reelwright.checkpoint.loading import Hold
+from reelwright.checkpoint.scales import SCALE_WEIGHT
+from reelwright.checkpoint.stored_tensor import StoredTensor
+from reelwright.execution.block_swap import leave_swapped, loading_device
+from reelwright.execution.devices import choose_device
+from reelwright.execution.facts import DenoiserFacts
+from reelwright.execution.fp8 import QuantizedLinear, layers_of_blocks, round_plain, round_scaled
+from reelwright.execution.integers import check_integers, round_int4, round_int8
+from reelwright.execution.rounded_weight import RoundedWeight
+from reelwright.protocols.configs import ExecutionConfig
+from reelwright.protocols.policy_configs import PolicyConfig, WeightFormat
+
+AddTo = Callable[[str], Callable[[Tensor], None] | None]
+"""What adds LoRAs to the weight of a module, in place; None if none changes it."""
+
+ROUNDINGS: dict[WeightFormat, Callable[[Tensor], RoundedWeight]] = {
+    "fp8": round_plain,
+    "fp8_scaled": round_scaled,
+    "int8": round_int8,
+    "int4": round_int4,
+}
+_BITS = {"fp8": "fp8", "fp8_scaled": "fp8, scaled block by block", "int8": "int8", "int4": "int4"}
+
+
+class HeldWeights:
+    """Takes weights of linear layers as `Hold` of checkpoint.loading: only one is ever there in full.
+
+    In the format that is wanted, or where that is `full`, in that of the file. LoRAs are added before a
+    weight is rounded.
+    """
+
+    def __init__(
+        self,
+        wanted: WeightFormat,
+        is_quantized: Callable[[str], bool],
+        device: torch.device,
+        add_to: AddTo = lambda module: None,
+    ) -> None:
+        """`is_quantized` is asked by name about linear layers of blocks; others stay as files have them."""
+        self._wanted: WeightFormat = wanted
+        self._is_quantized = is_quantized
+        self._device = device
+        self._add_to = add_to
+        self._chosen: frozenset[str] | None = None
+
+    def __call__(self, network: nn.Module, name: str, stored: StoredTensor, dtype: torch.dtype) -> bool:
+        module, _, leaf = name.rpartition(".")
+        layer = network.get_submodule(module)
+        if leaf != "weight" or not isinstance(layer, nn.Linear):
+            return False
+        in_file = format_in_file(stored)
+        wanted = self._wanted if module in self._choose(network) else in_file
+        if wanted == "full":
+            return False
+        rounded = self._round(stored, module, in_file, wanted)
+        network.set_submodule(module, QuantizedLinear(rounded, getattr(layer, "bias", None), dtype))
+        return True
+
+    def _choose(self, network: nn.Module) -> frozenset[str]:
+        if self._chosen is None:
+            layers = [] if self._wanted == "full" else layers_of_blocks(network, self._is_quantized)
+            self._chosen = frozenset(layers)
+        return self._chosen
+
+    def _round(
+        self, stored: StoredTensor, module: str, in_file: WeightFormat, wanted: WeightFormat
+    ) -> RoundedWeight:
+        add = self._add_to(module)
+        if add is None and wanted == in_file:
+            values, scale = stored.read_quantized(self._device)
+            return RoundedWeight(format=wanted, values=values, scale=scale)
+        # In the file's number format, so that what is written and what runs are rounded from the same.
+        weight = stored.read(stored.full_dtype, self._device)
+        if add is not None:
+            add(weight)
+        return ROUNDINGS[wanted](weight)
+
+
+def hold_weights(config: ExecutionConfig, path: Path, facts: DenoiserFacts, add_to: AddTo) -> Hold:
+    """What takes weights while a network is loaded from `path`: rounded as wanted, or left in the file."""
+    device = choose_device(config.device)
+    held = HeldWeights(config.weights, facts.is_quantized, loading_device(config, device), add_to)
+    left = leave_swapped(config, path, device)
+    if left is None:
+        return held
+    return lambda network, name, stored, dtype: (
+        held(network, name, stored, dtype) or left(network, name, stored, dtype)
+    )
+
+
+def in_memory(config: ExecutionConfig) -> ExecutionConfig:
+    """Without swapping: all weights are there when they are to be written."""
+    return replace(config, block_swap=0)
+
+
+def check_weights(config: PolicyConfig) -> None:
+    """Raise ConfigError if a library that the formats need is not there."""
+    if {config.weights, config.text_weights} & {"int8", "int4"}:
+        check_integers()
+
+
+def format_in_file(stored: StoredTensor) -> WeightFormat:
+    """fp8, with or without scales, or full."""
+    if stored.dtype.itemsize > 1 or not stored.dtype.is_floating_point:
+        return "full"
+    return "fp8_scaled" if stored.has_scale else "fp8"
+
+
+def tensors_to_save(network: nn.Module) -> dict[str, Tensor]:
+    """A network's tensors by our names, with scales as `scale_weight`; those of a row are [out, 1]."""
+    tensors = network.state_dict()
+    for name, module in _rounded_layers(network):
+        tensors[f"{name}.weight"] = tensors.pop(f"{name}.quantized")
+        if module.scale is not None:
+            scale = tensors.pop(f"{name}.scale")
+            tensors[f"{name}.{SCALE_WEIGHT}"] = scale.flatten(1) if scale.shape[1] == 1 else scale
+    return tensors
+
+
+def held_formats(network: nn.Module) -> list[WeightFormat]:
+    """In which formats of few bits a network holds weights."""
+    found = {module.format for _, module in _rounded_layers(network)}
+    return [each for each in ROUNDINGS if each in found]
+
+
+class RoundedWeights:
+    """Tells the record that weights were rounded; there is nothing to do when a run starts."""
+
+    def __init__(self, formats: Iterable[WeightFormat]) -> None:
+        self.shortcut = f"weights in {', '.join(_BITS[each] for each in formats)}"
+
+    def start(self, calls: object) -> None:
+        """Nothing changes from run to run."""
+
+    def enter(self, call: object) -> None:
+        """Nor from step to step."""
+
+
+def _rounded_layers(network: nn.Module) -> list[tuple[str, QuantizedLinear]]:
+    return [(name, module) for name, module in network.named_modules() if isinstance(module, QuantizedLinear)]
