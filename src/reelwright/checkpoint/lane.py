@@ -3,7 +3,9 @@
 All that has to do with streams is in a carrier, so that the schedule is the same on any device.
 """
 
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
 import torch
@@ -115,17 +117,25 @@ class Lane:
 def run_along(lane: Lane, network: nn.Module, parts: Sequence[nn.Module]) -> None:
     """Have weights come when the parts of a network run, which they do in this order; and when gradients do.
 
-    No room is open between passes, nor after an exception.
+    No room is open between passes, nor after an exception or Ctrl-C.
     """
-
-    @_untraced
-    def clear(*_: object) -> None:
-        lane.clear()
-
     for place, part in enumerate(parts):
         part.register_forward_pre_hook(_arriving(lane, place))
         part.register_forward_hook(_returning(lane, place))
-    network.register_forward_hook(clear, always_call=True)
+    network.forward = partial(_run_and_clear, lane, weakref.ref(network))
+
+
+def _run_and_clear(
+    lane: Lane, network: weakref.ref[nn.Module], /, *inputs: object, **named: object
+) -> object:
+    """The reference is a weak one so that a network is gone as soon as nobody else has it."""
+    own = network()
+    assert own is not None, "it is the one that is called"
+    forward: Callable[..., object] = type(own).forward
+    try:
+        return forward(own, *inputs, **named)
+    finally:
+        lane.clear()
 
 
 def _untraced(hook: H) -> H:

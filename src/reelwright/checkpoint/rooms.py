@@ -24,22 +24,24 @@ class Home(Protocol):
 class Room:
     """One buffer on the device with all weights of a part; it can be closed, and opened again.
 
-    Tensors stay the same objects and become views of the buffer, also those that autograd keeps: they can be
-    used whenever the room is open and filled. In a closed room the buffer has no bytes, and torch refuses to
-    read.
+    Tensors stay the same objects, and are views of the buffer while the room is open. So are those that
+    autograd keeps, which are of use whenever it is open and filled. While it is closed the buffer has no
+    bytes, and whoever reads a tensor finds that it is not a number.
     """
 
-    def __init__(self, tensors: Sequence[Tensor], device: torch.device) -> None:
-        """Move the tensors in; those without memory of their own only get their places."""
+    def __init__(self, tensors: Sequence[Tensor], device: torch.device, *, has_values: bool) -> None:
+        """Take in tensors, with their values if they have some, which is all that fills the open room."""
+        self._tensors = tensors
         starts, self.num_bytes = _places(tensors)
         self.flat = torch.empty(self.num_bytes, dtype=torch.uint8, device=device)
         self.views: list[Tensor] = []
         for tensor, start in zip(tensors, starts, strict=True):
             view = self.flat[start : start + tensor.nbytes].view(tensor.dtype).view(tensor.shape)
-            if tensor.untyped_storage().nbytes():
+            if has_values:
                 view.copy_(tensor.detach())
             tensor.data = view
             self.views.append(view)
+        self._nothing = [absent(view.shape, view.dtype, device) for view in self.views]
 
     @property
     def is_open(self) -> bool:
@@ -48,9 +50,16 @@ class Room:
     def open(self) -> None:
         """Take memory; what is in it is not said."""
         self.flat.untyped_storage().resize_(self.num_bytes)
+        self._show(self.views)
 
     def close(self) -> None:
+        # Kernels would follow a pointer to nowhere.
+        self._show(self._nothing)
         self.flat.untyped_storage().resize_(0)
+
+    def _show(self, values: Sequence[Tensor]) -> None:
+        for tensor, value in zip(self._tensors, values, strict=True):
+            tensor.data = value
 
 
 class MemoryHome:
@@ -77,10 +86,9 @@ def weights_of(module: nn.Module) -> list[Tensor]:
 
 
 def absent(shape: torch.Size, dtype: torch.dtype, device: torch.device | str) -> Tensor:
-    """A tensor that has no memory yet; a room gives it some."""
-    tensor = torch.empty(shape, dtype=dtype, device=device)
-    tensor.untyped_storage().resize_(0)
-    return tensor
+    """A tensor that stands for one whose values are elsewhere: one number, repeated."""
+    value = math.nan if dtype.is_floating_point else 0
+    return torch.full((), value, dtype=dtype, device=device).expand(shape)
 
 
 def _plain(tensor: Tensor) -> list[Tensor]:

@@ -81,10 +81,10 @@ def swapped_places(num_blocks: int, num_swapped: int) -> Sequence[int]:
 def make_room(block: nn.Module, device: torch.device) -> tuple[Room, Home]:
     """Of the weights of a block that are left in a file, if any are, else of all; the room is closed."""
     if left := [tensor for tensor in weights_of(block) if left_in_file(tensor)]:
-        room = Room(left, device)
+        room = Room(left, device, has_values=False)
         home: Home = FileHome(left)
     else:
-        room = Room(weights_of(block.to(device)), device)
+        room = Room(weights_of(block.to(device)), device, has_values=True)
         home = MemoryHome(room)
     room.close()
     return room, home

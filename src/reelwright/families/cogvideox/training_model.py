@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reelwright.checkpoint.fingerprint import fingerprint
 from reelwright.checkpoint.key_map import KeyMap
+from reelwright.execution.block_swap import check_block_swap
 from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.families.cogvideox.cache_latents import kept_first_frame
 from reelwright.families.cogvideox.cache_parts import (
@@ -165,6 +166,7 @@ def locate_training(config: CogVideoXTrain, data: TrainingData) -> CogVideoXTrai
     transformer = start.trained
     layout = trained_layout(config, transformer)
     first_frame = kept_first_frame(latents, transformer)
+    check_block_swap(config.execution.block_swap, transformer.num_layers)
     check_training(config, transformer, layout, first_frame, data.datasets)
     scheduler = _scheduler(config, None if config.dit else folder.root, transformer)
     timestep_range(config.noise, scheduler.num_train_timesteps)

@@ -59,6 +59,11 @@ class TransformerConfig(ReleasedSettings):
         """Of the feed-forward layers."""
         return int(self.width * self.mlp_ratio)
 
+    @property
+    def num_blocks(self) -> int:
+        """Of both kinds together."""
+        return self.num_layers + self.num_single_layers
+
 
 @dataclass(frozen=True, kw_only=True)
 class AutoencoderConfig(ReleasedSettings):

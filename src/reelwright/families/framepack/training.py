@@ -10,6 +10,7 @@ from torch import nn
 from reelwright.checkpoint.key_map import KeyMap
 from reelwright.core.errors import ConfigError
 from reelwright.diffusion.noise_settings import check_noise_settings
+from reelwright.execution.block_swap import check_block_swap
 from reelwright.families.framepack.cache_items import dataset_keys, picture_options
 from reelwright.families.framepack.checkpoints import (
     FramePackModel,
@@ -121,6 +122,7 @@ def locate(config: FramePackTrain, data: TrainingData) -> FramePackTrainingModel
     direction = facts.direction or ("forward" if known.trained == "forward" else "backward")
     remarks += check_kinds(data.latents, known, parts)
     model = locate_transformer(replace(wanted, direction=direction), parts)
+    check_block_swap(config.execution.block_swap, model.transformer.num_blocks)
     return FramePackTrainingModel(
         config=config,
         model=model,
