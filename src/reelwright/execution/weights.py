@@ -93,7 +93,7 @@ def hold_weights(config: ExecutionConfig, path: Path, facts: DenoiserFacts, add_
     if left is None:
         return held
     return lambda network, name, stored, dtype: (
-        held(network, name, stored, dtype) or left(network, name, stored, dtype)
+        left(network, name, stored, dtype) or held(network, name, stored, dtype)
     )
 
 
