@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from reelwright.execution.guidance_passes import check_guidance_passes
 from reelwright.execution.step_cache.choosing import check_step_cache
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel, Layout
 from reelwright.families.cogvideox.conditions import chosen_image_scale
@@ -44,6 +45,7 @@ def resolve(config: CogVideoXGenerate, model: CogVideoXModel) -> CogVideoXReques
     _check_prompt(review, model)
     _check_inputs(review, model)
     check_step_cache(review, step_cache_facts(model.transformer))
+    check_guidance_passes(review, is_guided=config.guidance_scale > 1.0)
     review.raise_problems()  # what the model has no input for is not read
     _choose_size(review, model)
     _choose_length(review, model)

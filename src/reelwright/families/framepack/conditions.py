@@ -76,6 +76,22 @@ class Conditions:
         return tuple((reduced, clean) for reduced, clean in groups if clean is not None)
 
 
+def join(first: Conditions, second: Conditions) -> Conditions:
+    """One batch of two that see the same frames, at the same places, beside texts padded alike."""
+
+    def of_both(name: str) -> object:
+        one, other = getattr(first, name), getattr(second, name)
+        if isinstance(one, CleanLatents):
+            return CleanLatents(
+                latents_BCTHW=torch.cat([one.latents_BCTHW, other.latents_BCTHW]),
+                indices_BT=torch.cat([one.indices_BT, other.indices_BT]),
+            )
+        return torch.cat([one, other]) if isinstance(one, Tensor) else one
+
+    joined = {f.name: of_both(f.name) for f in fields(first) if f.name != "text_lengths"}
+    return replace(first, **joined, text_lengths=(*first.text_lengths, *second.text_lengths))
+
+
 def guidance_of(scales: Sequence[float], dtype: torch.dtype) -> Tensor:
     """The distilled guidance of each sample, as the model reads it.
 

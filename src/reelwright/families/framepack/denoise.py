@@ -1,8 +1,10 @@
 """One section: from noise, and all that it sees, to clean latents."""
 
+import math
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -13,9 +15,11 @@ from reelwright.diffusion.process import FLOW, add_noise
 from reelwright.diffusion.samplers import FLOW_SAMPLERS, DrawNoise, PredictX0
 from reelwright.diffusion.schedules import Step, flow_steps, shift_of_tokens
 from reelwright.execution.devices import peak_memory
+from reelwright.execution.guidance_passes import fits_together, passes_are_together, predict
 from reelwright.execution.policy import Branch, Call, PreparedDenoiser
-from reelwright.families.framepack.conditions import Conditions
+from reelwright.families.framepack.conditions import Conditions, join
 from reelwright.families.framepack.config import FramePackGenerate
+from reelwright.families.framepack.transformer import FramePackTransformer
 from reelwright.media.latent_preview import paint_latents
 from reelwright.protocols.family import Made, Preview
 
@@ -62,7 +66,7 @@ def denoise(
     if initial_BCTHW is not None:
         latents = add_noise(initial_BCTHW, noise_BCTHW, steps[0].level) if steps else initial_BCTHW
     latents = latents.to(device)
-    predict_x0 = _predictor(denoiser, config, look, steps)
+    predict_x0 = _predictor(denoiser, config, look, steps, latents.shape)
     started = time.perf_counter()
     states = FLOW_SAMPLERS[config.sampler](predict_x0, latents, steps, lambda: draw_noise().to(device))
     for index, state in enumerate(states, start=1):
@@ -78,19 +82,26 @@ def denoise(
 
 
 def _predictor(
-    denoiser: PreparedDenoiser, config: FramePackGenerate, look: Look, steps: Sequence[Step]
+    denoiser: PreparedDenoiser,
+    config: FramePackGenerate,
+    look: Look,
+    steps: Sequence[Step],
+    shape: torch.Size,
 ) -> PredictX0:
     """Clean latents by guided velocity; a real guidance of exactly 1 leaves the negative pass out."""
-    calls = [_calls(config, look, step, index, len(steps), denoiser) for index, step in enumerate(steps)]
-    denoiser.start([call for pair in calls for call in pair])
-    known = {step.timestep: pair for step, pair in zip(steps, calls, strict=True)}
+    conditions_of = _conditions_of(look, denoiser, config, shape)
+    calls = [
+        _calls(config, conditions_of, step, index, len(steps), denoiser) for index, step in enumerate(steps)
+    ]
+    denoiser.start([call for of_step in calls for call in of_step])
+    known = {step.timestep: of_step for step, of_step in zip(steps, calls, strict=True)}
 
     @torch.no_grad()
     def predict_x0(latents: Tensor, step: Step) -> Tensor:
-        positive, *negative = (denoiser(latents, call) for call in known[step.timestep])
-        guided = positive
-        if negative:
-            guided = guide(negative[0], positive, config.guidance_scale)
+        predictions = predict(denoiser, latents, known[step.timestep])
+        guided = positive = predictions["positive"]
+        if "negative" in predictions:
+            guided = guide(predictions["negative"], positive, config.guidance_scale)
             if config.guidance_rescale:
                 guided = rescale(guided, positive, config.guidance_rescale)
         return FLOW.predict_x0(latents.to(denoiser.dtype).float(), guided, step.level)
@@ -98,27 +109,51 @@ def _predictor(
     return predict_x0
 
 
+def _conditions_of(
+    look: Look, denoiser: PreparedDenoiser, config: FramePackGenerate, shape: torch.Size
+) -> dict[Branch, Conditions]:
+    """What each pass of a step sees: with the prompt, then with the negative prompt, or both at once."""
+    positive, negative = look.positive, look.negative
+    if negative is None:
+        return {"positive": positive}
+    network, device = denoiser.network, positive.text_BLD.device
+    assert isinstance(network, FramePackTransformer)
+    num_tokens = _num_tokens(positive, shape)
+    fits = partial(fits_together, num_tokens, network.config.width, denoiser.dtype, device)
+    if passes_are_together(config.execution, fits, usually=False):
+        return {"both": join(negative, positive)}
+    return {"positive": positive, "negative": negative}
+
+
+def _num_tokens(conditions: Conditions, shape: torch.Size) -> int:
+    """Of video, text and image, for noisy latents of a shape."""
+    groups = [(1, shape), *((reduced, clean.latents_BCTHW.shape) for reduced, clean in conditions.history)]
+    video = sum(math.prod(size[2:]) // (4 * reduced**3) for reduced, size in groups)
+    return video + conditions.text_BLD.shape[1] + conditions.image_BLD.shape[1]
+
+
 def _calls(
-    config: FramePackGenerate, look: Look, step: Step, index: int, num_steps: int, denoiser: PreparedDenoiser
+    config: FramePackGenerate,
+    conditions_of: Mapping[Branch, Conditions],
+    step: Step,
+    index: int,
+    num_steps: int,
+    denoiser: PreparedDenoiser,
 ) -> list[Call]:
-    """With the prompt, then with the negative prompt where there is one."""
-    device = look.positive.text_BLD.device
-    told = torch.tensor([step.timestep], device=device, dtype=torch.float32)
-    if config.compatibility.timestep == "model":
-        told = told.to(denoiser.dtype)
     is_scaled = 0.0 <= config.rope_scaling_timestep_threshold <= step.timestep
-    branches: list[tuple[Branch, Conditions | None]] = [
-        ("positive", look.positive),
-        ("negative", look.negative),
-    ]
+
+    def told(known: Conditions) -> Tensor:
+        size, device = len(known.text_lengths), known.text_BLD.device
+        timestep_B = torch.full((size,), step.timestep, device=device, dtype=torch.float32)
+        return timestep_B.to(denoiser.dtype) if config.compatibility.timestep == "model" else timestep_B
+
     return [
         Call(
             step=index,
             num_steps=num_steps,
             branch=branch,
-            timestep_B=told,
+            timestep_B=told(known),
             conditions=replace(known, rope_scale=config.rope_scaling_factor) if is_scaled else known,
         )
-        for branch, known in branches
-        if known is not None
+        for branch, known in conditions_of.items()
     ]

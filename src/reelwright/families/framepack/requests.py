@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from reelwright.execution.guidance_passes import check_guidance_passes
 from reelwright.execution.step_cache.choosing import check_step_cache
 from reelwright.families.framepack.checkpoints import FramePackModel
 from reelwright.families.framepack.clips import (
@@ -85,6 +86,7 @@ def resolve(config: FramePackGenerate, model: FramePackModel) -> FramePackReques
     check_options(review)
     check_one_frame(review)
     check_step_cache(review, step_cache_facts(model.transformer))
+    check_guidance_passes(review, is_guided=config.guidance_scale != 1.0)
     review.raise_problems()
     decide_sections(review)
     check_sections(review, model.adapters)
