@@ -46,6 +46,14 @@ class Request(Protocol):
         ...
 
 
+Lessen = Callable[[], str]
+"""Have the next try need less memory: what is done, in words; "" where nothing can be."""
+
+
+def _no_less() -> str:
+    return ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Section:
     """A part of a clip whose latents are final long before the clip is."""
@@ -64,6 +72,9 @@ class Section:
     shortcuts: tuple[str, ...] = ()
     """What was left out or rounded in making it; empty for one that was found."""
 
+    lessen: Lessen = _no_less
+    """As that of a Segment."""
+
 
 FindSection = Callable[[str], Tensor | None]
 """Key -> the latents of a section that was made before, if it was kept."""
@@ -79,6 +90,10 @@ class Segment:
     fps: float
     decode: Callable[[], Iterator[Tensor]]
     """Yields chunks of frames, uint8 chunk_FHWC."""
+    lessen: Lessen = _no_less
+    """Memory ran out in `decode`, which from now on needs less."""
+    unasked: Callable[[], tuple[str, ...]] = tuple
+    """What `decode` approximates since memory ran out, though nobody asked for it; in words."""
     flaw: str = ""
     """Why the latents are not worth decoding; they are kept all the same."""
     metadata: Mapping[str, str] = field(default_factory=dict[str, str])

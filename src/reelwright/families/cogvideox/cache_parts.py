@@ -20,7 +20,7 @@ from reelwright.families.cogvideox.config import (
     TransformerConfig,
 )
 from reelwright.families.cogvideox.key_maps import AUTOENCODER_LAYOUTS
-from reelwright.families.cogvideox.latent_space import LatentSpace, released_tiling
+from reelwright.families.cogvideox.latent_space import LatentSpace, chosen_tiling
 from reelwright.families.cogvideox.model_parts import ModelFolder, ReleasedDtype
 from reelwright.protocols.configs import AutoencodingConfig
 
@@ -117,6 +117,6 @@ def load_latent_space(
     dtype = choose_dtype(execution.dtype, device, parts.released_dtype)
     return LatentSpace(
         autoencoder=load_autoencoder(parts, device, dtype),
-        tiling=released_tiling(parts.autoencoder, execution.tile_size) if execution.tiling else None,
+        tiling=chosen_tiling(parts.autoencoder, execution),
         whole_clip=whole_clip,
     )

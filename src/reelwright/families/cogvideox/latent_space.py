@@ -2,16 +2,19 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor
 
+from reelwright.execution.smaller_tiles import SmallerTiles
 from reelwright.execution.tiling import Tiling, run_in_tiles
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import AutoencoderConfig
 from reelwright.media.image_ops import to_uint8
 from reelwright.nn.causal_conv3d import chunk_lengths
 from reelwright.nn.posterior import Posterior
+from reelwright.protocols.configs import AutoencodingConfig
 
 CHUNK_IS_FIXED = (
     "execution.vae_chunk: the norms of this autoencoder see a fixed number of frames; another number would"
@@ -33,10 +36,23 @@ def released_tiling(config: AutoencoderConfig, side: int = 0) -> Tiling:
     return Tiling(height=height, width=width, overlap_height=height // 6, overlap_width=width // 5)
 
 
+def chosen_tiling(config: AutoencoderConfig, execution: AutoencodingConfig) -> Tiling | None:
+    """The tiles that the execution options ask for."""
+    return released_tiling(config, execution.tile_size) if execution.tiling else None
+
+
+def sparing_tiles(config: AutoencoderConfig, execution: AutoencodingConfig) -> SmallerTiles:
+    """The same, and smaller ones when memory runs out."""
+    asked = chosen_tiling(config, execution)
+    return SmallerTiles(asked, partial(released_tiling, config), cell=config.spatial_stride)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LatentSpace:
     autoencoder: CogVideoXAutoencoder
     tiling: Tiling | None = None
+    smaller: SmallerTiles | None = None
+    """Take these tiles instead, which get smaller when memory runs out; without, that is an error."""
     whole_clip: bool = False
     """Show the norms the whole clip rather than chunks of it (SAT)."""
 
@@ -51,24 +67,54 @@ class LatentSpace:
     def encode(self, pixels_BCFHW: Tensor) -> Posterior:
         """The posterior of a clip of 4k+1 frames in [-1, 1], not scaled."""
         chunks = pixels_BCFHW.split(self.chunk_lengths(pixels_BCFHW.shape[2]), dim=2)
-        return Posterior(torch.cat(list(self.encode_stream(chunks)), dim=2))
 
-    @torch.no_grad()
+        def encode(tiling: Tiling | None) -> Tensor:
+            return torch.cat(list(self._encode_stream(chunks, tiling)), dim=2)
+
+        if self.smaller is None:
+            return Posterior(encode(self.tiling))
+        stride = self.autoencoder.spatial_stride
+        rows, columns = (side // stride for side in pixels_BCFHW.shape[3:])
+        return Posterior(self.smaller.until_it_fits(encode, rows, columns))
+
     def encode_stream(self, chunks_BCFHW: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield mean and log-variance, on the channel axis, of one chunk after the other."""
+        return self._encode_stream(chunks_BCFHW, self._tiling)
+
+    @torch.no_grad()
+    def _encode_stream(self, chunks_BCFHW: Iterable[Tensor], tiling: Tiling | None) -> Iterator[Tensor]:
         weight = next(self.autoencoder.parameters())
         pixels = (chunk.to(weight.device, weight.dtype) for chunk in chunks_BCFHW)
         run, stride = self.autoencoder.encode_stream, self.autoencoder.spatial_stride
-        yield from run_in_tiles(run, pixels, self.tiling, input_cell=stride, output_cell=1)
+        yield from run_in_tiles(run, pixels, tiling, input_cell=stride, output_cell=1)
 
     @torch.no_grad()
     def decode(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:
-        """Yield chunks of frames, uint8 chunk_FHWC, of one clip of scaled latents."""
+        """Yield chunks of frames, uint8 chunk_FHWC, of one clip of scaled latents.
+
+        Where memory runs out, `lessen` and begin again.
+        """
         weight = next(self.autoencoder.parameters())
         latents = (latents_BCTHW / self.scale).to(weight.device, weight.dtype)
         chunks = latents.split(
             chunk_lengths(latents.shape[2], 0 if self.whole_clip else _LATENT_CHUNK), dim=2
         )
         run, stride = self.autoencoder.decode_stream, self.autoencoder.spatial_stride
-        for chunk in run_in_tiles(run, chunks, self.tiling, input_cell=1, output_cell=stride):
+        for chunk in run_in_tiles(run, chunks, self._tiling, input_cell=1, output_cell=stride):
             yield to_uint8(chunk)
+
+    def lessen(self, latents_BCTHW: Tensor) -> str:
+        """Have `decode` need less memory from now on: what is done, in words; "" if nothing can be."""
+        return "" if self.smaller is None else self.smaller.lessen(*latents_BCTHW.shape[3:])
+
+    def take_notices(self) -> list[str]:
+        """What was done to make `encode` fit into memory."""
+        return [] if self.smaller is None else self.smaller.take_notices()
+
+    def unasked(self) -> tuple[str, ...]:
+        """What is approximated since memory ran out, in words."""
+        return () if self.smaller is None else self.smaller.unasked()
+
+    @property
+    def _tiling(self) -> Tiling | None:
+        return self.tiling if self.smaller is None else self.smaller.tiling

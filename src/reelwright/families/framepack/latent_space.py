@@ -1,13 +1,14 @@
 """The autoencoder as generation sees it: pixels to latents and back, in tiles and in windows over time."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import count, pairwise
 
 import torch
 from torch import Tensor
 
+from reelwright.execution.smaller_tiles import SmallerTiles
 from reelwright.execution.tiling import RunStream, Tiling, run_in_tiles
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.clip_statistics import ClipStatistics
@@ -36,6 +37,8 @@ class LatentSpace:
     autoencoder: FramePackAutoencoder
     tiling: Tiling | None = None
     """Work in tiles, which saves memory and approximates: norms and attention see one tile."""
+    smaller: SmallerTiles | None = None
+    """Take these tiles instead, which get smaller when memory runs out; without, that is an error."""
     chunk: int = 0
     """Frames that a layer takes at a time, for less memory and the same result; 0 chooses."""
 
@@ -51,10 +54,17 @@ class LatentSpace:
     def encode(self, pixels_BCFHW: Tensor) -> Posterior:
         """The posterior of a clip of 4k+1 frames in [-1, 1], not scaled."""
         weight = next(self.autoencoder.parameters())
-        clips = [pixels_BCFHW.to(weight.device, weight.dtype)]
         stride = self.autoencoder.spatial_stride
-        (moments,) = run_in_tiles(self._encode_each, clips, self.tiling, input_cell=stride, output_cell=1)
-        return Posterior(moments)
+
+        def encode(tiling: Tiling | None) -> Tensor:
+            clips = [pixels_BCFHW.to(weight.device, weight.dtype)]
+            (moments,) = run_in_tiles(self._encode_each, clips, tiling, input_cell=stride, output_cell=1)
+            return moments
+
+        if self.smaller is None:
+            return Posterior(encode(self.tiling))
+        rows, columns = (side // stride for side in pixels_BCFHW.shape[3:])
+        return Posterior(self.smaller.until_it_fits(encode, rows, columns))
 
     @torch.no_grad()
     def encode_stream(self, chunks_BCFHW: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -100,7 +110,7 @@ class LatentSpace:
         weight = next(self.autoencoder.parameters())
         pixels = (chunk.to(weight.device, weight.dtype) for chunk in chunks_BCFHW)
         stride = self.autoencoder.spatial_stride
-        return run_in_tiles(run, pixels, self.tiling, input_cell=stride, output_cell=1)
+        return run_in_tiles(run, pixels, self._tiling, input_cell=stride, output_cell=1)
 
     def decode(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:
         """Yield the frames, uint8 chunk_FHWC, of one clip of scaled latents, all decoded at once."""
@@ -129,8 +139,24 @@ class LatentSpace:
         weight = next(self.autoencoder.parameters())
         clips = [(latents_BCTHW / self.scale).to(weight.device, weight.dtype)]
         stride = self.autoencoder.spatial_stride
-        (pixels,) = run_in_tiles(self._decode_each, clips, self.tiling, input_cell=1, output_cell=stride)
+        (pixels,) = run_in_tiles(self._decode_each, clips, self._tiling, input_cell=1, output_cell=stride)
         return pixels
+
+    def lessen(self, latents_BCTHW: Tensor) -> str:
+        """Have decoding need less memory from now on: what is done, in words; "" if nothing can be."""
+        return "" if self.smaller is None else self.smaller.lessen(*latents_BCTHW.shape[3:])
+
+    def take_notices(self) -> list[str]:
+        """What was done to make `encode` fit into memory."""
+        return [] if self.smaller is None else self.smaller.take_notices()
+
+    def unasked(self) -> tuple[str, ...]:
+        """What is approximated since memory ran out, in words."""
+        return () if self.smaller is None else self.smaller.unasked()
+
+    @property
+    def _tiling(self) -> Tiling | None:
+        return self.tiling if self.smaller is None else self.smaller.tiling
 
     def _encode_each(self, clips: Iterable[Tensor]) -> Iterator[Tensor]:
         for clip in clips:
@@ -145,6 +171,13 @@ def open_space(autoencoder: FramePackAutoencoder, execution: AutoencodingConfig)
     """The latent space as the execution options want it."""
     tiling = square_tiling(autoencoder.config, execution.tile_size) if execution.tiling else None
     return LatentSpace(autoencoder=autoencoder, tiling=tiling, chunk=execution.vae_chunk)
+
+
+def open_sparing_space(autoencoder: FramePackAutoencoder, execution: AutoencodingConfig) -> LatentSpace:
+    """The same, which works on in smaller tiles when memory runs out."""
+    space, config = open_space(autoencoder, execution), autoencoder.config
+    cut = partial(square_tiling, config)
+    return replace(space, smaller=SmallerTiles(space.tiling, cut, cell=config.spatial_stride))
 
 
 def _check_windows(windows: Sequence[Window], fade: int) -> None:

@@ -3,13 +3,14 @@
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 from PIL import Image
 from torch import Tensor
 
 from reelwright.checkpoint.latent_files import read_latents, save_latents
-from reelwright.core.errors import FileError, NumericsError
+from reelwright.core.errors import FileError, MemoryLimitError, NumericsError
 from reelwright.core.events import ClipFailed, ClipFinished, Event, FileSaved, Notice, PreviewSaved
 from reelwright.core.paths import write_text_atomic
 from reelwright.core.provenance import METADATA_KEY
@@ -19,6 +20,7 @@ from reelwright.media.video_reader import probe_video
 from reelwright.media.video_writer import write_mp4
 from reelwright.protocols.family import Made, Preview, Section, Segment, Session
 from reelwright.workflows.clips.files import ClipFiles, has_latents, write_frames
+from reelwright.workflows.clips.memory import how_to_decode, until_it_fits
 from reelwright.workflows.clips.planning import PlannedClip
 from reelwright.workflows.clips.sections import SectionShelf
 from reelwright.workflows.clips.shortcuts import (
@@ -88,7 +90,7 @@ def make_clips(session: Session, clips: Sequence[Clip]) -> Iterator[Event]:
     while waiting:
         try:
             yield from _make_in_turn(session, waiting)
-        except (NumericsError, *COMPUTING) as error:
+        except (NumericsError, MemoryLimitError, *COMPUTING) as error:
             if clips[0].total == 1:
                 raise
             clip = waiting.popleft()
@@ -167,12 +169,18 @@ class _SectionKeeper:
             return
         part = path.with_suffix(".mp4")
         if not _is_clip(part):
-            write_mp4(part, section.decode(), fps=section.fps)
+            yield from until_it_fits(partial(_write_preview, part, section), section.lessen)
         parts = self._previews[folder]
         parts[section.index] = part
         preview = clip.folder / "preview.mp4"
         join_mp4(preview, [parts[index] for index in sorted(parts)])
         yield PreviewSaved(str(preview), len(parts))
+
+
+def _write_preview(path: Path, section: Section) -> Iterator[Event]:
+    assert section.decode is not None
+    write_mp4(path, section.decode(), fps=section.fps)
+    yield from ()
 
 
 def _is_clip(path: Path) -> bool:
@@ -202,12 +210,18 @@ def _save(clip: Clip, segment: Segment) -> Iterator[Event]:
     yield FileSaved("latent", str(files.latent))
     if config.format != "latent":
         try:
-            told = clip.plan.told(merged(segment.shortcuts, [*shortcuts_of_seeing(config)]))
-            yield from write_frames(files, config, segment, _metadata(told) if config.metadata else {})
-        except COMPUTING as error:
-            error.add_note(f"The latents are kept: decode {files.latent} with --from-latent.")
+            yield from until_it_fits(partial(_decode, clip, segment), segment.lessen)
+        except (MemoryLimitError, *COMPUTING) as error:
+            error.add_note(how_to_decode(clip.plan.family, files.latent, config))
             raise
-    yield clip.finished(segment.shortcuts)
+    yield clip.finished(merged(segment.shortcuts, segment.unasked()))
+
+
+def _decode(clip: Clip, segment: Segment) -> Iterator[Event]:
+    config = clip.plan.config
+    taken = merged(segment.shortcuts, [*shortcuts_of_seeing(config)], segment.unasked())
+    told = clip.plan.told(taken)
+    return write_frames(clip.files, config, segment, _metadata(told) if config.metadata else {})
 
 
 def _metadata(record: str) -> dict[str, str]:

@@ -43,6 +43,7 @@ _WHERE_MODELS_ARE = (
 class PlannedClip:
     """One clip, decided; `request` is None where its latents are on disk."""
 
+    family: str
     config: GenerateConfig
     record: str
     """How it is made, as text that tells it from all other clips; empty if nobody knows."""
@@ -144,7 +145,8 @@ def plan_decoding(family: Family, config: GenerateConfig) -> Plan:
         located = {part: name for part, name in record.models.items() if part in model.fingerprints}
         _check_same_models(located, model.fingerprints)
     read_latents(path)  # raises for what cannot be decoded
-    clip = PlannedClip(config=config, record=record.to_json() if record else "", latents=path)
+    known = record.to_json() if record else ""
+    clip = PlannedClip(family=family.name, config=config, record=known, latents=path)
     return Plan(family=family, model=model, clips=[clip], notices=list(model.notices))
 
 
@@ -173,7 +175,7 @@ def _plan(
         notices += _version_notices(record, made[0])
         made = [replace(made[0], config=record.config, inputs=record.inputs)]
     clips = [
-        PlannedClip(config=request.config, record=provenance.to_json(), request=request)
+        PlannedClip(family=family.name, config=request.config, record=provenance.to_json(), request=request)
         for request, provenance in zip(requests, made, strict=True)
     ]
     return Plan(

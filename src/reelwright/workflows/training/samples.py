@@ -198,7 +198,7 @@ def _planned(family: Family, model: Model, request: Request) -> PlannedClip:
     config, record = request.config, record_of(family, model, request.config, "train")
     kind = "png" if config.num_frames == 1 else config.format
     config = replace(config, format=kind, metadata=False, contact_sheet=True, preview_every=0)
-    return PlannedClip(config=config, record=record.to_json(), request=request)
+    return PlannedClip(family=family.name, config=config, record=record.to_json(), request=request)
 
 
 def _each_once(notices: Sequence[str]) -> list[str]:
