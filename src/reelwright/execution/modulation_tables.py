@@ -30,7 +30,10 @@ class ModulationTables:
     def __init__(self, network: nn.Module, keep: Keep) -> None:
         """`keep` is where the weights wait. Adapters on modulations are part of them, and must be there."""
         self._network: Any = network
+        names = {module: name for name, module in network.named_modules()}
         self._layers = [_Layer(layer, keep) for layer in modulations_of(network)]
+        for layer in self._layers:
+            network.set_submodule(names[layer.layer], layer.answer)
         self._inputs: list[Tensor] = []
         self._place_of: dict[tuple[int, str], int] = {}
         self._known = range(0)
@@ -85,12 +88,19 @@ class ModulationTables:
             layer.answer.rows_BD = None
 
 
-class _Answer:
-    """Stands for a layer's `forward`; does not know the layer, so that nothing keeps a network alive."""
+class _Answer(nn.Module):
+    """Stands in a layer's place. All are alike, so that where blocks are compiled, one serves the others.
+
+    The layer is a part of it: strengths of adapters are still set in the whole network.
+    """
 
     rows_BD: Tensor | None = None
 
-    def __call__(self, _: Tensor) -> Tensor:
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, _: Tensor) -> Tensor:
         assert self.rows_BD is not None, "a call is entered before the network runs"
         return self.rows_BD
 
@@ -103,8 +113,8 @@ class _Layer:
         self.row_bytes = weight.shape[0] * weight.itemsize
         self.weight_bytes = 0
         self.table: list[Tensor] = []
-        self.answer = _Answer()
-        self._layer = layer
+        self.answer = _Answer(layer)
+        self.layer = layer
         self._homes: list[tuple[nn.Module, str, Callable[[], Tensor]]] = []
         for module in layer.modules():
             own = [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
@@ -114,7 +124,6 @@ class _Layer:
                 is_parameter = isinstance(tensor, nn.Parameter)
                 self._homes.append((module, name, partial(_frozen, bring) if is_parameter else bring))
                 setattr(module, name, None)
-        layer.forward = self.answer
 
     def compute(self, inputs: Sequence[Tensor]) -> None:
         """Fill the table, one entry for each input."""
@@ -126,11 +135,9 @@ class _Layer:
         """The layer with its weights on the device."""
         for module, name, bring in self._homes:
             setattr(module, name, bring())
-        del self._layer.forward
         try:
-            yield self._layer
+            yield self.layer
         finally:
-            self._layer.forward = self.answer
             for module, name, _ in self._homes:
                 setattr(module, name, None)
 
