@@ -22,11 +22,11 @@ def home_of(kind: Literal["memory", "disk"], device: torch.device) -> Keep:
 
 
 def keep_in_memory(tensor: Tensor, *, device: torch.device) -> Callable[[], Tensor]:
-    """Keep values in the computer's memory, pinned where a GPU asks for them."""
-    kept = tensor.detach().to("cpu", copy=True)
-    if device.type == "cuda":
-        kept = kept.pin_memory()
-    return partial(kept.to, device, non_blocking=True)
+    """Keep values in the computer's memory.
+
+    It is not pinned: they are read once in a run, and pinned memory is taken in powers of two.
+    """
+    return partial(tensor.detach().cpu().to, device)
 
 
 class ScratchFile:
