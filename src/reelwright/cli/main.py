@@ -47,6 +47,11 @@ COMMANDS = {
         "train FAMILY recipe.toml [--flags]",
         "fine-tune a model on encoded data sets",
     ),
+    "plan": Command(
+        "reelwright.cli.plan",
+        "plan generate|train|cache ... FAMILY [--flags]",
+        "tell what a run will take in memory, disk and time, and what makes it fit",
+    ),
     "lora": Command(
         "reelwright.cli.lora",
         "lora inspect|convert|merge FILE ...",
@@ -61,6 +66,11 @@ COMMANDS = {
         "reelwright.cli.bench",
         "bench FAMILY [recipe.toml] [--flags]",
         "measure what shortcuts save and what they cost, beside the exact run",
+    ),
+    "doctor": Command(
+        "reelwright.cli.doctor",
+        "doctor [FAMILY]",
+        "tell what this machine can do, and the command that mends each problem",
     ),
     "curves": Command(
         "reelwright.cli.curves",

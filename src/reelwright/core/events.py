@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +70,13 @@ class Facts:
     """The answer to a question: names and what they are, in words and in order."""
 
     facts: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Planned:
+    """What a run will take, as JSON can hold it: stages with their memory, disk, time, and what was chosen."""
+
+    plan: dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +158,7 @@ Event = (
     | FileSaved
     | Facts
     | ConsoleText
+    | Planned
     | ItemFinding
     | PromptAwaited
     | ClipFinished

@@ -15,6 +15,7 @@ from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
 if TYPE_CHECKING:
     from reelwright.protocols.autoencoder_training import AutoencoderTraining
     from reelwright.protocols.encoder_training import EncoderTraining
+    from reelwright.protocols.estimates import Estimating
     from reelwright.protocols.training import Training
 
 
@@ -152,6 +153,8 @@ class Family:
     """How its autoencoder is trained; None for families whose autoencoder is not."""
     encoder_training: "EncoderTraining | None" = None
     """How its text encoders are trained; None where they are not trained here."""
+    estimating: "Estimating | None" = None
+    """How sizes of its models are told, for plans; None for families that cannot be planned."""
     redo: Callable[[Any, int, str | None, int], Any] | None = None
     """(resolved configuration, section, prompt or None, seed or -1 for the noise of the run) -> the
     configuration that makes the clip again from that section on; None for families without sections."""

@@ -4,6 +4,7 @@ from reelwright.families.cogvideox.autoencoder_training import AUTOENCODER_TRAIN
 from reelwright.families.cogvideox.caching import CACHING
 from reelwright.families.cogvideox.checkpoints import locate
 from reelwright.families.cogvideox.encoder_training import ENCODER_TRAINING
+from reelwright.families.cogvideox.estimates import ESTIMATING
 from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.lora_layouts import released_targets
 from reelwright.families.cogvideox.requests import resolve
@@ -20,5 +21,6 @@ FAMILY = Family(
     training=TRAINING,
     encoder_training=ENCODER_TRAINING,
     autoencoder_training=AUTOENCODER_TRAINING,
+    estimating=ESTIMATING,
     inputs=lambda config: named_files(config, ("image", "end_image", "video", "control_video")),
 )

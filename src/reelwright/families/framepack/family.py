@@ -4,6 +4,7 @@ from reelwright.families.framepack.autoencoder_training import AUTOENCODER_TRAIN
 from reelwright.families.framepack.caching import CACHING
 from reelwright.families.framepack.checkpoints import locate
 from reelwright.families.framepack.encoder_training import ENCODER_TRAINING
+from reelwright.families.framepack.estimates import ESTIMATING
 from reelwright.families.framepack.generate import FramePackSession
 from reelwright.families.framepack.lora_layouts import released_targets
 from reelwright.families.framepack.plans import redo
@@ -22,5 +23,6 @@ FAMILY = Family(
     training=TRAINING,
     encoder_training=ENCODER_TRAINING,
     autoencoder_training=AUTOENCODER_TRAINING,
+    estimating=ESTIMATING,
     redo=redo,
 )
