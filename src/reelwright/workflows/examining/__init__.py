@@ -1,0 +1,1 @@
+"""What this machine has, part by part."""
