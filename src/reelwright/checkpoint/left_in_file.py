@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from reelwright.checkpoint.rooms import Room, absent
+from reelwright.checkpoint.rooms import Home, MemoryHome, Room, absent, weights_of
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.stored_tensor import StoredTensor, staging_buffer
 
@@ -45,10 +45,6 @@ class LeaveInFile:
         return True
 
 
-def left_in_file(tensor: Tensor) -> bool:
-    return hasattr(tensor, _ATTRIBUTE)
-
-
 class FileHome:
     """Reads at each use, and converts on the way. Raises CheckpointError if the file was changed."""
 
@@ -61,3 +57,15 @@ class FileHome:
     def fill(self, room: Room) -> None:
         for (stored, _), view in zip(self._stored, room.views, strict=True):
             stored.fill(view)
+
+
+def make_room(module: nn.Module, device: torch.device) -> tuple[Room, Home]:
+    """Of the weights of a module that are left in a file, if any are, else of all; the room is closed."""
+    if left := [tensor for tensor in weights_of(module) if hasattr(tensor, _ATTRIBUTE)]:
+        room = Room(left, device, has_values=False)
+        home: Home = FileHome(left)
+    else:
+        room = Room(weights_of(module.to(device)), device, has_values=True)
+        home = MemoryHome(room)
+    room.close()
+    return room, home

@@ -219,6 +219,7 @@ _LLAMA = NetworkKind(
     config=lambda settings: transformers.LlamaConfig(**settings),
     network=_build,
     finish=_finish,
+    stack="layers",
 )
 _TOKENIZER = TokenizerKind(
     files=((TOKENIZER_FILE,),),

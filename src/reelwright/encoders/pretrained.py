@@ -11,8 +11,10 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from reelwright.checkpoint.key_map import KeyMap
+from reelwright.checkpoint.lane import Lane, carrier_for, run_along
 from reelwright.checkpoint.layout_fit import Shape
-from reelwright.checkpoint.loading import check_network, expected_shapes, load_network
+from reelwright.checkpoint.left_in_file import LeaveInFile, make_room
+from reelwright.checkpoint.loading import Hold, check_network, expected_shapes, load_network
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.settings_files import read_json, settings_beside
 from reelwright.checkpoint.tensor_source import TensorSource
@@ -49,6 +51,9 @@ class NetworkKind(Generic[C, N]):
     """Where the config.json of a larger model keeps the settings of this part."""
     released_prefix: str = ""
     """What stands before every name in released files."""
+    stack: str = ""
+    """The list of layers that hold most of the weights, of a network so large that they may come one by
+    one."""
 
 
 class Pretrained(Generic[C, N]):
@@ -59,6 +64,12 @@ class Pretrained(Generic[C, N]):
 
     is_kept = False
     """Whether it only leaves the device when it is released, so that no file is read for its next use."""
+    is_streamed = False
+    """Whether layers stay in their file and come to the device one by one, wherever there is a stack."""
+    hold: Hold | None = None
+    """What takes weights while they are read, to put them there in another way."""
+    rounding = ""
+    """How `hold` rounds weights, for records of what was encoded; empty if it does not."""
 
     def __init__(self, path: Path, kind: NetworkKind[C, N]) -> None:
         self.path = path
@@ -96,8 +107,10 @@ class Pretrained(Generic[C, N]):
             device=device,
             dtype=dtype,
             keep_float32=lambda name: self._kind.keeps_float32(name, dtype),
+            hold=self._left_in_file(device) or self.hold,
         )
         nn.Module.to(network, device)  # the buffers that were computed
+        self._stream(network, device)
         self.network = network
         self._loaded_for = (device, dtype)
         return self.network
@@ -122,14 +135,42 @@ class Pretrained(Generic[C, N]):
 
     def release(self) -> None:
         """Give back the network's memory, or that of the device; the next use takes it again."""
-        if self.is_kept and self.network is not None:
+        if self.is_kept and self.network is not None and not self._is_in_file:
             nn.Module.to(self.network, "cpu")
         else:
             self.network = None
 
+    @property
+    def _is_in_file(self) -> bool:
+        return self.is_streamed and bool(self._kind.stack)
+
+    def _left_in_file(self, device: torch.device) -> Hold | None:
+        """What leaves the layers in their file, if they are to be."""
+        if not self._is_in_file:
+            return None
+        within = f"{self._kind.stack}."
+
+        def choose(network: nn.Module) -> frozenset[str]:
+            return frozenset(name for name, _ in network.named_parameters() if name.startswith(within))
+
+        return LeaveInFile(self.path, choose, device)
+
+    def _stream(self, network: N, device: torch.device) -> None:
+        """Have layers that were left in their file come when they are needed: two are there at a time."""
+        if not self._is_in_file:
+            return
+        layers = list(network.get_submodule(self._kind.stack).children())
+        rooms = {place: make_room(layer, device) for place, layer in enumerate(layers)}
+        run_along(Lane(rooms, carrier_for(device)), network, layers)
+
     def _empty(self) -> N:
         with torch.device("meta"):
             return self._kind.network(self.config)
+
+
+def rounded_as(encoder: Pretrained[Any, Any]) -> dict[str, str]:
+    """What keys of features must tell of the rounding of weights; nothing where there is none."""
+    return {"text_weights": encoder.rounding} if encoder.rounding else {}
 
 
 def part_of(path: Path, folder_name: str) -> Path:

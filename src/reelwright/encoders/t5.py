@@ -163,6 +163,7 @@ _T5 = NetworkKind(
     config=lambda settings: transformers.T5Config(**settings),
     network=_build,
     keeps_float32=_overflows,
+    stack="encoder.block",
 )
 _TOKENIZER = TokenizerKind(
     files=((SENTENCEPIECE_FILE,), (TOKENIZER_FILE,)),

@@ -8,8 +8,7 @@ import torch
 from torch import nn
 
 from reelwright.checkpoint.lane import Lane, carrier_for, run_along
-from reelwright.checkpoint.left_in_file import FileHome, LeaveInFile, left_in_file
-from reelwright.checkpoint.rooms import Home, MemoryHome, Room, weights_of
+from reelwright.checkpoint.left_in_file import LeaveInFile, make_room
 from reelwright.core.errors import ConfigError
 from reelwright.execution.stacks import modulations_of, stacks_of
 from reelwright.protocols.policy_configs import PolicyConfig, WeightPolicyConfig
@@ -22,6 +21,11 @@ def check_swap(config: PolicyConfig, num_blocks: int, *, has_loras: bool) -> Non
     """Raise ConfigError if a model of so many blocks cannot run so."""
     check_block_swap(config.block_swap, num_blocks)
     _check_swap_home(config, has_loras=has_loras)
+    if config.stream_encoders and config.text_weights != "full":
+        raise ConfigError(
+            "execution.text_weights: layers that come one by one are read from their file each time, so there"
+            " is nothing to round. Leave it out, or --execution.stream-encoders."
+        )
 
 
 def check_block_swap(num_swapped: int, num_blocks: int) -> None:
@@ -76,18 +80,6 @@ def swapped_places(num_blocks: int, num_swapped: int) -> Sequence[int]:
     gaps = num_blocks - num_swapped - 1
     resident = {round(index * (num_blocks - 1) / gaps) for index in range(gaps + 1)}
     return [place for place in range(num_blocks) if place not in resident]
-
-
-def make_room(block: nn.Module, device: torch.device) -> tuple[Room, Home]:
-    """Of the weights of a block that are left in a file, if any are, else of all; the room is closed."""
-    if left := [tensor for tensor in weights_of(block) if left_in_file(tensor)]:
-        room = Room(left, device, has_values=False)
-        home: Home = FileHome(left)
-    else:
-        room = Room(weights_of(block.to(device)), device, has_values=True)
-        home = MemoryHome(room)
-    room.close()
-    return room, home
 
 
 def _check_swap_home(config: PolicyConfig, *, has_loras: bool) -> None:

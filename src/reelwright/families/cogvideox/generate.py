@@ -26,7 +26,7 @@ from reelwright.execution.guidance_passes import fits_together, passes_are_toget
 from reelwright.execution.policy import PreparedDenoiser
 from reelwright.execution.prepare import prepare_to_generate
 from reelwright.execution.smaller_tiles import SmallerTiles
-from reelwright.execution.weights import check_weights, in_memory, tensors_to_save
+from reelwright.execution.weights import check_weights, in_memory, round_encoder, tensors_to_save
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import (
     CogVideoXModel,
@@ -81,11 +81,13 @@ class CogVideoXSession:
         """`transformer` is used as it is, where it is and with what is in it, instead of the model's own."""
         self._model = model
         self._given = transformer
-        check_weights(execution)
+        check_weights(execution.weights)
         self._execution = execution
         self._device = choose_device(execution.device)
         self._dtype = choose_dtype(execution.dtype, self._device, model.released_dtype)
         model.text.encoder.is_kept = execution.keep_encoders
+        round_encoder(model.text.encoder, execution.text_weights, self._device)
+        model.text.encoder.is_streamed = execution.stream_encoders
 
     def generate(self, requests: Sequence[CogVideoXRequest], _: FindSection) -> Iterator[Made]:
         """Make the clips in order; the text encoder is gone before the networks load."""

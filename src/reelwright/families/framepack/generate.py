@@ -16,7 +16,7 @@ from reelwright.diffusion.samplers import DrawNoise
 from reelwright.execution.devices import choose_device, choose_dtype, dtype_of, stored_dtype
 from reelwright.execution.policy import PreparedDenoiser
 from reelwright.execution.prepare import prepare_to_generate
-from reelwright.execution.weights import check_weights, in_memory, tensors_to_save
+from reelwright.execution.weights import check_weights, in_memory, round_encoder, tensors_to_save
 from reelwright.families.framepack.checkpoints import (
     FramePackModel,
     load_adapted,
@@ -63,12 +63,14 @@ class FramePackSession:
             self.dtype = dtype_of(transformer)
         # Of the autoencoder and the encoders, which were released in it and lose more in bfloat16.
         self.encoding_dtype = choose_dtype(execution.dtype, self.device, "float16")
-        check_weights(execution)
+        check_weights(execution.weights)
         self._execution = execution
         self._denoiser = None if transformer is None else PreparedDenoiser(transformer, dtype=self.dtype)
         self._is_merged = model.adapters.is_merged
         for part in (model.llama, model.clip, model.siglip):
             part.encoder.is_kept = execution.keep_encoders
+        round_encoder(model.llama.encoder, execution.text_weights, self.device)
+            part.encoder.is_streamed = execution.stream_encoders
 
     def generate(self, requests: Sequence[FramePackRequest], find_section: FindSection) -> Iterator[Made]:
         """Make the videos in order; the encoders are gone before the networks load."""
