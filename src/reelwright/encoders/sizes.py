@@ -46,9 +46,16 @@ def siglip_size(config: transformers.SiglipVisionConfig) -> EncoderSize:
     with torch.device("meta"):
         network = transformers.SiglipVisionModel(config)
     widths = (config.hidden_size, config.hidden_size, config.intermediate_size)
-    tokens = (config.image_size // config.patch_size) ** 2
     heads = config.num_attention_heads
-    return _size("SigLIP", network, tokens, widths=widths, heads=heads, is_large=False)
+    return _size("SigLIP", network, count_patches(config), widths=widths, heads=heads, is_large=False)
+
+
+def count_patches(config: transformers.SiglipVisionConfig) -> int:
+    """Features that it gives of a picture."""
+    side, patch = config.image_size, config.patch_size
+    assert isinstance(side, int)
+    assert isinstance(patch, int)
+    return (side // patch) ** 2
 
 
 def _size(

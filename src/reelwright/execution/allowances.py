@@ -14,16 +14,17 @@ class Allowance:
 
     fixed: int
     """Code and tables of libraries that come into use."""
-    share: float
-    """Of the activations: copies that libraries make."""
-    heap: float
-    """What the heap of small tensors grows to, as a multiple of what they take: there are holes in it."""
-    by_thread: int
+    share: float = 0.0
+    """Of the tensors: copies that libraries make."""
+    heap: float = 0.0
+    """Of small tensors: the heap that they come from has holes, and is not given back."""
+    by_thread: int = 0
     """For each thread but the first."""
 
 
-PROCESSOR = Allowance(fixed=25 * MB, share=0.0, heap=2.0, by_thread=20 * MB)
-GPU = Allowance(fixed=100 * MB, share=0.05, heap=1.0, by_thread=0)
+TOKENS_ON_PROCESSOR = Allowance(fixed=35 * MB, heap=1.0, by_thread=4 * MB)
+FRAMES_ON_PROCESSOR = Allowance(fixed=35 * MB, share=0.25, by_thread=20 * MB)
+GPU = Allowance(fixed=100 * MB, share=0.05)
 """Workspaces of cuBLAS and cuDNN, and blocks rounded up; not measured."""
 VIDEO_ENCODER_FIXED = 10 * MB
 VIDEO_ENCODER_FRAMES = 60

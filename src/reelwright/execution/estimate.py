@@ -9,11 +9,14 @@ from torch import nn
 
 from reelwright.execution.allowances import (
     BITS_OF_VIDEO,
+    FRAMES_ON_PROCESSOR,
     GPU,
-    PROCESSOR,
+    TOKENS_ON_PROCESSOR,
     VIDEO_ENCODER_FIXED,
     VIDEO_ENCODER_FRAMES,
+    Allowance,
 )
+from reelwright.execution.guidance_passes import passes_are_together
 from reelwright.execution.metering import Meter, Reading, imagine, imagining, metered_at
 from reelwright.execution.weight_counts import HeldWeights, WeightCounts, count_weights, held_weights
 from reelwright.protocols.configs import AutoencodingConfig, ExecutionConfig
@@ -116,7 +119,10 @@ def estimate_generation(
         own = readings.encoding(seen, plain)
         stages.append(
             make_stage(
-                "encode pictures", readings, [_pixel_weights(readings), *activation_terms(own, readings)], own
+                "encode pictures",
+                readings,
+                [_pixel_weights(readings), *activation_terms(own, readings, FRAMES_ON_PROCESSOR)],
+                own,
             )
         )
     stages.append(_denoising(readings, work, execution, resident, num_clips))
@@ -127,7 +133,7 @@ def estimate_generation(
             readings,
             [
                 *resident,
-                *activation_terms(decoding, readings),
+                *activation_terms(decoding, readings, FRAMES_ON_PROCESSOR),
                 _video_encoder(work.shape),
             ],
             replace(decoding, flops=decoding.flops * num_clips),
@@ -176,7 +182,7 @@ def estimate_latents(
     terms = [
         _pixel_weights(readings),
         *beside,
-        *activation_terms(own, readings),
+        *activation_terms(own, readings, FRAMES_ON_PROCESSOR),
         Term(name="clips read ahead", num_bytes=3 * pixels, place="host"),
     ]
     batches = -(-shape.count // shape.batch_size)
@@ -202,10 +208,11 @@ def _denoising(
     resident: Sequence[Term],
     num_clips: int,
 ) -> Stage:
-    together = work.is_one_batch and work.branches > 1 and execution.guidance_passes != "apart"
+    is_one = passes_are_together(execution, lambda: True, usually=work.is_one_batch)
+    together = is_one and work.branches > 1
     batch = work.branches if together else 1
     reading = readings.call(replace(work.shape, batch_size=batch))
-    terms = [*resident, *activation_terms(reading, readings)]
+    terms = [*resident, *activation_terms(reading, readings, TOKENS_ON_PROCESSOR)]
     if execution.attention == "math":
         terms.append(
             Term(name="attention scores", num_bytes=reading.attention, place=readings.machine.device)
@@ -251,13 +258,14 @@ def make_stage(
     return Stage(name=name, terms=held, flops=reading.flops, read_bytes=read_bytes)
 
 
-def activation_terms(reading: Reading, readings: Readings, name: str = "activations") -> list[Term]:
+def activation_terms(
+    reading: Reading, readings: Readings, on_processor: Allowance, name: str = "activations"
+) -> list[Term]:
     """And what allocators and libraries take beside them, by calibration."""
     machine = readings.machine
-    allowance = PROCESSOR if machine.is_processor else GPU
+    allowance = on_processor if machine.is_processor else GPU
     extra = allowance.fixed + allowance.by_thread * (machine.num_threads - 1)
-    tensors = max(reading.peak, reading.large + round(allowance.heap * reading.small))
-    extra += tensors - reading.peak + round(allowance.share * tensors)
+    extra += round(allowance.share * reading.peak + allowance.heap * reading.small)
     return [
         Term(name=name, num_bytes=reading.peak, place=machine.device),
         Term(name="workspace", num_bytes=extra, place=machine.device),

@@ -29,11 +29,22 @@ class Knob:
     field: str
     value: Any
     costs: str
+    from_disk: bool = False
+    """Swapped blocks stay in their file."""
+
+    @property
+    def changes(self) -> dict[str, Any]:
+        """Fields of the configuration and their values."""
+        return {self.field: self.value, **({"swap_home": "disk"} if self.from_disk else {})}
 
     @property
     def flag(self) -> str:
-        name = f"--execution.{self.field.replace('_', '-')}"
-        return name if self.value is True else f"{name} {self.value}"
+        """As on a command line."""
+        words = (
+            (f"--execution.{name.replace('_', '-')}", "" if value is True else f" {value}")
+            for name, value in self.changes.items()
+        )
+        return " ".join(name + text for name, text in words)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +57,7 @@ class Fit:
     problems: tuple[str, ...]
 
 
+_TITLES: dict[Place, str] = {"device": "GPU memory", "host": "memory"}
 _EXACT = (
     Knob(field="modulation_tables", value=True, costs="costs nothing"),
     Knob(field="guidance_passes", value="apart", costs="a little slower"),
@@ -56,7 +68,7 @@ _ROUNDING = (
     Knob(field="text_weights", value="fp8", costs="rounds the text encoder"),
     Knob(field="weights", value="fp8_scaled", costs="rounds weights a little"),
 )
-_DISK = Knob(field="swap_home", value="disk", costs="reads swapped blocks in each step")
+_DISK = Knob(field="swap_home", value="disk", costs="reads swapped blocks from disk in each pass")
 
 
 def fit(
@@ -66,20 +78,21 @@ def fit(
     *,
     num_blocks: int,
     has_own_memory: bool,
+    has_loras: bool,
 ) -> Fit:
     """The lightest options with which a run fits into `limits`, in order of what they cost.
 
     Exact ones come first, then those that approximate, then those that round. Options that differ from their
-    defaults are the user's and stay. has_own_memory: of a device whose weights can wait elsewhere.
+    defaults are the user's and stay. has_own_memory: of a device whose weights can wait in the computer's.
+    has_loras: no block can stay in its file.
     """
-    search = _Search(estimate_of, limits, execution)
-    swaps = _swaps(num_blocks) if num_blocks > 2 else ()
+    search = _Search(estimate_of, limits, execution, may_read=not has_loras)
+    swaps = _swaps(num_blocks, from_disk=not has_own_memory)
     for knob in (*_EXACT, *_APPROXIMATE):
         search.try_knob(knob)
     search.try_first(swaps)
-    if has_own_memory or not search.fits:
-        for knob in (_DISK, *_ROUNDING):
-            search.try_knob(knob)
+    for knob in (*_ROUNDING, _DISK):
+        search.try_knob(knob)
     search.leave_out_needless(swaps)
     return Fit(
         execution=search.execution,
@@ -91,7 +104,7 @@ def fit(
 
 def problems(estimate: Estimate, limits: Limits) -> Iterator[str]:
     """Each kind of memory that is too small, with the stage that shows it."""
-    for place, name in (("device", "GPU memory"), ("host", "memory")):
+    for place, name in _TITLES.items():
         limit = limits.of(place)
         stage = estimate.peak(place)
         if limit and stage.memory(place) > limit:
@@ -105,7 +118,7 @@ def problems(estimate: Estimate, limits: Limits) -> Iterator[str]:
 def advice(execution: ExecutionConfig, estimate_of: EstimateOf, limits: Limits) -> Iterator[str]:
     """For each stage that does not fit, what single options make of it."""
     plain = estimate_of(execution)
-    for place in ("device", "host"):
+    for place in _TITLES:
         for stage in plain.stages:
             if limits.of(place) and stage.memory(place) > limits.of(place):
                 yield from _advice_on(stage, place, execution, estimate_of)
@@ -118,7 +131,7 @@ def _advice_on(
     for knob in (*_EXACT, *_APPROXIMATE, *_ROUNDING):
         if not _is_open(execution, knob.field):
             continue
-        changed = estimate_of(replace(execution, **{knob.field: knob.value}))
+        changed = estimate_of(replace(execution, **knob.changes))
         after = next(each for each in changed.stages if each.name == stage.name).memory(place)
         if after < 0.99 * before:
             yield (
@@ -130,7 +143,11 @@ def _advice_on(
 class _Search:
     """What was decided so far."""
 
-    def __init__(self, estimate_of: EstimateOf, limits: Limits, execution: ExecutionConfig) -> None:
+    def __init__(
+        self, estimate_of: EstimateOf, limits: Limits, execution: ExecutionConfig, *, may_read: bool
+    ) -> None:
+        """`may_read`: whether blocks may stay in their file."""
+        self._may_read = may_read
         self._estimate_of = estimate_of
         self._limits = limits
         self._asked = execution
@@ -146,7 +163,9 @@ class _Search:
         """Take it if something is too large and becomes smaller."""
         if self.fits or not _is_open(self._asked, knob.field):
             return
-        changed = replace(self.execution, **{knob.field: knob.value})
+        changed = replace(self.execution, **knob.changes)
+        if not self._is_legal(changed):
+            return
         estimate = self._estimate_of(changed)
         if self._excess(estimate) < self._excess(self.estimate):
             self._take(changed, estimate, knob)
@@ -156,7 +175,9 @@ class _Search:
         if self.fits or not knobs or not _is_open(self._asked, knobs[0].field):
             return
         for knob in knobs:
-            changed = replace(self.execution, **{knob.field: knob.value})
+            changed = replace(self.execution, **knob.changes)
+            if not self._is_legal(changed):
+                return
             estimate = self._estimate_of(changed)
             if not self._excess(estimate):
                 self._take(changed, estimate, knob)
@@ -168,8 +189,8 @@ class _Search:
         if not self.fits:
             return
         for knob in list(self.chosen):
-            default = getattr(ExecutionConfig(), knob.field)
-            self._keep_if_it_fits(knob, replace(self.execution, **{knob.field: default}))
+            without = {name: getattr(ExecutionConfig(), name) for name in knob.changes}
+            self._keep_if_it_fits(knob, replace(self.execution, **without))
         swapped = next((knob for knob in self.chosen if knob.field == "block_swap"), None)
         for fewer in swaps if swapped else ():
             if fewer.value < self.execution.block_swap:
@@ -180,7 +201,14 @@ class _Search:
                     self.execution, self.estimate = changed, estimate
                     return
 
+    def _is_legal(self, execution: ExecutionConfig) -> bool:
+        if execution.swap_home == "memory":
+            return True
+        return self._may_read and execution.block_swap > 0 and execution.weights == "full"
+
     def _keep_if_it_fits(self, knob: Knob, changed: ExecutionConfig) -> None:
+        if not self._is_legal(changed):
+            return
         estimate = self._estimate_of(changed)
         if not self._excess(estimate):
             self.chosen.remove(knob)
@@ -192,18 +220,18 @@ class _Search:
 
     def _excess(self, estimate: Estimate) -> int:
         """Bytes over the limits, of all stages together, so that one that becomes smaller counts."""
-        places: tuple[Place, ...] = ("device", "host")
         return sum(
             max(stage.memory(place) - self._limits.of(place), 0)
-            for place in places
+            for place in _TITLES
             if self._limits.of(place)
             for stage in estimate.stages
         )
 
 
-def _swaps(num_blocks: int) -> tuple[Knob, ...]:
+def _swaps(num_blocks: int, *, from_disk: bool) -> tuple[Knob, ...]:
+    costs = f"blocks come {'from disk' if from_disk else 'to the device'} in each pass"
     return tuple(
-        Knob(field="block_swap", value=count, costs="brings blocks in each step; slower where they are large")
+        Knob(field="block_swap", value=count, costs=costs, from_disk=from_disk)
         for count in range(1, num_blocks - 1)
     )
 

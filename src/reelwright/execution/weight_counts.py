@@ -5,11 +5,17 @@ from dataclasses import dataclass
 
 from torch import nn
 
+from reelwright.execution.block_swap import swapped_places
 from reelwright.execution.stacks import modulations_of, stacks_of
 from reelwright.protocols.policy_configs import PolicyConfig, WeightFormat
 
 _BITS: dict[WeightFormat, float] = {"fp8": 8, "fp8_scaled": 8.5, "int8": 8.1, "int4": 4.5}
 """Of each number that is quantized, with its share of the scales."""
+
+_ON_THE_WAY = 2
+"""Swapped blocks that are on the device: one at work, one that comes."""
+_SHARE_OF_TABLES = 4
+"""Tables are made in turns, each of so much less than the weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,25 +87,25 @@ def held_weights(
 ) -> HeldWeights:
     """`num_signals`: answers of the modulations that a run needs, each prompt's of one batch counted.
 
-    has_host: the device has memory of its own, so that weights can wait in the computer's.
+    has_host: the device has memory of its own, so that answered weights wait in the computer's.
     """
-    has_tables = policy.modulation_tables
     sizes = [_block_bytes(block, policy, itemsize) for block in counts.blocks]
-    num_swapped = min(policy.block_swap, max(len(sizes) - 2, 0))
-    swapped = sum(sizes[len(sizes) - num_swapped :])
+    places = swapped_places(len(sizes), min(policy.block_swap, max(len(sizes) - 2, 0)))
+    swapped = [sizes[place] for place in places]
     rest = counts.total - sum(block.total for block in counts.blocks)
-    if has_tables:
-        rest -= counts.outer_modulations
-    waits = num_swapped and policy.swap_home == "memory" and has_host
-    left_out = counts.modulations * itemsize if has_tables and has_host else 0
+    waiting = sum(swapped) if policy.swap_home == "memory" else 0
     tables = 0
-    if has_tables:
-        tables = min(num_signals * counts.modulation_rows, counts.modulations // 4) * itemsize
+    if policy.modulation_tables:
+        rest -= counts.outer_modulations
+        rows = num_signals * counts.modulation_rows
+        tables = min(rows, counts.modulations // _SHARE_OF_TABLES) * itemsize
+        # Those of a processor wait in a file.
+        waiting += counts.modulations * itemsize if has_host and policy.swap_home == "memory" else 0
     return HeldWeights(
-        on_device=sum(sizes) - swapped + rest * itemsize,
-        waiting=(swapped if waits else 0) + left_out,
+        on_device=sum(sizes) - sum(swapped) + sum(sorted(swapped)[-_ON_THE_WAY:]) + rest * itemsize,
+        waiting=waiting,
         tables=tables,
-        moved=swapped,
+        moved=sum(swapped),
     )
 
 

@@ -108,7 +108,7 @@ class GenerationWork:
     branches: int
     """Prompts that one step looks at: 2 where there is guidance by a negative prompt."""
     is_one_batch: bool
-    """Whether these can be one batch."""
+    """Whether these are one batch where nothing else is said."""
     encoded_frames: int
     """Frames of pictures or clips that are encoded first."""
 
@@ -143,6 +143,11 @@ class SizedModel(Protocol):
     @property
     def depths(self) -> tuple[int, ...]:
         """Blocks of each stack of the denoiser."""
+        ...
+
+    @property
+    def sees_pictures(self) -> bool:
+        """Whether clips are encoded by an image encoder too."""
         ...
 
     @property

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from reelwright import families
@@ -18,6 +19,7 @@ from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.making import Clip, make_clips
 from reelwright.workflows.clips.planning import Plan, plan_decoding, plan_generation
 from reelwright.workflows.clips.recording import ROOM_NEEDED, Tally, recorded, store_recipe, with_seed
+from reelwright.workflows.planning.fitted import fitted
 
 
 def run(
@@ -38,9 +40,9 @@ def run(
         yield from _write_merged(known, config, config.save_merged_model)
         return
     check_writable(config.run or config.out, ROOM_NEEDED)
-    plan = (
-        plan_generation(known, config, record) if config.from_latent is None else plan_decoding(known, config)
-    )
+    runs, remarks = (config, []) if record is not None else fitted(family, config)
+    plan = plan_generation(known, runs, record) if runs.from_latent is None else plan_decoding(known, runs)
+    plan = replace(plan, notices=[*remarks, *plan.notices])
     with RunFolder.create(config.out, config.run, family) as folder, RunLog(folder.log_path):
         store_recipe(folder, family, config, replaces=replaces)
         yield from recorded(folder.sink(), _make(plan, folder.path, tally))

@@ -70,6 +70,10 @@ class SizedCogVideoX:
         return (self.transformer.num_layers,)
 
     @property
+    def sees_pictures(self) -> bool:
+        return False
+
+    @property
     def encoders(self) -> Sequence[EncoderSize]:
         return (t5_size(self.text, self.transformer.max_text_seq_length),)
 

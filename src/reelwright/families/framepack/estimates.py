@@ -15,7 +15,7 @@ from reelwright.checkpoint.settings_files import read_settings, settings_beside
 from reelwright.encoders.clip import ClipText
 from reelwright.encoders.llama import LlamaText
 from reelwright.encoders.siglip import SiglipImage
-from reelwright.encoders.sizes import clip_size, llama_size, siglip_size
+from reelwright.encoders.sizes import clip_size, count_patches, llama_size, siglip_size
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.checkpoints import describe_autoencoder, told_resolution
 from reelwright.families.framepack.conditions import (
@@ -101,6 +101,10 @@ class SizedFramePack:
         return (self.transformer.num_layers, self.transformer.num_single_layers)
 
     @property
+    def sees_pictures(self) -> bool:
+        return True
+
+    @property
     def encoders(self) -> Sequence[EncoderSize]:
         text = llama_size(self.llama, _PROMPT_TOKENS + 95, _UNREAD_LAYERS)
         return (text, clip_size(self.clip), siglip_size(self.siglip))
@@ -176,7 +180,7 @@ class SizedFramePack:
 
     @property
     def _image_tokens(self) -> int:
-        return (self.siglip.image_size // self.siglip.patch_size) ** 2
+        return count_patches(self.siglip)
 
     def _of_depths(self, depths: tuple[int, ...]) -> TransformerConfig:
         return replace(self.transformer, num_layers=depths[0], num_single_layers=depths[1])

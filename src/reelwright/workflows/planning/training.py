@@ -9,7 +9,7 @@ from reelwright.adapters.factors import Adapter
 from reelwright.adapters.learning.learning_modules import LearningModule
 from reelwright.adapters.learning.learning_plan import choose_layout, plan_learning
 from reelwright.execution.activation_checkpoint import checkpoint_blocks
-from reelwright.execution.allowances import TRAINING_PROGRAM
+from reelwright.execution.allowances import TOKENS_ON_PROCESSOR, TRAINING_PROGRAM
 from reelwright.execution.estimate import Readings, activation_terms, make_stage
 from reelwright.execution.metering import Meter, Reading, imagining, metered_at
 from reelwright.execution.stacks import stacks_of
@@ -56,7 +56,7 @@ def estimate_training(
         Term(name="denoiser: weights", num_bytes=held.on_device, place=machine.device),
         Term(name="what learns", num_bytes=factor_bytes, place=machine.device),
         Term(name="optimizer", num_bytes=round(remembered * learned.count), place=machine.device),
-        *activation_terms(learned.reading, readings, name="activations and gradients"),
+        *activation_terms(learned.reading, readings, TOKENS_ON_PROCESSOR, "activations and gradients"),
         Term(name="accelerate and its parts", num_bytes=TRAINING_PROGRAM, place="host"),
     ]
     if config.ema.decay:
