@@ -12,6 +12,7 @@ from reelwright.execution.compiling import compile_blocks
 from reelwright.execution.facts import DenoiserFacts
 from reelwright.execution.fp8 import quantize_blocks
 from reelwright.execution.modulation_tables import ModulationTables
+from reelwright.execution.offload import DenoisersTurn, Turns
 from reelwright.execution.policy import Policy, PreparedDenoiser
 from reelwright.execution.stacks import stacks_of
 from reelwright.execution.step_cache.choosing import install_step_cache
@@ -28,15 +29,18 @@ def prepare_to_generate(
     device: torch.device,
     dtype: torch.dtype,
     facts: DenoiserFacts,
+    turns: Turns | None = None,
 ) -> tuple[PreparedDenoiser, list[str]]:
     """Make a loaded denoiser run as configured; and what a user should know of it, in words.
 
     `network` has its weights, in the format they are held in, and its LoRAs; `dtype` is the number format of
     its inputs. The order: weights are held as `config.weights` says since they were read, then compile,
     modulation tables (blocks are swapped without those weights), block swap, attention kernels, step cache.
+    `turns`: it shares the device with others.
     """
     formats = held_formats(network)
-    policies: list[Policy] = [RoundedWeights(formats)] if formats else []
+    policies: list[Policy] = [] if turns is None else [DenoisersTurn(network, turns)]
+    policies += [RoundedWeights(formats)] if formats else []
     if config.compile == "blocks":
         policies.append(compile_blocks(network, config))
     if config.modulation_tables:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Le
 
 WeightFormat = Literal["full", "fp8", "fp8_scaled", "int8", "int4"]
+TextWeights = Literal["full", "fp8", "int8"]
 AttentionKernel = Literal[
     "auto", "sdpa", "flash", "efficient", "cudnn", "math", "flash_attn", "sage", "xformers", "flex"
 ]
@@ -15,7 +16,7 @@ StepCacheKind = Literal["off", "teacache", "magcache", "first_block"]
 Preset = Literal["exact", "balanced", "fast"]
 DECIDES_NOTHING = frozenset(
     (
-        *("block_swap", "swap_home", "stream_encoders", "modulation_tables", "fit", "vram", "ram"),
+        *("block_swap", "swap_home", "stream_encoders", "offload", "modulation_tables", "fit", "vram", "ram"),
         *("vae_chunk", "keep_encoders", "step_cache_calibrate"),
     )
 )
@@ -67,8 +68,10 @@ class PolicyConfig(WeightPolicyConfig):
     weights: WeightFormat = "full"
     """How the weights of the blocks are held. fp8 and fp8_scaled (block by block) need half the memory of
     bfloat16, int8 half, int4 a quarter; each rounds more than the one before."""
-    text_weights: Literal["full", "fp8", "int8"] = "full"
+    text_weights: TextWeights = "full"
     """How the weights of the large text encoder are held."""
+    offload: bool = False
+    """Only the network at work is on the device; the others wait in the computer's memory."""
     stream_encoders: bool = False
     """Bring text encoders to the device layer by layer, so that it holds only a few of them."""
     modulation_tables: bool = False

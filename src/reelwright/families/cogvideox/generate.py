@@ -23,6 +23,7 @@ from reelwright.execution.devices import (
     stored_dtype,
 )
 from reelwright.execution.guidance_passes import fits_together, passes_are_together
+from reelwright.execution.offload import Turns
 from reelwright.execution.policy import PreparedDenoiser
 from reelwright.execution.prepare import prepare_to_generate
 from reelwright.execution.smaller_tiles import SmallerTiles
@@ -85,6 +86,7 @@ class CogVideoXSession:
         self._execution = execution
         self._device = choose_device(execution.device)
         self._dtype = choose_dtype(execution.dtype, self._device, model.released_dtype)
+        self._turns = Turns(self._device, is_on=execution.offload)
         model.text.encoder.is_kept = execution.keep_encoders
         round_encoder(model.text.encoder, execution.text_weights, self._device)
         model.text.encoder.is_streamed = execution.stream_encoders
@@ -130,18 +132,33 @@ class CogVideoXSession:
         """And what LoRAs changed in it and how it runs, in words."""
         if self._given is not None:
             return PreparedDenoiser(self._given, dtype=dtype_of(self._given)), []
+        self._turns.rest()
         transformer, changes = load_adapted(self._model, self._execution, self._dtype)
         denoiser, notices = prepare_to_generate(
-            transformer, self._execution, device=self._device, dtype=self._dtype, facts=EXECUTION_FACTS
+            transformer,
+            self._execution,
+            device=self._device,
+            dtype=self._dtype,
+            facts=EXECUTION_FACTS,
+            turns=self._turns,
         )
         return denoiser, [*changes, *notices]
 
     @cached_property
     def _autoencoder(self) -> CogVideoXAutoencoder:
-        return load_autoencoder(self._model, self._device, self._dtype)
+        self._turns.rest()
+        autoencoder = load_autoencoder(self._model, self._device, self._dtype)
+        self._turns.note(autoencoder)
+        return autoencoder
 
     def _space(self, whole_clip: bool) -> LatentSpace:
-        return LatentSpace(autoencoder=self._autoencoder, smaller=self._tiles, whole_clip=whole_clip)
+        autoencoder = self._autoencoder
+        return LatentSpace(
+            autoencoder=autoencoder,
+            smaller=self._tiles,
+            arrive=partial(self._turns.take, autoencoder),
+            whole_clip=whole_clip,
+        )
 
     @cached_property
     def _tiles(self) -> SmallerTiles:

@@ -1,6 +1,6 @@
 """The autoencoder as generation sees it: pixels to latents and back, in chunks of frames and in tiles."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 
@@ -53,6 +53,8 @@ class LatentSpace:
     tiling: Tiling | None = None
     smaller: SmallerTiles | None = None
     """Take these tiles instead, which get smaller when memory runs out; without, that is an error."""
+    arrive: Callable[[], object] = lambda: None
+    """Brings the autoencoder to where it works."""
     whole_clip: bool = False
     """Show the norms the whole clip rather than chunks of it (SAT)."""
 
@@ -83,7 +85,7 @@ class LatentSpace:
 
     @torch.no_grad()
     def _encode_stream(self, chunks_BCFHW: Iterable[Tensor], tiling: Tiling | None) -> Iterator[Tensor]:
-        weight = next(self.autoencoder.parameters())
+        weight = self._weight
         pixels = (chunk.to(weight.device, weight.dtype) for chunk in chunks_BCFHW)
         run, stride = self.autoencoder.encode_stream, self.autoencoder.spatial_stride
         yield from run_in_tiles(run, pixels, tiling, input_cell=stride, output_cell=1)
@@ -94,7 +96,7 @@ class LatentSpace:
 
         Where memory runs out, `lessen` and begin again.
         """
-        weight = next(self.autoencoder.parameters())
+        weight = self._weight
         latents = (latents_BCTHW / self.scale).to(weight.device, weight.dtype)
         chunks = latents.split(
             chunk_lengths(latents.shape[2], 0 if self.whole_clip else _LATENT_CHUNK), dim=2
@@ -114,6 +116,12 @@ class LatentSpace:
     def unasked(self) -> tuple[str, ...]:
         """What is approximated since memory ran out, in words."""
         return () if self.smaller is None else self.smaller.unasked()
+
+    @property
+    def _weight(self) -> Tensor:
+        """One that tells where to compute, and in which format."""
+        self.arrive()
+        return next(self.autoencoder.parameters())
 
     @property
     def _tiling(self) -> Tiling | None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import torch
@@ -14,6 +14,7 @@ from reelwright.core.errors import FileError
 from reelwright.core.events import Event, Notice, StageStarted
 from reelwright.diffusion.samplers import DrawNoise
 from reelwright.execution.devices import choose_device, choose_dtype, dtype_of, stored_dtype
+from reelwright.execution.offload import Turns
 from reelwright.execution.policy import PreparedDenoiser
 from reelwright.execution.prepare import prepare_to_generate
 from reelwright.execution.weights import check_weights, in_memory, round_encoder, tensors_to_save
@@ -67,10 +68,11 @@ class FramePackSession:
         self._execution = execution
         self._denoiser = None if transformer is None else PreparedDenoiser(transformer, dtype=self.dtype)
         self._is_merged = model.adapters.is_merged
+        self._turns = Turns(self.device, is_on=execution.offload)
         for part in (model.llama, model.clip, model.siglip):
             part.encoder.is_kept = execution.keep_encoders
-        round_encoder(model.llama.encoder, execution.text_weights, self.device)
             part.encoder.is_streamed = execution.stream_encoders
+        round_encoder(model.llama.encoder, execution.text_weights, self.device)
 
     def generate(self, requests: Sequence[FramePackRequest], find_section: FindSection) -> Iterator[Made]:
         """Make the videos in order; the encoders are gone before the networks load."""
@@ -116,10 +118,13 @@ class FramePackSession:
 
     @cached_property
     def space(self) -> LatentSpace:
+        self._turns.rest()
         autoencoder = load_autoencoder(
             self.model.autoencoder_path, self.model.autoencoder, self.device, self.encoding_dtype
         )
-        return open_sparing_space(autoencoder, self._execution)
+        self._turns.note(autoencoder)
+        space = open_sparing_space(autoencoder, self._execution)
+        return replace(space, arrive=partial(self._turns.take, autoencoder))
 
     @cached_property
     def colors(self) -> Tensor:
@@ -133,10 +138,16 @@ class FramePackSession:
             return
         self._denoiser = None  # so that the old one is gone before the new one comes
         adapters = replace(self.model.adapters, is_merged=is_merged)
+        self._turns.rest()
         transformer, changes = load_adapted(self.model, adapters, self._execution, self.dtype)
         yield from map(Notice, changes)
         self._denoiser, notices = prepare_to_generate(
-            transformer, self._execution, device=self.device, dtype=self.dtype, facts=EXECUTION_FACTS
+            transformer,
+            self._execution,
+            device=self.device,
+            dtype=self.dtype,
+            facts=EXECUTION_FACTS,
+            turns=self._turns,
         )
         yield from map(Notice, notices)
         self._is_merged = is_merged

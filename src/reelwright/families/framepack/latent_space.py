@@ -39,6 +39,8 @@ class LatentSpace:
     """Work in tiles, which saves memory and approximates: norms and attention see one tile."""
     smaller: SmallerTiles | None = None
     """Take these tiles instead, which get smaller when memory runs out; without, that is an error."""
+    arrive: Callable[[], object] = lambda: None
+    """Brings the autoencoder to where it works."""
     chunk: int = 0
     """Frames that a layer takes at a time, for less memory and the same result; 0 chooses."""
 
@@ -53,7 +55,7 @@ class LatentSpace:
     @torch.no_grad()
     def encode(self, pixels_BCFHW: Tensor) -> Posterior:
         """The posterior of a clip of 4k+1 frames in [-1, 1], not scaled."""
-        weight = next(self.autoencoder.parameters())
+        weight = self._weight
         stride = self.autoencoder.spatial_stride
 
         def encode(tiling: Tiling | None) -> Tensor:
@@ -107,7 +109,7 @@ class LatentSpace:
         return run
 
     def _in_tiles(self, run: RunStream, chunks_BCFHW: Iterable[Tensor]) -> Iterator[Tensor]:
-        weight = next(self.autoencoder.parameters())
+        weight = self._weight
         pixels = (chunk.to(weight.device, weight.dtype) for chunk in chunks_BCFHW)
         stride = self.autoencoder.spatial_stride
         return run_in_tiles(run, pixels, self._tiling, input_cell=stride, output_cell=1)
@@ -136,7 +138,7 @@ class LatentSpace:
             del frames
 
     def _decode_window(self, latents_BCTHW: Tensor) -> Tensor:
-        weight = next(self.autoencoder.parameters())
+        weight = self._weight
         clips = [(latents_BCTHW / self.scale).to(weight.device, weight.dtype)]
         stride = self.autoencoder.spatial_stride
         (pixels,) = run_in_tiles(self._decode_each, clips, self._tiling, input_cell=1, output_cell=stride)
@@ -153,6 +155,12 @@ class LatentSpace:
     def unasked(self) -> tuple[str, ...]:
         """What is approximated since memory ran out, in words."""
         return () if self.smaller is None else self.smaller.unasked()
+
+    @property
+    def _weight(self) -> Tensor:
+        """One that tells where to compute, and in which format."""
+        self.arrive()
+        return next(self.autoencoder.parameters())
 
     @property
     def _tiling(self) -> Tiling | None:
