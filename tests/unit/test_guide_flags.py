@@ -168,6 +168,11 @@ def test_without_flags_the_program_s_defaults_are_ours():
         ("--compile_dynamic auto", {}),
         ("--compile_fullgraph", {"execution.compile_fullgraph": True}),
         ("--compile_cache_size_limit 32", {"execution.compile_cache_size_limit": 32}),
+        ("--blocks_to_swap 20", {"execution.block_swap": 31}),
+        ("--fp8", {"execution.weights": "fp8"}),
+        ("--fp8 --fp8_scaled", {"execution.weights": "fp8_scaled"}),
+        ("--fp8_llm", {"execution.text_weights": "fp8"}),
+        ("--blocks_to_swap 38", {"execution.block_swap": 58}),
         ("--from_file a.txt", {"from_file": Path("a.txt")}),
         ("--video-size 64 64 --infer-steps=3", {"height": 64, "width": 64, "steps": 3}),
     ],
@@ -179,8 +184,7 @@ def test_each_flag_sets_its_field(words: str, expected: dict[str, Any]):
 @pytest.mark.parametrize(
     "words",
     [
-        *("--fp8", "--fp8_scaled", "--fp8_llm", "--blocks_to_swap 20", "--use_pinned_memory_for_block_swap"),
-        *("--disable_numpy_memmap", "--lycoris"),
+        *("--use_pinned_memory_for_block_swap", "--disable_numpy_memmap", "--lycoris"),
     ],
 )
 def test_what_has_no_effect_is_accepted_and_said(words: str):

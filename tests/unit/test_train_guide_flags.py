@@ -151,6 +151,7 @@ def test_without_more_flags_training_is_theirs():
         ("--lr_scheduler_type mine.Steps", "schedule.path", "mine.Steps"),
         ("--lr_scheduler_args step_size=8", "schedule.arguments", ("step_size=8",)),
         ("--fp8_base", "execution.fp8", True),
+        ("--fp8_llm", "execution.text_weights", "fp8"),
         ("--fp8_scaled", "execution.fp8", True),
         ("--fp8", "execution.fp8", True),
         ("", "execution.attention", "auto"),
@@ -284,7 +285,7 @@ def test_what_happens_anyway_needs_no_notice():
             "--one_frame",
             "--fp8_llm",
         ),
-        *("--blocks_to_swap 36", "--use_pinned_memory_for_block_swap", "--block_swap_h2d_only"),
+        *("--use_pinned_memory_for_block_swap", "--block_swap_h2d_only"),
         *("--block_swap_ring_size 1", "--img_in_txt_in_offloading", "--disable_numpy_memmap"),
         *(
             "--ddp_gradient_as_bucket_view",

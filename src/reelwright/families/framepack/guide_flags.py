@@ -12,6 +12,7 @@ from reelwright.families.framepack.magcache_guide_flags import MAGCACHE_FLAGS, m
 from reelwright.protocols.guide_flags import GuideCommand, GuideFlag, GuideRun, Values
 
 _NAME = "fpack_generate_video"
+_MOST_SWAPPED = 38
 PLAIN_RUN = "has no effect yet: the result is that of the plain run, with its memory and time."
 _DYNAMIC = {"true": "on", "false": "off", "auto": "auto"}
 _KERNELS = {
@@ -39,6 +40,15 @@ def _attention(name: str) -> Mapping[str, object]:
     return {"execution.attention": _KERNELS[name]}
 
 
+def _blocks_to_swap(number: int | None) -> Mapping[str, object]:
+    """N // 2 double blocks and 2 (N - N // 2) + 1 single ones, counted together (specs: FramePack 6.7)."""
+    if not number:
+        return {}
+    if not 0 < number <= _MOST_SWAPPED:
+        raise ConfigError(f"blocks_to_swap: {number} is not between 0 and {_MOST_SWAPPED}, the largest.")
+    return {"execution.block_swap": number // 2 + 2 * (number - number // 2) + 1}
+
+
 def without_effect(name: str, why: str = PLAIN_RUN) -> GuideFlag:
     """A switch of memory or speed."""
     return GuideFlag(name=name, count="switch", default=False, notice=why)
@@ -56,9 +66,24 @@ AUTOENCODER_FLAGS = (
 )
 """How it is kept in memory; of every command that uses it."""
 DEVICE_FLAG = GuideFlag(name="device", sets="execution.device")
-FP8_LLM_FLAG = without_effect("fp8_llm")
+FP8_LLM_FLAG = GuideFlag(
+    name="fp8_llm",
+    count="switch",
+    default=False,
+    sets=lambda is_rounded: {"execution.text_weights": "fp8" if is_rounded else "full"},
+    meaning="Hold the weights of the LLaMA text encoder in fp8, scaled block by block.",
+)
+BLOCKS_TO_SWAP = GuideFlag(
+    name="blocks_to_swap",
+    kind=int,
+    sets=_blocks_to_swap,
+    meaning="Keep blocks in the computer's memory until they run: N // 2 double, 2 (N - N // 2) + 1 single.",
+)
 WEIGHTS_AND_SWAP_FLAGS = (
-    without_effect("use_pinned_memory_for_block_swap"),
+    without_effect(
+        "use_pinned_memory_for_block_swap",
+        "has no effect: weights wait in pinned memory wherever there is a GPU.",
+    ),
     without_effect("disable_numpy_memmap", "has no effect: weights are read by safetensors itself."),
 )
 COMPILE_FLAGS = (
@@ -199,9 +224,19 @@ _EXECUTION = (
         sets=_attention,
         meaning="The kernel that computes attention; one that does not work here is replaced by torch's own.",
     ),
-    GuideFlag(name="blocks_to_swap", kind=int, default=0, notice=PLAIN_RUN),
-    without_effect("fp8"),
-    without_effect("fp8_scaled"),
+    replace(BLOCKS_TO_SWAP, default=0),
+    GuideFlag(
+        name="fp8",
+        count="switch",
+        default=False,
+        meaning="Hold the weights of the blocks in fp8; without --fp8_scaled as they are, without scales.",
+    ),
+    GuideFlag(
+        name="fp8_scaled",
+        count="switch",
+        default=False,
+        meaning="Hold the weights of the blocks in fp8, scaled block by block, with --fp8 or without.",
+    ),
     FP8_LLM_FLAG,
     *WEIGHTS_AND_SWAP_FLAGS,
     *COMPILE_FLAGS,
@@ -229,7 +264,8 @@ def configure(values: Values, fields: Mapping[str, Any]) -> Sequence[GuideRun]:
         raise ConfigError(f"{_NAME}: --dit: is missing. Name the transformer, or give --model tiny.")
     if values["save_path"] is None and values["save_merged_model"] is None:
         raise ConfigError(f"{_NAME}: --save_path: is missing. Name the folder for what is made.")
-    execution = {**fields.get("execution", {}), **magcache_fields(_NAME, values)}
+    weights = "fp8_scaled" if values["fp8_scaled"] else "fp8" if values["fp8"] else "full"
+    execution = {**fields["execution"], **magcache_fields(_NAME, values), "weights": weights}
     said = {**fields, "model": model, "lora_multiplier": _multipliers(values), "execution": execution}
     config = from_mapping(FramePackGenerate, said, _NAME)
     configs = [replace(config, from_latent=path) for path in latents] or [config]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from reelwright.families.framepack.guide_flags import (
     AUTOENCODER_FLAGS,
+    BLOCKS_TO_SWAP,
     COMPILE_FLAGS,
     FP8_LLM_FLAG,
-    PLAIN_RUN,
     TEXT_ENCODER_FLAGS,
     WEIGHTS_AND_SWAP_FLAGS,
     without_effect,
@@ -172,10 +172,16 @@ _MEMORY = (
     ),
     FP8_LLM_FLAG,
     *AUTOENCODER_FLAGS,
-    GuideFlag(name="blocks_to_swap", kind=int, plain=(0,), notice=PLAIN_RUN),
+    BLOCKS_TO_SWAP,
     *WEIGHTS_AND_SWAP_FLAGS,
-    without_effect("block_swap_h2d_only"),
-    GuideFlag(name="block_swap_ring_size", kind=int, default=2, notice=PLAIN_RUN),
+    without_effect("block_swap_h2d_only", "has no effect: weights that do not learn are never copied back."),
+    GuideFlag(
+        name="block_swap_ring_size",
+        kind=int,
+        default=2,
+        plain=(2,),
+        notice="has no effect: two blocks are on their way at most.",
+    ),
     without_effect("img_in_txt_in_offloading"),
 )
 _NOISE = (
