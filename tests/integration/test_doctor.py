@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
@@ -9,8 +10,11 @@ import pytest
 import torch
 
 from reelwright.execution.attention import KernelFound
+from reelwright.execution.fitting import Fit, Knob
 from reelwright.execution.machine import DeviceFound, fault_of_format
-from reelwright.workflows.examining import computing, libraries, places
+from reelwright.protocols.configs import ExecutionConfig
+from reelwright.protocols.estimates import Estimate, Stage, Term
+from reelwright.workflows.examining import computing, fits, libraries, places
 
 GPU = DeviceFound(device=torch.device("cuda", 0), name="Toy GPU", total=8 << 30, free=6 << 30)
 CPU = DeviceFound(device=torch.device("cpu"), name="processor", total=16 << 30, free=4 << 30)
@@ -120,3 +124,22 @@ def test_the_command_line_waits_for_torch_until_it_is_needed():
     told = "import sys, reelwright.cli.doctor; print(sorted({'torch', 'av', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_fits_is_told_with_the_command_that_the_planner_chose(told, monkeypatch):
+    fit = Fit(
+        execution=ExecutionConfig(),
+        estimate=Estimate(
+            stages=(Stage(name="denoise", terms=(Term(name="x", num_bytes=3 * 10**9, place="host"),)),)
+        ),
+        chosen=(Knob(field="tiling", value=True, costs="seams"),),
+        problems=(),
+    )
+    too_large = replace(fit, problems=("decode needs 35.4 GB of memory; there are 16.0 GB.",))
+    monkeypatch.setattr(fits, "begin", lambda family, command, config, plan: config.model)
+    monkeypatch.setattr(fits, "fit_generation", lambda model: fit if model == "tiny" else too_large)
+    facts, _ = told("cogvideox", "--fits")
+    assert facts["cogvideox tiny in memory"] == (
+        "needs 3.0 GB of memory: reelwright generate cogvideox --model tiny --execution.tiling"
+    )
+    assert facts["cogvideox 5b in memory"].startswith("does not fit: decode needs 35.4 GB")

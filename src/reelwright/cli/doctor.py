@@ -21,6 +21,8 @@ class DoctorLine:
     """The family whose models are looked for; all of them without."""
     out: Path = Path("outputs")
     """Where outputs are to go, which needs room."""
+    fits: bool = False
+    """Ask the planner of each model with which options it fits into free memory; this takes a while."""
 
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:

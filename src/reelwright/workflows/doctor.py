@@ -13,10 +13,11 @@ from reelwright.workflows.examining.libraries import examine_libraries
 _REPAIR = "pip install --upgrade --force-reinstall reelwright"
 
 
-def run(family: str = "", out: Path = Path("outputs")) -> Iterator[Event]:
+def run(family: str = "", out: Path = Path("outputs"), *, fits: bool = False) -> Iterator[Event]:
     """Facts part by part, and a finding for each problem; problems are no failure of this command.
 
-    `family` is the one whose models are looked for; all of them without. Nothing is loaded or downloaded.
+    `family` is the one whose models are looked for; all of them without. With `fits` the planner tells with
+    which options each fits into free memory, which takes a while. Nothing is loaded or downloaded.
     """
     started = time.perf_counter()
     names = families.names()
@@ -28,6 +29,7 @@ def run(family: str = "", out: Path = Path("outputs")) -> Iterator[Event]:
         _examine_computing,
         partial(_examine_places, out),
         partial(_examine_models, names),
+        *([partial(_examine_fits, names)] if fits else []),
     )
     num_problems = 0
     for examine in parts:
@@ -67,3 +69,9 @@ def _examine_models(names: Sequence[str]) -> Examined:
     from reelwright.workflows.examining.models import examine_models  # noqa: PLC0415
 
     return examine_models(names)
+
+
+def _examine_fits(names: Sequence[str]) -> Examined:
+    from reelwright.workflows.examining.fits import examine_fits  # noqa: PLC0415
+
+    return examine_fits(names)

@@ -12,8 +12,6 @@ from reelwright.protocols.configs import GenerateConfig
 def shortcuts_of_making(config: GenerateConfig) -> Iterator[str]:
     """What a configuration says of making latents, beside what the policies of the denoiser tell."""
     execution = config.execution
-    if execution.weights != "full":
-        yield f"weights held as {execution.weights}"
     if execution.text_weights != "full":
         yield f"weights of the text encoder held as {execution.text_weights}"
     if execution.tiling and any((config.image, config.end_image, config.video)):
