@@ -23,6 +23,7 @@ from reelwright.cli.train import AUTOENCODER, DENOISER, ENCODERS, train_schema
 from reelwright.core.config import field_docs, listed_schema
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 from reelwright.protocols.datasets import DatasetConfig, GeneralKeys
+from reelwright.protocols.plan_config import PlanConfig
 
 _ORIGIN = "Written from the schema by `python -m reelwright.cli.reference docs/reference`."
 _HEAD = ("| flag | default | meaning |", "|---|---|---|")
@@ -32,6 +33,7 @@ _COMMANDS: Mapping[str, type] = {
     "resume": ResumeLine,
     **{f"lora {action}": schema for action, schema in lora.LINES.items()},
     **{f"dataset {action}": schema for action, schema in dataset.LINES.items()},
+    "plan": PlanConfig,
     "curves": CurvesLine,
     "evaluate": EvaluateLine,
     "cache verify": CacheVerifyConfig,
@@ -108,7 +110,9 @@ def _dataset_page() -> str:
 
 
 def _other_commands_page() -> str:
-    title = "# reelwright replay, resume, lora, dataset, curves, evaluate, cache verify, prune and stats"
+    title = (
+        "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, cache verify, prune and stats"
+    )
     text = [title, "", _ORIGIN]
     for command, schema in _COMMANDS.items():
         about = inspect.getdoc(schema) or ""

@@ -23,7 +23,7 @@ class Allowance:
 
 
 TOKENS_ON_PROCESSOR = Allowance(fixed=35 * MB, heap=1.0, by_thread=4 * MB)
-FRAMES_ON_PROCESSOR = Allowance(fixed=35 * MB, share=0.25, by_thread=20 * MB)
+FRAMES_ON_PROCESSOR = Allowance(fixed=55 * MB, share=0.25, by_thread=20 * MB)
 GPU = Allowance(fixed=100 * MB, share=0.05)
 """Workspaces of cuBLAS and cuDNN, and blocks rounded up; not measured."""
 VIDEO_ENCODER_FIXED = 10 * MB

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache, cached_property
+from typing import Literal
 
 import torch
 from torch import nn
@@ -27,6 +28,7 @@ from reelwright.protocols.estimates import (
     Estimate,
     GenerationWork,
     Machine,
+    Place,
     SizedModel,
     Stage,
     Term,
@@ -113,7 +115,6 @@ def estimate_generation(
         tiling=execution.tiling, tile_size=execution.tile_size, vae_chunk=execution.vae_chunk
     )
     stages = [encoder_stage(each, readings, execution) for each in readings.model.encoders]
-    resident = _resident(readings, work, execution)
     if work.encoded_frames:
         seen = replace(work.shape, num_frames=work.encoded_frames)
         own = readings.encoding(seen, plain)
@@ -125,14 +126,14 @@ def estimate_generation(
                 own,
             )
         )
-    stages.append(_denoising(readings, work, execution, resident, num_clips))
+    stages.append(_denoising(readings, work, execution, num_clips))
     decoding = readings.decoding(work.shape, plain)
     stages.append(
         make_stage(
             "decode",
             readings,
             [
-                *resident,
+                *_resident(readings, work, execution, "pixels"),
                 *activation_terms(decoding, readings, FRAMES_ON_PROCESSOR),
                 _video_encoder(work.shape),
             ],
@@ -205,13 +206,13 @@ def _denoising(
     readings: Readings,
     work: GenerationWork,
     execution: ExecutionConfig,
-    resident: Sequence[Term],
     num_clips: int,
 ) -> Stage:
     is_one = passes_are_together(execution, lambda: True, usually=work.is_one_batch)
     together = is_one and work.branches > 1
     batch = work.branches if together else 1
     reading = readings.call(replace(work.shape, batch_size=batch))
+    resident = _resident(readings, work, execution, "denoiser")
     terms = [*resident, *activation_terms(reading, readings, TOKENS_ON_PROCESSOR)]
     if execution.attention == "math":
         terms.append(
@@ -223,15 +224,25 @@ def _denoising(
     return make_stage("denoise", readings, terms, total, read_bytes=round(moved * calls))
 
 
-def _resident(readings: Readings, work: GenerationWork, execution: ExecutionConfig) -> list[Term]:
-    """Denoiser and autoencoder, which stay until the last clip is decoded."""
+def _resident(
+    readings: Readings,
+    work: GenerationWork,
+    execution: ExecutionConfig,
+    at_work: Literal["denoiser", "pixels"],
+) -> list[Term]:
+    """Denoiser and autoencoder, which stay until the last clip is decoded, on the device or beside it."""
     held = _held(readings, work, execution)
     device = readings.machine.device
+    aside: Place = "host" if execution.offload else device
     terms = [
-        Term(name="denoiser: weights", num_bytes=held.on_device, place=device),
+        Term(
+            name="denoiser: weights",
+            num_bytes=held.on_device,
+            place=device if at_work == "denoiser" else aside,
+        ),
         Term(name="denoiser: weights that wait", num_bytes=held.waiting, place="host"),
         Term(name="modulation tables", num_bytes=held.tables, place=device),
-        _pixel_weights(readings),
+        replace(_pixel_weights(readings), place=device if at_work == "pixels" else aside),
     ]
     return [term for term in terms if term.num_bytes]
 

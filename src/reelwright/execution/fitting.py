@@ -61,6 +61,7 @@ _TITLES: dict[Place, str] = {"device": "GPU memory", "host": "memory"}
 _EXACT = (
     Knob(field="modulation_tables", value=True, costs="costs nothing"),
     Knob(field="guidance_passes", value="apart", costs="a little slower"),
+    Knob(field="offload", value=True, costs="networks take turns on the device"),
     Knob(field="stream_encoders", value=True, costs="prompts take longer"),
 )
 _APPROXIMATE = (Knob(field="tiling", value=True, costs="decodes a little slower; seams are possible"),)
