@@ -106,7 +106,13 @@ def judged(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
 def test_a_run_killed_after_a_stage_border_with_a_state_from_before_it_ends_as_one_that_is_not(
     family, start, tmp_path
 ):
-    more = {"saving": {"state_every_steps": 2}, "ema": {"decay": 0.9}, "image_share": 0.3}
+    more = {
+        "saving": {"state_every_steps": 2},
+        "ema": {"decay": 0.9},
+        "image_share": 0.3,
+        # It begins before the state from which the killed run goes on, so its weights must be in there.
+        "discriminator": {"weight": 0.5, "start": 1, "channels": 4},
+    }
     list(start(family, "whole", **more))
     events = start(family, "killed", **more)
     for event in events:

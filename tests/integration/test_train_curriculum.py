@@ -126,6 +126,35 @@ def test_a_run_killed_around_the_borders_ends_as_one_that_is_not(case, start, tm
         assert settings["rope_grid"] == "integer"
 
 
+def test_held_out_losses_and_samples_go_on_over_the_borders_of_a_killed_run(start, data, tmp_path):
+    prompts = tmp_path / "prompts.txt"
+    prompts.write_text("a ball --w 32 --h 32 --f 1 --s 2\n")
+    more = {
+        "validation": {"dataset": str(data["cogvideox"]), "every_steps": 2, "num_items": 2},
+        "samples": {"prompts": str(prompts), "every_steps": 3, "at_start": False},
+    }
+    border = CASES["cogvideox-kept"][1][0]["steps"]
+    for run in ("whole", "killed"):
+        events = start("cogvideox-kept", run, **more)
+        if run == "whole":
+            list(events)
+        else:
+            advance(events, border)
+            kill(events, tmp_path / run)
+    assert main(["resume", str(tmp_path / "killed"), "--quiet"]) == 0
+    measured = {
+        run: [line for line in lines_of(tmp_path / run) if "validation_loss" in line]
+        for run in ("whole", "killed")
+    }
+    assert [line["step"] for line in measured["whole"]] == [0, 2, 4, 6]
+    assert measured["killed"] == measured["whole"]
+    pictures = {
+        run: {path.name: path.read_bytes() for path in (tmp_path / run / "samples").rglob("*.png")}
+        for run in ("whole", "killed")
+    }
+    assert pictures["killed"] == pictures["whole"] != {}
+
+
 def test_stages_that_forget_equal_runs_that_start_from_each_others_weights(start, tmp_path):
     case, rank = "cogvideox-kept", {"adapter": {"rank": 4}}
     first, second = {"dataset": "small", "steps": 2}, {"steps": 2, "optimizer": "reset"}
