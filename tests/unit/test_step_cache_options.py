@@ -61,7 +61,7 @@ def test_what_was_not_made_for_a_model_is_remarked_on():
     assert notices(FACTS, step_cache="teacache") == []
     (said,) = notices(UNKNOWN, step_cache="teacache")
     assert "never fitted to this model" in said
-    assert "threshold of 0.1." in said
+    assert "threshold of 0.15." in said
     (said,) = notices(UNKNOWN, step_cache="teacache", step_cache_threshold=0.25)
     assert "threshold of 0.25." in said
     borrowed = StepCacheFacts(signal=FACTS.signal, ratios=(1.0,), ratios_are_own=False)

@@ -18,7 +18,8 @@ _POLYNOMIALS = {
     "fun-5b-control": _5B,
 }
 """As released with TeaCache (arXiv 2411.19108); Fun models have those of the models they were made from."""
-_THRESHOLD = 0.3
+_THRESHOLD = 0.2
+"""At which its authors measured 1.8 times the speed without much degradation, with 1.5-5B."""
 
 
 def step_cache_facts(config: TransformerConfig) -> StepCacheFacts:
