@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional as F
 
+from reelwright.families.framepack.causal_convolution import CausalConvolution, Stream
 from reelwright.nn import winograd
 from reelwright.nn.causal_conv3d import CausalConv3d, Past
 from reelwright.nn.volume_convolution import convolve_each
@@ -107,3 +108,35 @@ def test_few_channels_are_convolved_as_any_others():
         padded[:, :, :2] = frames[:, :, :1]
         expected = F.conv3d(padded, conv.weight, conv.bias, padding=(0, 1, 1))
         torch.testing.assert_close(conv(frames, Past()), expected, atol=1e-6, rtol=0)
+
+
+@settings(max_examples=10, deadline=None)
+@given(st.integers(3, 5), st.integers(3, 19), st.integers(3, 19))
+def test_frames_that_have_their_border_already_are_convolved_within_it(frames, height, width):
+    padded, conv = clip(1, 33, frames, height, width), layer(33, 40)
+    assert conv.bias is not None
+    exact = F.conv3d(padded.double(), conv.weight.double(), conv.bias.double())
+    found = winograd.convolve_tiles(padded, conv.weight, conv.bias, padding=0)
+    assert found.shape == exact.shape
+    assert (found - exact).abs().max() < 1e-5
+
+
+@pytest.mark.parametrize("pieces", [0, 2])
+def test_an_autoencoder_of_many_channels_convolves_by_tiles_as_directly(monkeypatch, pieces):
+    torch.manual_seed(0)
+    conv = CausalConvolution(128, 128).requires_grad_(requires_grad=False)
+    frames, norm = clip(1, 128, 7, 20, 28), torch.nn.GroupNorm(8, 128)
+    sizes: list[int] = []
+    convolve = winograd.convolve_tiles
+
+    def noted(padded: torch.Tensor, *others: torch.Tensor, padding: int) -> torch.Tensor:
+        sizes.append(padded.shape[2])
+        return convolve(padded, *others, padding=padding)
+
+    with torch.no_grad(), monkeypatch.context() as patch:
+        patch.setattr(winograd, "convolve_tiles", noted)
+        by_tiles = conv(frames.clone(), Stream(piece=pieces), norm)
+        patch.setattr(winograd, "is_suited", lambda frames, weight: False)
+        exact = conv.double()(frames.double(), Stream(piece=pieces), norm.double())
+    assert len(sizes) == (1 if pieces == 0 else 3)
+    assert (by_tiles - exact).abs().max() < 1e-5

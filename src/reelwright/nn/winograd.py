@@ -74,14 +74,15 @@ def is_suited(frames_BCFHW: Tensor, weight: Tensor) -> bool:
     )
 
 
-def convolve_tiles(frames_BCFHW: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """As conv3d with zero padding of one pixel in space and none in time; channels lie innermost in memory.
+def convolve_tiles(frames_BCFHW: Tensor, weight: Tensor, bias: Tensor, *, padding: int = 1) -> Tensor:
+    """As conv3d with zero padding in space and none in time; channels lie innermost in memory.
 
-    Beside the result it needs about 20 MB for each thread, and four times the weights.
+    padding: pixels, 0 where the frames have their border already. Beside the result it needs about 20 MB for
+    each thread, and four times the weights.
     """
     kernel = _transformed_kernel(weight.detach())
     frames_BFHWC = frames_BCFHW.detach().permute(0, 2, 3, 4, 1)
-    clips = [_convolve_clip(frames_FHWC, kernel, bias.detach()) for frames_FHWC in frames_BFHWC]
+    clips = [_convolve_clip(frames_FHWC, kernel, bias.detach(), padding) for frames_FHWC in frames_BFHWC]
     return (
         torch.stack(clips).permute(0, 4, 1, 2, 3) if len(clips) > 1 else clips[0][None].permute(0, 4, 1, 2, 3)
     )
@@ -94,8 +95,9 @@ def _transformed_kernel(weight: Tensor) -> Tensor:
     return (_both_ways(_FROM_KERNEL) @ taps.T).view(_NUM_PRODUCTS, 3, inputs, outputs)
 
 
-def _convolve_clip(frames_FHWC: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
-    num_frames, height, width, channels = frames_FHWC.shape
+def _convolve_clip(frames_FHWC: Tensor, kernel: Tensor, bias: Tensor, padding: int) -> Tensor:
+    num_frames, *sides, channels = frames_FHWC.shape
+    height, width = (side - _MARGIN + 2 * padding for side in sides)
     outputs = len(bias)
     rows, columns = -(-height // _TILE), -(-width // _TILE)
     result = frames_FHWC.new_empty(num_frames - 2, rows * _TILE, columns * _TILE, outputs)
@@ -106,7 +108,7 @@ def _convolve_clip(frames_FHWC: Tensor, kernel: Tensor, bias: Tensor) -> Tensor:
         block = _Block(frames_FHWC, kernel, block_rows, block_columns)
         for top, left in starts:
             place = by_tile[:, top : top + block_rows, :, left : left + block_columns]
-            tiles = block.convolve(top * _TILE - 1, left * _TILE - 1)
+            tiles = block.convolve(top * _TILE - padding, left * _TILE - padding)
             torch.add(tiles[:, : place.shape[1], :, : place.shape[3]], bias, out=place)
 
     starts = list(product(range(0, rows, block_rows), range(0, columns, block_columns)))

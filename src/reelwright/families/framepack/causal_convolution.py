@@ -12,12 +12,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from reelwright.families.framepack.clip_statistics import ClipStatistics
+from reelwright.nn import winograd
 from reelwright.nn.causal_conv3d import chunk_lengths
 from reelwright.nn.norms import group_norm_affine
 from reelwright.nn.other_parts import OtherParts
 from reelwright.nn.volume_convolution import convolve_volume
 
 _KERNEL = 3
+_MIN_TILED_CHANNELS = 128
+_PIXELS_PER_CHANNEL = 8
+"""Measured: tiles take 0.4 of the time for 256 channels of 50 x 50 pixels, and 2.2 for 512 of 14 x 14."""
 _PIECE_VALUES = 2**22
 """Values of a piece: its memory is then used again and again rather than asked of the system each time."""
 
@@ -169,4 +173,17 @@ class CausalConvolution(nn.Conv3d):
             yield slice(start, stop), seen
 
     def convolve(self, padded_BCFHW: Tensor) -> Tensor:
+        if self.bias is not None and self._gains_by_tiles(padded_BCFHW):
+            return winograd.convolve_tiles(padded_BCFHW, self.weight, self.bias, padding=0)
         return convolve_volume(padded_BCFHW, self.weight, self.bias, stride=self.strides)
+
+    def _gains_by_tiles(self, padded_BCFHW: Tensor) -> bool:
+        """Whether there are many channels, and enough pixels that it pays to transform the kernel."""
+        widest = max(self.weight.shape[:2])
+        num_pixels = padded_BCFHW[:, 0].numel()
+        return (
+            self.strides == (1, 1, 1)
+            and min(self.weight.shape[:2]) >= _MIN_TILED_CHANNELS
+            and num_pixels >= _PIXELS_PER_CHANNEL * widest
+            and winograd.is_suited(padded_BCFHW, self.weight)
+        )
