@@ -20,7 +20,7 @@ from reelwright.protocols.review import Review
 _IDENTITY = (1.0, 0.0)
 _IDENTITY_THRESHOLD = 0.15
 _MAGNITUDE_THRESHOLD = 0.24
-_FIRST_BLOCK_THRESHOLD = 0.08
+_FIRST_BLOCK_THRESHOLD = 0.16
 _OF_A_STEP_CACHE = ("threshold", "start", "max_skips", "ratios", "ratio_list")
 
 
