@@ -141,10 +141,9 @@ def test_the_number_format_of_the_vae_is_honored_and_said(words, dtype):
     assert "files hold float16" in notice
 
 
-def test_fp8_of_the_text_encoder_is_accepted_and_said():
-    run, (notice,) = read(TEXT, f"{NEEDED[TEXT]} --fp8_llm")
-    assert run.config == config(TEXT)
-    assert notice.startswith("--fp8_llm: has no effect yet")
+def test_the_text_encoder_is_rounded():
+    assert config(TEXT, "--fp8_llm").execution.text_weights == "fp8"
+    assert config(TEXT).execution.text_weights == "full"
 
 
 def test_tokenizers_of_one_s_own_are_taken():

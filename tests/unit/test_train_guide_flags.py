@@ -283,7 +283,6 @@ def test_what_happens_anyway_needs_no_notice():
         *(
             "--split_attn",
             "--one_frame",
-            "--fp8_llm",
         ),
         *("--use_pinned_memory_for_block_swap", "--block_swap_h2d_only"),
         *("--block_swap_ring_size 1", "--img_in_txt_in_offloading", "--disable_numpy_memmap"),

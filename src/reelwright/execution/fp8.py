@@ -11,7 +11,8 @@ from torch.nn import functional as F
 from reelwright.execution.rounded_weight import RoundedWeight, restore
 from reelwright.execution.stacks import stacks_of
 
-_BLOCK = 64
+BLOCK = 64
+"""Weights of a row that share a scale."""
 _LARGEST = 448.0
 """That float8_e4m3fn can hold."""
 _SMALLEST_SCALE = 1e-8
@@ -106,7 +107,7 @@ def quantize(weight: Tensor) -> tuple[Tensor, Tensor]:
 
 def _in_blocks(weight: Tensor) -> Tensor:
     """[out, blocks, size]: the whole row is one block where it cannot be divided."""
-    return weight.unflatten(-1, (-1, weight.shape[-1] if weight.shape[-1] % _BLOCK else _BLOCK))
+    return weight.unflatten(-1, (-1, weight.shape[-1] if weight.shape[-1] % BLOCK else BLOCK))
 
 
 def _frozen(values: Tensor) -> nn.Parameter:

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -13,11 +15,11 @@ from reelwright.checkpoint.stored_tensor import StoredTensor
 from reelwright.execution.block_swap import leave_swapped, loading_device
 from reelwright.execution.devices import choose_device
 from reelwright.execution.facts import DenoiserFacts
-from reelwright.execution.fp8 import QuantizedLinear, layers_of_blocks, round_plain, round_scaled
+from reelwright.execution.fp8 import BLOCK, QuantizedLinear, layers_of_blocks, round_plain, round_scaled
 from reelwright.execution.integers import check_integers, round_int4, round_int8
 from reelwright.execution.rounded_weight import RoundedWeight
 from reelwright.protocols.configs import ExecutionConfig
-from reelwright.protocols.policy_configs import PolicyConfig, WeightFormat
+from reelwright.protocols.policy_configs import TextWeights, WeightFormat
 
 AddTo = Callable[[str], Callable[[Tensor], None] | None]
 """What adds LoRAs to the weight of a module, in place; None if none changes it."""
@@ -28,6 +30,15 @@ ROUNDINGS: dict[WeightFormat, Callable[[Tensor], RoundedWeight]] = {
     "int8": round_int8,
     "int4": round_int4,
 }
+
+
+class Encoder(Protocol):
+    """What `round_encoder` is for."""
+
+    hold: Hold | None
+    rounding: str
+
+
 _BITS = {"fp8": "fp8", "fp8_scaled": "fp8, scaled block by block", "int8": "int8", "int4": "int4"}
 
 
@@ -41,13 +52,13 @@ class HeldWeights:
     def __init__(
         self,
         wanted: WeightFormat,
-        is_quantized: Callable[[str], bool],
+        choose: Callable[[nn.Module], Iterable[str]],
         device: torch.device,
         add_to: AddTo = lambda module: None,
     ) -> None:
-        """`is_quantized` is asked by name about linear layers of blocks; others stay as files have them."""
+        """`choose` names the linear layers of a network to round; others stay as files have them."""
         self._wanted: WeightFormat = wanted
-        self._is_quantized = is_quantized
+        self._choose = choose
         self._device = device
         self._add_to = add_to
         self._chosen: frozenset[str] | None = None
@@ -58,17 +69,16 @@ class HeldWeights:
         if leaf != "weight" or not isinstance(layer, nn.Linear):
             return False
         in_file = format_in_file(stored)
-        wanted = self._wanted if module in self._choose(network) else in_file
+        wanted = self._wanted if module in self._chosen_of(network) else in_file
         if wanted == "full":
             return False
         rounded = self._round(stored, module, in_file, wanted)
         network.set_submodule(module, QuantizedLinear(rounded, getattr(layer, "bias", None), dtype))
         return True
 
-    def _choose(self, network: nn.Module) -> frozenset[str]:
+    def _chosen_of(self, network: nn.Module) -> frozenset[str]:
         if self._chosen is None:
-            layers = [] if self._wanted == "full" else layers_of_blocks(network, self._is_quantized)
-            self._chosen = frozenset(layers)
+            self._chosen = frozenset(() if self._wanted == "full" else self._choose(network))
         return self._chosen
 
     def _round(
@@ -88,7 +98,8 @@ class HeldWeights:
 def hold_weights(config: ExecutionConfig, path: Path, facts: DenoiserFacts, add_to: AddTo) -> Hold:
     """What takes weights while a network is loaded from `path`: rounded as wanted, or left in the file."""
     device = choose_device(config.device)
-    held = HeldWeights(config.weights, facts.is_quantized, loading_device(config, device), add_to)
+    choose = partial(layers_of_blocks, is_wanted=facts.is_quantized)
+    held = HeldWeights(config.weights, choose, loading_device(config, device), add_to)
     left = leave_swapped(config, path, device)
     if left is None:
         return held
@@ -97,14 +108,22 @@ def hold_weights(config: ExecutionConfig, path: Path, facts: DenoiserFacts, add_
     )
 
 
+def round_encoder(encoder: Encoder, wanted: TextWeights, device: torch.device) -> None:
+    """Have the linear layers of an encoder rounded when it is loaded, which is not yet."""
+    check_weights(wanted)
+    encoder.rounding = "" if wanted == "full" else wanted
+    # Scaled block by block, fp8 loses less and needs no more.
+    encoder.hold = HeldWeights("fp8_scaled" if wanted == "fp8" else wanted, _linear_layers, device)
+
+
 def in_memory(config: ExecutionConfig) -> ExecutionConfig:
     """Without swapping: all weights are there when they are to be written."""
     return replace(config, block_swap=0)
 
 
-def check_weights(config: PolicyConfig) -> None:
-    """Raise ConfigError if a library that the formats need is not there."""
-    if {config.weights, config.text_weights} & {"int8", "int4"}:
+def check_weights(wanted: WeightFormat) -> None:
+    """Raise ConfigError if a library that the format needs is not there."""
+    if wanted in ("int8", "int4"):
         check_integers()
 
 
@@ -122,7 +141,7 @@ def tensors_to_save(network: nn.Module) -> dict[str, Tensor]:
         tensors[f"{name}.weight"] = tensors.pop(f"{name}.quantized")
         if module.scale is not None:
             scale = tensors.pop(f"{name}.scale")
-            tensors[f"{name}.{SCALE_WEIGHT}"] = scale.flatten(1) if scale.shape[1] == 1 else scale
+            tensors[f"{name}.{SCALE_WEIGHT}"] = scale.flatten(1) if module.in_features % BLOCK else scale
     return tensors
 
 
@@ -147,3 +166,7 @@ class RoundedWeights:
 
 def _rounded_layers(network: nn.Module) -> list[tuple[str, QuantizedLinear]]:
     return [(name, module) for name, module in network.named_modules() if isinstance(module, QuantizedLinear)]
+
+
+def _linear_layers(network: nn.Module) -> list[str]:
+    return [name for name, module in network.named_modules() if isinstance(module, nn.Linear)]

@@ -7,6 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge
 
 from reelwright.protocols.configs import AutoencodingConfig, DeviceConfig
+from reelwright.protocols.policy_configs import TextWeights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +97,15 @@ class CacheLatentsConfig(ClipsConfig, CacheConfig):
 
 
 @dataclass(frozen=True, kw_only=True)
+class TextEncodingConfig(DeviceConfig):
+    """How text encoders run."""
+
+    text_weights: TextWeights = "full"
+    """How the weights of the large text encoder are held: fp8 (scaled block by block) and int8 need half the
+    memory of 16 bits."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class CacheTextConfig(CacheConfig):
     """Encode the captions of data sets."""
 
@@ -103,3 +113,5 @@ class CacheTextConfig(CacheConfig):
     """A single file or folder with the text encoder instead of the model's own."""
     tokenizer: Path | None = None
     """A folder with the tokenizer instead of the model's own."""
+    execution: TextEncodingConfig = field(default_factory=TextEncodingConfig)
+    """How the text encoders run."""

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Literal
 from annotated_types import Ge, Gt, Le
 
 from reelwright.protocols.configs import AutoencodingConfig, DeviceConfig
-from reelwright.protocols.policy_configs import KernelConfig
+from reelwright.protocols.policy_configs import KernelConfig, TextWeights
 
 _FORBID_UNKNOWN = {"extra": "forbid"}
 
@@ -344,6 +344,8 @@ class TrainExecutionConfig(LearningExecutionConfig, AutoencodingConfig, KernelCo
 
     fp8: bool = False
     """Hold the weights of the blocks in fp8, scaled block by block, and compute in `dtype`; for adapters."""
+    text_weights: TextWeights = "full"
+    """How the weights of the large text encoder are held, which reads the prompts of samples."""
     activation_checkpoint: bool = False
     """Compute activations again in the backward pass instead of keeping them: far less memory, a third more
     time."""

@@ -11,6 +11,7 @@ from reelwright.checkpoint.loading import check_network
 from reelwright.core.errors import CheckpointError
 from reelwright.encoders.t5 import T5Text
 from reelwright.execution.devices import choose_device, choose_dtype
+from reelwright.execution.weights import round_encoder
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import load_autoencoder, read_autoencoder_config
 from reelwright.families.cogvideox.config import (
@@ -86,12 +87,13 @@ def find_text_parts(config: CogVideoXCacheText, *, with_weights: bool = True) ->
 
     Without weights the encoder may have nothing but its settings.
     """
-    choose_device(config.execution.device)
+    device = choose_device(config.execution.device)
     alone = {"text_encoder/*": config.text_encoder, "tokenizer/*": config.tokenizer}
     folder = ModelFolder(config, [pattern for pattern, path in alone.items() if path is None])
     encoder_path = config.text_encoder or folder.part("text_encoder")
     tokenizer_path = config.tokenizer or folder.part("tokenizer")
     text = T5Text(encoder_path, tokenizer_path)
+    round_encoder(text.encoder, config.execution.text_weights, device)
     text.check() if with_weights else text.check_tokenizer()
     if text.width != folder.transformer.text_embed_dim:
         raise CheckpointError(

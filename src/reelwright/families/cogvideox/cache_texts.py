@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from reelwright.encoders.pretrained import rounded_as
 from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.families.cogvideox.cache_layout import (
     METADATA,
@@ -60,7 +61,8 @@ class CogVideoXTextCache:
         return {**METADATA, "caption1": caption}
 
     def facts(self) -> Mapping[str, object]:
-        return {"num_tokens": self.max_tokens, "stored_dtype": str(self.parts.stored_dtype)}
+        rounded = rounded_as(self.parts.text.encoder)
+        return {"num_tokens": self.max_tokens, "stored_dtype": str(self.parts.stored_dtype), **rounded}
 
     def is_own(self, name: str) -> bool:
         return is_text_file(name)

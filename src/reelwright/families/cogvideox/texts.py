@@ -10,6 +10,7 @@ from torch import Tensor
 
 from reelwright.core.paths import cache_folder
 from reelwright.data.cache_store import CacheStore, content_key
+from reelwright.encoders.pretrained import rounded_as
 from reelwright.encoders.t5 import T5Text
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel
 from reelwright.families.cogvideox.config import CogVideoXGenerate
@@ -69,6 +70,7 @@ def encode_text(
         tokenizer=encoder.fingerprints["tokenizer"],
         dtype=str(dtype),
         device=device.type,
+        **rounded_as(encoder.text.encoder),
     )
     encode = partial(encoder.text.encode, [prompt], num_tokens, device=device, dtype=dtype)
     return CacheStore(cache_folder() / "prompts").get_or_make(key, encode, {"prompt": prompt})

@@ -6,6 +6,7 @@ from dataclasses import replace
 from torch import nn
 
 from reelwright.execution.devices import choose_device, choose_dtype
+from reelwright.execution.weights import round_encoder
 from reelwright.families.cogvideox.checkpoints import CogVideoXModel, Layout, locate
 from reelwright.families.cogvideox.config import CogVideoXGenerate, CogVideoXTrain, Compatibility
 from reelwright.families.cogvideox.generate import CogVideoXSession
@@ -69,13 +70,18 @@ def encode_samples(
     """Put the texts of requests into the cache of prompts; their pictures are encoded with the clips."""
     device = choose_device(config.execution.device)
     dtype = choose_dtype(config.execution.dtype, device, model.released_dtype)
+    round_encoder(model.text.encoder, config.execution.text_weights, device)
     encode_texts(model, [request.config for request in requests], device, dtype)
 
 
 def _execution(config: CogVideoXTrain, device: str) -> ExecutionConfig:
     execution = config.execution
     return ExecutionConfig(
-        device=device, dtype=execution.dtype, tiling=execution.tiling, tile_size=execution.tile_size
+        device=device,
+        dtype=execution.dtype,
+        tiling=execution.tiling,
+        tile_size=execution.tile_size,
+        text_weights=execution.text_weights,
     )
 
 

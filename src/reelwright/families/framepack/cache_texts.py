@@ -8,7 +8,9 @@ from torch import Tensor
 
 from reelwright.encoders.clip import ClipText
 from reelwright.encoders.llama import MAX_TOKENS, PADDED_TOKENS, LlamaText
+from reelwright.encoders.pretrained import rounded_as
 from reelwright.execution.devices import choose_device, choose_dtype
+from reelwright.execution.weights import round_encoder
 from reelwright.families.framepack.cache_layout import (
     STORED,
     caption_metadata,
@@ -54,7 +56,8 @@ class FramePackTextCache:
         return caption_metadata(caption)
 
     def facts(self) -> Mapping[str, object]:
-        return {"system_prompt": self.config.system_prompt, "dtype": self.config.execution.dtype}
+        rounded = rounded_as(self.llama.encoder)
+        return {"system_prompt": self.config.system_prompt, "dtype": self.config.execution.dtype, **rounded}
 
     def is_own(self, name: str) -> bool:
         return stem_of_caption(name) is not None
@@ -93,10 +96,11 @@ class FramePackTextEncoder:
 
 def locate_texts(config: FramePackCacheText) -> FramePackTextCache:
     """Find both text encoders and their tokenizers. Raises UserError."""
-    choose_device(config.execution.device)  # raises for a device that is not there
+    device = choose_device(config.execution.device)
     parts = Parts(config, wanted=("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
     clip = ClipText(parts.text_encoder_2, parts.tokenizer_2)
     for encoder in (llama, clip):
         encoder.check()
+    round_encoder(llama.encoder, config.execution.text_weights, device)
     return FramePackTextCache(config=config, llama=llama, clip=clip, fingerprints=fingerprint_parts(parts))

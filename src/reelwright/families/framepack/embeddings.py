@@ -14,6 +14,7 @@ from reelwright.core.paths import cache_folder
 from reelwright.data.cache_store import CacheStore, content_key
 from reelwright.encoders.clip import ClipText
 from reelwright.encoders.llama import PADDED_TOKENS, LlamaText
+from reelwright.encoders.pretrained import rounded_as
 from reelwright.encoders.siglip import SiglipImage
 from reelwright.families.framepack.config import FramePackGenerate
 
@@ -57,7 +58,7 @@ def encode_prompts(
     Each encoder is loaded only for what the cache lacks, and released before the next is loaded.
     """
     each = list(dict.fromkeys(wanted))
-    facts = _facts(fingerprints, ("text_encoder", "tokenizer"), device, dtype)
+    facts = _facts(fingerprints, ("text_encoder", "tokenizer"), device, dtype) | rounded_as(llama.encoder)
     states = {wording: _llama_states(wording, llama, facts, device, dtype) for wording in each}
     llama.release()
     facts = _facts(fingerprints, ("text_encoder_2", "tokenizer_2"), device, dtype)

@@ -49,6 +49,7 @@ def generate_config(config: FramePackTrain) -> FramePackGenerate:
         execution=ExecutionConfig(
             device=run.device,
             dtype=run.dtype,
+            text_weights=run.text_weights,
             tiling=run.tiling,
             tile_size=run.tile_size,
             vae_chunk=run.vae_chunk,
