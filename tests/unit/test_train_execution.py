@@ -66,11 +66,12 @@ def test_kernels_and_patience_are_those_that_were_asked_for(tmp_path: Path) -> N
     ("config", "complaint"),
     [
         (_config("full", fp8=True), "--method lora"),
+        (_config("full", block_swap=1), "--method lora"),
         (_config(activation_offload=True), "--execution.activation-checkpoint"),
         (_config(mixed_precision="fp16"), "needs a GPU"),
         (_config(device="cuda:7"), "not on this machine"),
     ],
-    ids=["fp8-full", "offload-alone", "fp16-processor", "no-such-gpu"],
+    ids=["fp8-full", "swap-full", "offload-alone", "fp16-processor", "no-such-gpu"],
 )
 def test_what_cannot_be_is_refused_with_the_way_out(
     tmp_path: Path, config: TrainConfig, complaint: str
@@ -96,3 +97,11 @@ def test_launchers_that_are_configured_for_something_else_are_refused(
         monkeypatch.setenv(name, value)
     with pytest.raises(ConfigError, match=complaint):
         open_accelerator(_config(), tmp_path)
+
+
+def test_blocks_that_fsdp_shares_out_are_not_swapped_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    with pytest.raises(ConfigError, match="without FSDP"):
+        open_accelerator(_config(block_swap=1), tmp_path)

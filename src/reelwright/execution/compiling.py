@@ -21,7 +21,7 @@ from reelwright.core.errors import ConfigError, suggestion
 from reelwright.core.paths import cache_folder
 from reelwright.execution.policy import Call
 from reelwright.execution.stacks import stacks_of
-from reelwright.protocols.policy_configs import KernelConfig, WeightPolicyConfig
+from reelwright.protocols.policy_configs import KernelConfig
 
 _INDUCTOR = "inductor"
 _SAME_BYTES = ("eager", "eager_noexcept")
@@ -90,7 +90,7 @@ def check_compiling(config: KernelConfig, device: torch.device) -> None:
             f"execution.compile_mode: {mode} is one of the inductor's, not of {backend}'s. Leave it out, or"
             " leave out --execution.compile-backend."
         )
-    if mode in _GRAPHS_OF_GPU and isinstance(config, WeightPolicyConfig) and config.block_swap:
+    if mode in _GRAPHS_OF_GPU and getattr(config, "block_swap", 0):
         raise ConfigError(
             f"execution.compile_mode: {mode} records where weights are, and block_swap moves them. Use"
             " default or max-autotune-no-cudagraphs, or leave out --execution.block-swap."
