@@ -1,0 +1,295 @@
+"""What each way to run a denoiser saves and costs, here and in diffusers: same weights, same loop, one run.
+
+    python benchmarks/policies.py             # both sizes, prints a table, writes results/
+    python benchmarks/policies.py tiny        # one of them, nothing written
+    python benchmarks/policies.py --compile   # with compiled blocks too, which takes minutes
+
+Each measurement has a process of its own. Memory is what the process holds at most above its imports, weights
+and pages of their files included; time is what the processor worked in one thread, so that it does not depend
+on what else it does; the error is that of the last latents against the plain run of the same side.
+"""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+from measure import peak_growth, write_results
+from torch import Tensor
+
+from reelwright.families.cogvideox.config import CogVideoXGenerate, TransformerConfig
+from reelwright.families.cogvideox.tiny import TINY_TRANSFORMER, write_model
+from reelwright.protocols.configs import ExecutionConfig
+
+RESULTS = Path(__file__).parent / "results" / "policies_cpu.json"
+WIDE = replace(TINY_TRANSFORMER, num_layers=8, num_attention_heads=8, attention_head_dim=64)
+SIZES: dict[str, TransformerConfig] = {"tiny": TINY_TRANSFORMER, "width 512": WIDE}
+NUM_STEPS, REPEATS = 10, 3
+LATENTS, LARGE_LATENTS = (1, 16, 3, 16, 16), (1, 16, 3, 32, 32)
+TILE = 128
+COMPILED = "compiled blocks"
+
+OURS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "blocks on disk": {"block_swap": -2, "swap_home": "disk"},
+    "modulation tables": {"modulation_tables": True},
+    "weights in fp8": {"weights": "fp8"},
+    "weights in fp8, scaled": {"weights": "fp8_scaled"},
+    "first-block cache": {"step_cache": "first_block", "step_cache_threshold": 0.2},
+    "TeaCache": {"step_cache": "teacache", "step_cache_threshold": 0.2},
+    COMPILED: {"compile": "blocks"},
+    "decode, plain": {},
+    "decode, tiles": {"tiling": True, "tile_size": TILE},
+}
+THEIRS = (
+    *("plain", "blocks on disk", "weights in fp8", "first-block cache", COMPILED),
+    *("decode, plain", "decode, tiles"),
+)
+
+MODULES = {
+    "ours": (("reelwright.families.cogvideox.generate", "CogVideoXSession"),),
+    "diffusers": (
+        ("diffusers", "CogVideoXTransformer3DModel"),
+        ("diffusers", "AutoencoderKLCogVideoX"),
+        ("diffusers.hooks", "apply_group_offloading"),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of one process."""
+
+    mib: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """One policy on one side; shares are of the plain run of that side."""
+
+    size: str
+    policy: str
+    side: str
+    mib: float
+    memory_share: float
+    seconds: float
+    time_share: float
+    error: float
+
+
+def main() -> None:
+    if "--measure" in sys.argv:
+        side, policy, model, result = sys.argv[2:6]
+        print(json.dumps(vars(measure(side, policy, Path(model), Path(result)))))
+        return
+    rows: list[Row] = []
+    chosen = [size for size in SIZES if size in sys.argv] or list(SIZES)
+    for size, transformer in SIZES.items():
+        if size in chosen:
+            with tempfile.TemporaryDirectory() as folder:
+                write_model(Path(folder) / "model", transformer=transformer)
+                rows += rows_of(size, Path(folder))
+    print(table(rows))
+    if chosen == list(SIZES):
+        write_results(RESULTS, rows)
+
+
+def rows_of(size: str, folder: Path) -> list[Row]:
+    rows: list[Row] = []
+    for side, policies in (("ours", tuple(OURS)), ("diffusers", THEIRS)):
+        plain: dict[bool, tuple[Measured, Tensor]] = {}
+        for policy in policies:
+            if is_left_out(size, policy):
+                continue
+            found = in_own_process(side, policy, folder)
+            if found is None:
+                continue
+            known = plain.setdefault(policy.startswith("decode"), found)
+            rows.append(row_of(size, policy, side, found, known))
+    return rows
+
+
+def is_left_out(size: str, policy: str) -> bool:
+    """Both sizes have the same autoencoder."""
+    if policy == COMPILED:
+        return "--compile" not in sys.argv
+    return policy.startswith("decode") and size != "tiny"
+
+
+def row_of(
+    size: str, policy: str, side: str, found: tuple[Measured, Tensor], plain: tuple[Measured, Tensor]
+) -> Row:
+    (measured, result), (before, exact) = found, plain
+    return Row(
+        size,
+        policy,
+        side,
+        mib=measured.mib,
+        memory_share=measured.mib / before.mib,
+        seconds=measured.seconds,
+        time_share=measured.seconds / before.seconds,
+        error=float((result - exact).norm() / exact.norm()),
+    )
+
+
+def in_own_process(side: str, policy: str, folder: Path) -> tuple[Measured, Tensor] | None:
+    result = folder / "result.pt"
+    command = [sys.executable, __file__, "--measure", side, policy, str(folder / "model"), str(result)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        print(f"{side}, {policy}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+        return None
+    return Measured(**json.loads(done.stdout.splitlines()[-1])), torch.load(result, weights_only=True)
+
+
+@torch.no_grad()
+def measure(side: str, policy: str, model: Path, result: Path) -> Measured:
+    """Load, run once to warm up, then a few times for the clock."""
+    torch.set_num_threads(1)
+    open_it = {"ours": open_ours, "diffusers": open_theirs}[side]
+    times: list[float] = []
+
+    def work() -> None:
+        run = open_it(policy, model)
+        run()
+        for _ in range(REPEATS):
+            started = time.process_time()
+            made = run()
+            times.append(time.process_time() - started)
+        torch.save(made, result)
+
+    for name in MODULES[side]:  # so that importing is no part of what is measured
+        getattr(import_module(name[0]), name[1])
+    torch.randn(64, 64) @ torch.randn(64, 64)
+    mib = peak_growth(work)
+    return Measured(mib=mib, seconds=median(times))
+
+
+def open_ours(policy: str, folder: Path) -> Callable[[], Tensor]:
+    from reelwright.execution.policy import Call
+    from reelwright.execution.prepare import prepare_to_generate
+    from reelwright.families.cogvideox.checkpoints import load_adapted, load_autoencoder, locate
+    from reelwright.families.cogvideox.conditions import Conditions, position_conditions
+    from reelwright.families.cogvideox.execution_facts import EXECUTION_FACTS
+    from reelwright.families.cogvideox.latent_space import LatentSpace, chosen_tiling
+
+    options = dict(OURS[policy])
+    device, dtype = torch.device("cpu"), torch.float32
+    model = locate(CogVideoXGenerate(model=str(folder)))
+    if "block_swap" in options:
+        options["block_swap"] += model.transformer.num_layers
+    execution = ExecutionConfig(device="cpu", dtype="float32", **options)
+    if policy.startswith("decode"):
+        autoencoder = load_autoencoder(model, device, dtype)
+        tiling = chosen_tiling(model.autoencoder, execution)
+        space = LatentSpace(autoencoder=autoencoder, tiling=tiling, whole_clip=False)
+        return lambda: torch.cat(list(space.decode(drawn(LARGE_LATENTS)))).float()
+    transformer, _ = load_adapted(model, execution, dtype)
+    denoiser, _ = prepare_to_generate(
+        transformer, execution, device=device, dtype=dtype, facts=EXECUTION_FACTS
+    )
+    frames, height, width = LATENTS[2:]
+    conditions = Conditions(
+        text_BLD=drawn((1, model.transformer.max_text_seq_length, model.transformer.text_embed_dim)),
+        **position_conditions(model.transformer, (frames, height, width)),
+    )
+    calls = [
+        Call(step=step, num_steps=NUM_STEPS, branch="positive", timestep_B=timestep, conditions=conditions)
+        for step, timestep in enumerate(timesteps())
+    ]
+
+    def run() -> Tensor:
+        denoiser.start(calls)
+        latents = drawn(LATENTS)
+        for call in calls:
+            latents = latents - denoiser(latents, call) / NUM_STEPS
+        return latents
+
+    return run
+
+
+def open_theirs(policy: str, folder: Path) -> Callable[[], Tensor]:
+    import diffusers
+
+    if policy.startswith("decode"):
+        autoencoder = diffusers.AutoencoderKLCogVideoX.from_pretrained(
+            folder / "vae", torch_dtype=torch.float32
+        )
+        if policy.endswith("tiles"):
+            autoencoder.enable_tiling(tile_sample_min_height=TILE, tile_sample_min_width=TILE)
+        return lambda: autoencoder.decode(drawn(LARGE_LATENTS)).sample
+    transformer = diffusers.CogVideoXTransformer3DModel.from_pretrained(
+        folder / "transformer", torch_dtype=torch.float32
+    )
+    context = apply_theirs(policy, transformer, folder)
+    config = transformer.config
+    text = drawn((1, config.max_text_seq_length, config.text_embed_dim))
+
+    def run() -> Tensor:
+        latents = drawn(LATENTS)
+        if policy.endswith("cache"):
+            transformer._reset_stateful_cache()
+        for timestep in timesteps():
+            with context():
+                made = transformer(latents.transpose(1, 2), text, timestep, return_dict=False)[0]
+            latents = latents - made.transpose(1, 2) / NUM_STEPS
+        return latents
+
+    return run
+
+
+def apply_theirs(policy: str, transformer: torch.nn.Module, folder: Path) -> Callable[[], Any]:
+    import diffusers
+    from diffusers.hooks import apply_group_offloading
+
+    if policy == "blocks on disk":
+        apply_group_offloading(
+            transformer,
+            onload_device=torch.device("cpu"),
+            offload_type="block_level",
+            num_blocks_per_group=1,
+            offload_to_disk_path=str(folder / "offloaded"),
+        )
+    elif policy == "weights in fp8":
+        transformer.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=torch.float32)
+    elif policy == "first-block cache":
+        transformer.enable_cache(diffusers.FirstBlockCacheConfig(threshold=0.2))
+        return partial(transformer.cache_context, "cond")
+    elif policy == COMPILED:
+        transformer.compile_repeated_blocks()
+    return nullcontext
+
+
+def drawn(shape: tuple[int, ...]) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+
+
+def timesteps() -> list[Tensor]:
+    return [torch.tensor([999 - 1000 // NUM_STEPS * step]) for step in range(NUM_STEPS)]
+
+
+def table(rows: list[Row]) -> str:
+    head = ("size", "policy", "side", "memory", "of plain", "time", "of plain", "error")
+    lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for row in rows:
+        cells = (
+            *(row.size, row.policy, row.side, f"{row.mib:.0f} MiB", f"{row.memory_share:.2f}"),
+            *(f"{row.seconds:.2f} s", f"{row.time_share:.2f}", f"{row.error:.2g}"),
+        )
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
