@@ -15,12 +15,14 @@ import tyro
 from reelwright import families
 from reelwright.cli import cache, dataset, lora
 from reelwright.cli.curves import CurvesLine
+from reelwright.cli.doctor import DoctorLine
 from reelwright.cli.evaluate import EvaluateLine
 from reelwright.cli.generate import GenerateLine
 from reelwright.cli.replay import ReplayLine
 from reelwright.cli.resume import ResumeLine
 from reelwright.cli.train import AUTOENCODER, DENOISER, ENCODERS, train_schema
 from reelwright.core.config import field_docs, listed_schema
+from reelwright.protocols.bench_config import BenchConfig
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 from reelwright.protocols.datasets import DatasetConfig, GeneralKeys
 from reelwright.protocols.plan_config import PlanConfig
@@ -36,6 +38,8 @@ _COMMANDS: Mapping[str, type] = {
     "plan": PlanConfig,
     "curves": CurvesLine,
     "evaluate": EvaluateLine,
+    "doctor": DoctorLine,
+    "bench": BenchConfig,
     "cache verify": CacheVerifyConfig,
     "cache prune": CachePruneConfig,
     "cache stats": CacheTask,
@@ -110,9 +114,7 @@ def _dataset_page() -> str:
 
 
 def _other_commands_page() -> str:
-    title = (
-        "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, cache verify, prune and stats"
-    )
+    title = "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, doctor, bench, cache verify, prune and stats"
     text = [title, "", _ORIGIN]
     for command, schema in _COMMANDS.items():
         about = inspect.getdoc(schema) or ""
