@@ -91,7 +91,7 @@ def test_a_pickle_is_refused_and_not_run(model, said, tmp_path, write):
         ("version https://git-lfs.github.com/spec/v1\noid sha256:ab\nsize 1234567\n", "git lfs pull"),
         ("<!DOCTYPE html><html>Sign in</html>", "this is a web page"),
         ("", "the file is empty"),
-        ("GGUF....", "GGUF files are not supported"),
+        ("GGUF....", "cut short or damaged"),
         ("hello world, this is a text", "not a file of weights"),
     ],
 )

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import gguf
 import numpy as np
 import pytest
 import torch
@@ -258,6 +259,26 @@ def test_a_file_in_plain_fp8_of_another_program_is_held_as_it_is(tmp_path: Path)
     assert network.get_submodule("blocks.1.norm1.norm").weight.dtype == torch.float32
     modulation = network.get_submodule("blocks.1.norm1.modulation")
     assert isinstance(modulation, QuantizedLinear)
+
+
+@each_family
+def test_a_gguf_file_is_read_and_rounded_as_wanted(subject: Subject, tmp_path: Path):
+    full = subject.load()
+    path = _beside_settings(subject, tmp_path).with_suffix(".gguf")
+    writer = gguf.GGUFWriter(path, "test")
+    for name, tensor in subject.key_map.to_file(full.state_dict()).items():
+        kind = gguf.GGMLQuantizationType.Q8_0 if tensor.ndim == 2 else gguf.GGMLQuantizationType.F32
+        writer.add_tensor(name, gguf.quantize(tensor.numpy(), kind), raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    network = subject.load("fp8_scaled", dit=path)
+    layer, original = network.get_submodule(subject.ours), full.get_submodule(subject.ours)
+    assert isinstance(layer, QuantizedLinear)
+    assert (layer.weight - original.weight).norm() / original.weight.norm() < 0.04
+    read = subject.load(dit=path).get_submodule(subject.ours).weight
+    assert (read - original.weight).norm() / original.weight.norm() < 0.01
 
 
 def test_formats_that_no_other_program_reads_are_not_written(tmp_path: Path):

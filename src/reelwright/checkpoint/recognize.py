@@ -9,7 +9,7 @@ from typing import Literal
 from reelwright.core.errors import CheckpointError
 from reelwright.core.paths import cannot_read
 
-WeightsKind = Literal["safetensors", "torch", "legacy_torch"]
+WeightsKind = Literal["safetensors", "torch", "legacy_torch", "gguf"]
 
 _NUM_START_BYTES = 512
 _ZIP = b"PK\x03\x04"
@@ -25,6 +25,8 @@ def recognize(path: Path) -> WeightsKind:
         return "torch"
     if _PICKLE.match(start):
         return "legacy_torch"
+    if start.startswith(b"GGUF"):
+        return "gguf"
     if start[8:9] == b"{":
         return "safetensors"
     raise CheckpointError(
@@ -59,8 +61,6 @@ def _foreign(start: bytes) -> str | None:
             "this is a web page, not weights: the link led to a page or to a sign-in."
             " Download the file itself."
         )
-    if start.startswith(b"GGUF"):
-        return "GGUF files are not supported yet. Use a .safetensors file of this model."
     return None
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from torch import Tensor
 
 from reelwright.checkpoint.fingerprint import fingerprint
+from reelwright.checkpoint.gguf_files import open_gguf
 from reelwright.checkpoint.model_hashes import NO_HASHES, fill_in_hashes
 from reelwright.checkpoint.recognize import recognize
 from reelwright.checkpoint.safetensors_format import open_safetensors, write_safetensors
@@ -28,7 +29,12 @@ __all__ = [
 
 # Readers of the wider ecosystem refuse files that do not say which library's tensors they hold.
 _FORMAT = {"format": "pt"}
-_OPENERS = {"safetensors": open_safetensors, "torch": open_torch, "legacy_torch": open_legacy_torch}
+_OPENERS = {
+    "safetensors": open_safetensors,
+    "torch": open_torch,
+    "legacy_torch": open_legacy_torch,
+    "gguf": open_gguf,
+}
 
 
 def open_tensors(path: Path) -> TensorSource:
