@@ -114,7 +114,10 @@ def _dataset_page() -> str:
 
 
 def _other_commands_page() -> str:
-    title = "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, doctor, bench, cache verify, prune and stats"
+    title = (
+        "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, doctor, bench, cache verify, prune"
+        " and stats"
+    )
     text = [title, "", _ORIGIN]
     for command, schema in _COMMANDS.items():
         about = inspect.getdoc(schema) or ""
