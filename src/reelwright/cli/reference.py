@@ -115,8 +115,8 @@ def _dataset_page() -> str:
 
 def _other_commands_page() -> str:
     title = (
-        "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, doctor, bench, cache verify, prune"
-        " and stats"
+        "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, doctor, bench, cache verify,"
+        " prune and stats"
     )
     text = [title, "", _ORIGIN]
     for command, schema in _COMMANDS.items():
