@@ -78,7 +78,7 @@ def test_captions_take_a_text_encoder_alone(reelwright: Command) -> None:
         (("generate", "cogvideox", "--gpu", "409"), "Did you mean 4090?"),
         (("train", "cogvideox", "--clip", "64", "64"), "--clip 480 720 49"),
         (("generate", "cogvideox", "--clip", "64", "64", "9"), "--num-frames"),
-        (("generate", "cogvideox", "--model", "5c"), "Did you mean 5b"),
+        (("generate", "cogvideox", "--model", "5b-i2w"), "Did you mean 5b-i2v"),
         (("generate", "cogvideox", "--execution.vram", "-1"), "vram"),
         (("cache", "cogvideox"), "no action"),
     ],

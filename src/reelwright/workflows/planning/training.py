@@ -94,7 +94,9 @@ def _one_step(
     readings: Readings, config: TrainConfig, shape: ClipShape, depths: tuple[int, ...]
 ) -> tuple[Reading, int]:
     factors = None if config.method == "full" else _adapters(readings, config, depths)
-    with imagining(readings.device) as device:
+    # Checkpoints ask a device for its random numbers and formats, which the one of other plans has not.
+    imagined_on = torch.device("cpu") if config.execution.activation_checkpoint else readings.device
+    with imagining(imagined_on) as device:
         network = readings.imagined(depths, device)
         if factors is None:
             network.requires_grad_(requires_grad=True)
