@@ -4,11 +4,6 @@ from reelwright.protocols.presets import PresetTable
 
 PRESETS_OF_FAMILY: PresetTable = {
     "exact": {},
-    "balanced": {
-        "step_cache": "teacache",
-        "step_cache_threshold": 0.15,
-        "step_cache_start": 0.3,
-        "step_cache_max_skips": 3,
-    },
-    "fast": {"step_cache": "teacache", "step_cache_threshold": 0.25},
+    "balanced": {"step_cache": "teacache", "step_cache_threshold": 0.25, "step_cache_max_skips": 3},
+    "fast": {"step_cache": "teacache", "step_cache_threshold": 0.4},
 }
