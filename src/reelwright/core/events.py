@@ -74,7 +74,7 @@ class Facts:
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """What a run will take, as JSON can hold it: stages with their memory, disk, time, and what was chosen."""
+    """What a run will take, as JSON can hold it: stages with their memory, disk, time, what was chosen."""
 
     plan: dict[str, Any]
 

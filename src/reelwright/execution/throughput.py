@@ -37,7 +37,7 @@ KNOWN_GPUS: dict[str, KnownGPU] = {
     "3060": KnownGPU(memory=12 * GB, flops=12e12),
     "4060": KnownGPU(memory=8 * GB, flops=15e12),
 }
-"""H100 and A100: from the published times of CogVideoX-5B (90 s and 180 s); others: half of stated rates."""
+"""H100 and A100: from published times of the same models (90 s and 180 s); others: half of stated rates."""
 
 
 def known_gpu(name: str) -> KnownGPU:
