@@ -5,6 +5,7 @@ from collections.abc import Collection, Iterable, Sequence
 from random import Random
 from typing import TypeVar
 
+from reelwright.data.synthetic.grid import horizon_on_grid, on_grid
 from reelwright.data.synthetic.motion import half_extent, pose_at
 from reelwright.data.synthetic.scene import Background, Camera, SceneDescription, SceneObject, SceneOptions
 from reelwright.data.synthetic.vocabulary import (
@@ -48,6 +49,8 @@ def describe(seed: int, index: int, options: SceneOptions | None = None) -> Scen
     lots = Random(f"scene {index} of {seed}")
     camera = _camera(lots, options)
     background = _background(lots, camera, options)
+    if options.grid:
+        background = horizon_on_grid(background, options.grid)
     objects: list[SceneObject] = []
     for color in _colors(lots, visible_colors(background, options), _num_objects(lots, options)):
         objects.append(_placed(lots, objects, color, camera, options))
@@ -178,7 +181,7 @@ def _draw(
         shape, motion = _one_of(lots, left)
     size = _size(lots, motion, options, is_crowded=is_crowded)
     x, y = _start(lots, motion, 0.9 if camera.move == "static" else 0.55)
-    return SceneObject(
+    drawn = SceneObject(
         shape=shape,
         color=color,
         size=size,
@@ -189,6 +192,7 @@ def _draw(
         reach=_between(lots, *_REACHES.get(motion, (0.0, 0.0))),
         phase=_between(lots, 0.0, 1.0) if motion == "circle" else 0.0,
     )
+    return on_grid(drawn, options.grid) if options.grid else drawn
 
 
 def _motion(lots: Random, shape: str, camera: Camera, options: SceneOptions) -> str:

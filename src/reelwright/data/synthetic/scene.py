@@ -28,6 +28,10 @@ class SceneOptions:
     """Only these, such as plain "vertical stripes" grass; all if empty."""
     sizes: tuple[Literal["small", "usual", "large"], ...] = ()
     """Only objects of these sizes; all if empty."""
+    grid: Annotated[int, Ge(0), Le(256)] = 0
+    """Cells to the side of a square picture, or 0: what moves begins between cells and is a whole number of
+    them further each half second, each size has one radius, horizons lie between cells. A small model learns
+    such scenes far sooner; best with the cells of its latents."""
     combinations: Literal["all", "seen", "unseen"] = "all"
     """Leave out a tenth of all combinations of shape, color and motion (seen), or draw only those (unseen):
     to train on some, and to see what was learned on the others."""
