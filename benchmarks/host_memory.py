@@ -1,10 +1,13 @@
 """How much memory a model generates in, beyond the page cache, with its weights left in their files.
 
     python benchmarks/host_memory.py --size 512
-    python benchmarks/host_memory.py --size 5b          # 11 GB of disk in the folder for temporary files
+    python benchmarks/host_memory.py --size 5b --holes
 
 Writes a model folder with random weights, block by block, runs one step of a small clip from the command line
-in a process of its own, and prints the most anonymous memory that the system saw it hold.
+in a process of its own, and prints the most anonymous memory that the system saw it hold, and when.
+The size 5b has CogVideoX-5B's denoiser and T5-XXL, 20 GB of bfloat16 in the folder for temporary files; with
+`--holes` all large matrices are zeros that take no disk: as many bytes are read and converted as ever, but
+no disk is waited for. Linux alone tells the figures.
 """
 
 import argparse
@@ -14,16 +17,19 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from io import FileIO
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers import T5Config, T5EncoderModel
 
-from reelwright.checkpoint.safetensors_io import save_safetensors
+from reelwright.checkpoint.safetensors_format import stream_safetensors
 from reelwright.checkpoint.settings_files import write_json
 from reelwright.families.cogvideox.config import TRANSFORMERS, TransformerConfig
 from reelwright.families.cogvideox.key_maps import DIFFUSERS_TRANSFORMER
@@ -37,9 +43,17 @@ SIZES: dict[str, TransformerConfig] = {
     ),
     "5b": TRANSFORMERS["5b"],
 }
-_STEM = "diffusion_pytorch_model"
+_T5_XXL = {
+    **{"vocab_size": 32128, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64},
+    **{"feed_forward_proj": "gated-gelu", "dropout_rate": 0.0},
+}
 _TILE = 1 << 24
-_SPARING = ("--execution.swap-home", "disk", "--execution.stream-encoders")
+_LARGE = 1 << 20
+_PERIOD = 0.2
+"""Seconds between looks at the process."""
+_SPARING = (
+    *("--execution.swap-home", "disk", "--execution.stream-encoders", "--execution.modulation-tables"),
+)
 _CLIP = ("--height", "64", "--width", "64", "--num-frames", "5", "--steps", "1", "--guidance-scale", "1")
 
 
@@ -49,19 +63,58 @@ class Measured:
 
     peak: int
     """Bytes of anonymous memory, sampled while it ran."""
+    stage: str
+    """In which that was."""
+    resident: int
+    """Most bytes that were resident, with the pages of files and libraries (VmHWM)."""
     seconds: float
+
+
+class Watcher:
+    """Looks at a process until it ends; it says on its output what it does, as JSON lines."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.peak = self.resident = 0
+        self.peak_stage = self._stage = "start"
+        self._process = process
+
+    def watch(self) -> None:
+        listener = threading.Thread(target=self._listen)
+        listener.start()
+        while self._process.poll() is None:
+            self._look()
+            time.sleep(_PERIOD)
+        listener.join()
+
+    def _look(self) -> None:
+        try:
+            status = Path(f"/proc/{self._process.pid}/status").read_text()
+        except OSError:
+            return  # it ended meanwhile
+        anonymous = _bytes_in(status, "RssAnon")
+        self.resident = max(self.resident, _bytes_in(status, "VmHWM"))
+        if anonymous > self.peak:
+            self.peak, self.peak_stage = anonymous, self._stage
+
+    def _listen(self) -> None:
+        assert self._process.stdout is not None, "it is piped"
+        for line in self._process.stdout:
+            sys.stderr.write(f"{time.strftime('%X')} {self.peak / 1e9:.2f} GB {line}")
+            self._stage = json.loads(line).get("stage", self._stage)
 
 
 def main() -> None:
     """Measure one size, plain as well where that is small."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--size", choices=sorted(SIZES), default="512")
+    parser.add_argument("--holes", action="store_true", help="large matrices are zeros that take no disk")
     parser.add_argument("--folder", type=Path, help="where to write the model; a temporary folder without")
     arguments = parser.parse_args()
     config = SIZES[arguments.size]
+    make = _holes if arguments.holes else _random
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         model = Path(folder) / "model"
-        num_bytes = write_random_model(model, config)
+        num_bytes = write_large_model(model, config, make, has_large_encoder=arguments.size == "5b")
         swapped = ("--execution.block-swap", str(config.num_layers - 2), *_SPARING)
         ways: Mapping[str, Sequence[str]] = {"left in files": swapped}
         if arguments.size != "5b":
@@ -70,49 +123,93 @@ def main() -> None:
     _report(arguments.size, num_bytes, results)
 
 
-def write_random_model(folder: Path, config: TransformerConfig) -> int:
-    """A model with a denoiser of that size in bfloat16; the bytes of the denoiser."""
-    write_model(folder, transformer=replace(config, num_layers=1))
-    shutil.rmtree(folder / "transformer")
-    write_json(folder / "transformer" / "config.json", config.to_json("CogVideoXTransformer3DModel"))
-    shards = list(_shards(config))
-    weight_map: dict[str, str] = {}
-    total = 0
-    for number, tensors in enumerate(shards, 1):
-        name = f"{_STEM}-{number:05}-of-{len(shards):05}.safetensors"
-        values = {key: _random(tensor) for key, tensor in tensors.items()}
-        save_safetensors(folder / "transformer" / name, values)
-        weight_map |= dict.fromkeys(tensors, name)
-        total += sum(tensor.nbytes for tensor in values.values())
-    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
-    (folder / "transformer" / f"{_STEM}.safetensors.index.json").write_text(json.dumps(index))
+def write_large_model(
+    folder: Path,
+    config: TransformerConfig,
+    make: Callable[[Tensor], Tensor],
+    *,
+    has_large_encoder: bool,
+) -> int:
+    """A model with a denoiser of that size in bfloat16, of values that `make` gives; the bytes of weights.
+
+    With the text encoder that the released ones have, or a small one.
+    """
+    width = TINY_TRANSFORMER.text_embed_dim if has_large_encoder else config.text_embed_dim
+    write_model(
+        folder, transformer=replace(config, num_layers=1, num_attention_heads=2, text_embed_dim=width)
+    )
+    with torch.device("meta"):
+        tensors = DIFFUSERS_TRANSFORMER.to_file(CogVideoXTransformer(config).state_dict())
+    settings = config.to_json("CogVideoXTransformer3DModel")
+    total = _write_part(folder / "transformer", "diffusion_pytorch_model", settings, tensors, make)
+    if has_large_encoder:
+        with torch.device("meta"):
+            encoder = T5EncoderModel(T5Config(**_T5_XXL))
+        tensors = {name: value for name, value in encoder.state_dict().items() if "embed_tokens" not in name}
+        total += _write_part(folder / "text_encoder", "model", encoder.config.to_diff_dict(), tensors, make)
     return total
 
 
 def measure(model: Path, out: Path, flags: Sequence[str]) -> Measured:
     """Make a clip in a process of its own, and watch it."""
-    command = [sys.executable, "-m", "reelwright", "generate", "cogvideox", "--model", str(model)]
+    command = [sys.executable, "-m", "reelwright", "generate", "cogvideox", "--model", str(model), "--json"]
     command += ["--prompt", "a red ball", "--seed", "1", "--format", "latent", "--out", str(out), *_CLIP]
     started = time.perf_counter()
-    process = subprocess.Popen([*command, *flags], stdout=subprocess.DEVNULL)
-    peak = 0
-    while process.poll() is None:
-        peak = max(peak, _anonymous_bytes(process.pid))
-        time.sleep(0.02)
+    with subprocess.Popen([*command, *flags], stdout=subprocess.PIPE, text=True) as process:
+        watcher = Watcher(process)
+        watcher.watch()
     if process.returncode:
         sys.exit(f"{' '.join(command)}: failed")
-    return Measured(peak=peak, seconds=time.perf_counter() - started)
+    seconds = time.perf_counter() - started
+    return Measured(peak=watcher.peak, stage=watcher.peak_stage, resident=watcher.resident, seconds=seconds)
 
 
-def _shards(config: TransformerConfig) -> Iterator[dict[str, Tensor]]:
-    """Tensors by their released names, on the meta device: those of each block, then the others."""
-    with torch.device("meta"):
-        tensors = DIFFUSERS_TRANSFORMER.to_file(CogVideoXTransformer(config).bfloat16().state_dict())
+def _write_part(
+    folder: Path,
+    stem: str,
+    settings: Mapping[str, object],
+    tensors: Mapping[str, Tensor],
+    make: Callable[[Tensor], Tensor],
+) -> int:
+    """A network in a folder, in place of what is there: a shard for each block, and one for the others."""
+    shutil.rmtree(folder)
+    write_json(folder / "config.json", settings)
     shards: defaultdict[str, dict[str, Tensor]] = defaultdict(dict)
     for name, tensor in tensors.items():
-        block = re.match(r"transformer_blocks\.\d+\.", name)
+        block = re.match(r"(transformer_blocks|encoder\.block)\.\d+\.", name)
         shards[block[0] if block else ""][name] = tensor
-    yield from shards.values()
+    weight_map: dict[str, str] = {}
+    total = 0
+    for number, shard in enumerate(shards.values(), 1):
+        file_name = f"{stem}-{number:05}-of-{len(shards):05}.safetensors"
+        values = {name: make(tensor) for name, tensor in shard.items()}
+        with (folder / file_name).open("wb", buffering=0) as file:
+            stream_safetensors(_SkipsZeros(file), values)
+            file.truncate(file.tell())
+        weight_map |= dict.fromkeys(shard, file_name)
+        total += sum(tensor.nbytes for tensor in values.values())
+    index = {"metadata": {"total_size": total}, "weight_map": weight_map}
+    (folder / f"{stem}.safetensors.index.json").write_text(json.dumps(index))
+    return total
+
+
+@dataclass(frozen=True)
+class _SkipsZeros:
+    """A file with holes where much of nothing is written."""
+
+    file: FileIO
+
+    def write(self, data: bytes | memoryview, /) -> int:
+        if len(data) > _LARGE and not torch.frombuffer(data, dtype=torch.uint8).any():
+            return self.file.seek(len(data), 1)
+        return self.file.write(data)
+
+
+def _holes(like: Tensor) -> Tensor:
+    """Zeros in large matrices; else small numbers."""
+    if like.numel() < _LARGE:
+        return _random(like)
+    return torch.zeros((), dtype=torch.bfloat16).expand(like.shape)
 
 
 def _random(like: Tensor) -> Tensor:
@@ -123,23 +220,22 @@ def _random(like: Tensor) -> Tensor:
     return values + 1 if like.ndim == 1 else values
 
 
-def _anonymous_bytes(process: int) -> int:
-    try:
-        status = Path(f"/proc/{process}/status").read_text()
-    except OSError:
-        return 0  # it ended meanwhile
-    found = re.search(r"RssAnon:\s+(\d+) kB", status)
+def _bytes_in(status: str, key: str) -> int:
+    found = re.search(rf"{key}:\s+(\d+) kB", status)
     return int(found[1]) * 1024 if found else 0
 
 
 def _report(size: str, num_bytes: int, results: Mapping[str, Measured]) -> None:
     sys.stdout.write(
-        f"denoiser of {num_bytes / 1e9:.2f} GB in bfloat16, one step of a small clip in float32\n"
+        f"weights of {num_bytes / 1e9:.2f} GB in bfloat16, one step of a small clip in float32\n"
     )
     for name, result in results.items():
-        sys.stdout.write(f"{name}: {result.peak / 1e9:.2f} GB of anonymous memory, {result.seconds:.0f} s\n")
+        sys.stdout.write(
+            f"{name}: {result.peak / 1e9:.2f} GB of anonymous memory ({result.stage}),"
+            f" {result.resident / 1e9:.2f} GB resident, {result.seconds:.0f} s\n"
+        )
     known = json.loads(RESULTS.read_text()) if RESULTS.is_file() else {}
-    known[size] = {name: vars(result) for name, result in results.items()}
+    known[size] = {name: asdict(result) for name, result in results.items()}
     RESULTS.parent.mkdir(exist_ok=True)
     RESULTS.write_text(json.dumps(known, indent=2, sort_keys=True) + "\n")
 

@@ -1,6 +1,7 @@
 """Blocks that are on the device only while they run."""
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
@@ -25,6 +26,7 @@ from reelwright.execution.block_swap import (
     swap_blocks,
     swapped_places,
 )
+from reelwright.execution.compiling import compile_blocks
 from reelwright.execution.fp8 import quantize_blocks
 from reelwright.execution.prepare import prepare, share_out
 from reelwright.execution.stacks import stacks_of
@@ -32,7 +34,7 @@ from reelwright.families.cogvideox import lora_layouts as cogvideox_layouts
 from reelwright.families.cogvideox.transformer import CogVideoXTransformer
 from reelwright.families.framepack import lora_layouts as framepack_layouts
 from reelwright.families.framepack.transformer import FramePackTransformer
-from reelwright.protocols.policy_configs import PolicyConfig
+from reelwright.protocols.policy_configs import KernelConfig, PolicyConfig
 from reelwright.protocols.train_configs import AdapterConfig, TrainExecutionConfig
 
 from .lora_networks import COGVIDEOX, FRAMEPACK, SUBJECTS, Draw, Subject, save, seeded
@@ -72,14 +74,20 @@ class Watched:
     rooms: list[Room]
     fetched: list[int] = field(default_factory=list[int])
 
-    def fetch(self, room: Room, home: Home) -> None:
-        self.carrier.fetch(room, home)
+    def open(self, room: Room) -> None:
+        self.carrier.open(room)
+
+    def fill(self, room: Room, home: Home) -> None:
+        self.carrier.fill(room, home)
         self.fetched.append(self.rooms.index(room) + 1)
         assert sum(each.is_open for each in self.rooms) <= 2
 
     def wait(self, room: Room) -> None:
         assert room.is_open
         self.carrier.wait(room)
+
+    def leave(self, room: Room) -> None:
+        self.carrier.leave(room)
 
 
 def _swap(network: nn.Module, monkeypatch: pytest.MonkeyPatch) -> Watched:
@@ -136,6 +144,16 @@ def _learning(family: str, folder: Path, network: nn.Module) -> None:
             nn.init.normal_(parameter)
 
 
+def _compiled(family: str, folder: Path, network: nn.Module) -> None:
+    compile_blocks(network, KernelConfig(compile="blocks", compile_backend="eager"))
+
+
+def _checkpointed_whole(family: str, folder: Path, network: nn.Module) -> None:
+    """As compiled blocks are."""
+    for stack in stacks_of(network):
+        checkpoint_blocks(stack, offload=False, in_pieces=False)
+
+
 def _checkpointed(family: str, folder: Path, network: nn.Module) -> None:
     for stack in stacks_of(network):
         checkpoint_blocks(stack, offload=False)
@@ -149,6 +167,8 @@ CHANGES: dict[str, list[Callable[[str, Path, nn.Module], None]]] = {
     "learning-fp8": [_fp8, _learning],
     "learning-checkpointed": [_checkpointed, _learning],
     "learning-fp8-checkpointed": [_fp8, _checkpointed, _learning],
+    "learning-compiled": [_compiled, _learning],
+    "learning-compiled-checkpointed": [_compiled, _checkpointed_whole, _learning],
 }
 
 
@@ -240,10 +260,9 @@ def test_a_copy_that_fails_leaves_nothing(monkeypatch: pytest.MonkeyPatch) -> No
     watched = _swap(network, monkeypatch)
 
     def fail(room: Room, home: Home) -> None:
-        room.open()
         raise CheckpointError("the disk is gone")
 
-    monkeypatch.setattr(watched.carrier, "fetch", fail)
+    monkeypatch.setattr(watched.carrier, "fill", fail)
     with pytest.raises(CheckpointError):
         _outcome(network, "cogvideox")
     assert not any(room.is_open for room in watched.rooms)
@@ -325,6 +344,89 @@ def test_weights_that_stay_on_disk_give_the_same_bytes(stored: Path) -> None:
     for item in (0, 1):
         expected, found = _outcome(plain, "cogvideox", item), _outcome(network, "cogvideox", item)
         assert torch.equal(found["loss"], expected["loss"])
+
+
+class _Stopped:
+    """A home whose rooms are not filled before it is let go on; it notes who filled them."""
+
+    is_on_disk = True
+
+    def __init__(self, failure: BaseException | None = None) -> None:
+        self.may_go_on = threading.Event()
+        self.threads: list[threading.Thread] = []
+        self.found_open: list[bool] = []
+        self._failure = failure
+
+    def fill(self, room: Room) -> None:
+        self.threads.append(threading.current_thread())
+        assert self.may_go_on.wait(60)
+        self.found_open.append(room.is_open)
+        if self._failure is not None:
+            raise self._failure
+        room.flat.fill_(len(self.threads))
+
+
+def _lane_of(homes: Sequence[_Stopped]) -> tuple[Lane, list[Room]]:
+    rooms = [Room([nn.Parameter(torch.ones(4))], CPU, has_values=False) for _ in homes]
+    lane = Lane(dict(enumerate(zip(rooms, homes, strict=True))), CPU)
+    return lane, rooms
+
+
+def test_the_next_part_is_read_while_one_computes() -> None:
+    homes = [_Stopped() for _ in range(3)]
+    lane, rooms = _lane_of(homes)
+    homes[0].may_go_on.set()
+    lane.arrive(0)
+    # The first is here, and the second, which nobody let go on, holds nothing up.
+    assert rooms[0].flat.eq(1).all()
+    assert [room.is_open for room in rooms] == [True, True, False]
+    homes[1].may_go_on.set()
+    lane.arrive(1)
+    assert rooms[1].flat.eq(1).all()
+    homes[2].may_go_on.set()
+    lane.arrive(2)
+    lane.clear()
+    threads = {thread for home in homes for thread in home.threads}
+    assert len(threads) == 1
+    assert threading.current_thread() not in threads
+    assert not any(thread.is_alive() for thread in threads)
+
+
+def test_a_failure_of_the_reader_is_one_of_whoever_waits_for_it() -> None:
+    homes = [_Stopped(), _Stopped(CheckpointError("the disk is gone"))]
+    lane, rooms = _lane_of(homes)
+    for home in homes:
+        home.may_go_on.set()
+    lane.arrive(0)
+    with pytest.raises(CheckpointError, match="the disk is gone"):
+        lane.arrive(1)
+    assert not any(room.is_open for room in rooms)
+    assert not any(thread.is_alive() for home in homes for thread in home.threads)
+
+
+def test_rooms_are_closed_when_what_fills_them_is_done() -> None:
+    homes = [_Stopped(), _Stopped()]
+    lane, rooms = _lane_of(homes)
+    homes[0].may_go_on.set()
+    lane.arrive(0)
+    threading.Timer(0.05, homes[1].may_go_on.set).start()
+    lane.clear()
+    assert homes[1].found_open in ([], [True])
+    assert not any(room.is_open for room in rooms)
+    assert not any(thread.is_alive() for home in homes for thread in home.threads)
+
+
+def test_weights_come_from_disk_in_a_thread_that_ends_with_the_pass(stored: Path) -> None:
+    network = _loaded(stored, PolicyConfig(block_swap=5, swap_home="disk"))
+    names: list[list[str]] = []
+
+    def note(*_: object) -> None:
+        names.append([thread.name for thread in threading.enumerate() if thread.name.startswith("weights")])
+
+    blocks_of(network)[3].register_forward_hook(note)
+    _outcome(network, "cogvideox")
+    assert [len(each) for each in names] == [1]
+    assert not [thread for thread in threading.enumerate() if thread.name in names[0]]
 
 
 def test_a_file_that_was_changed_meanwhile_is_an_error(stored: Path) -> None:

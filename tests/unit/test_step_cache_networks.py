@@ -123,8 +123,8 @@ def test_other_ways_to_run_change_no_byte_and_no_step(family: str, method: str, 
 @pytest.mark.parametrize("method", METHODS)
 def test_steps_that_are_left_out_bring_no_weights(monkeypatch: pytest.MonkeyPatch, method: str):
     fetched: list[int] = []
-    fetch = PlainCarrier.fetch
-    monkeypatch.setattr(PlainCarrier, "fetch", lambda *given: (fetched.append(1), fetch(*given)))
+    fill = PlainCarrier.fill
+    monkeypatch.setattr(PlainCarrier, "fill", lambda *given: (fetched.append(1), fill(*given)))
     num_swapped = NUM_BLOCKS - 2
     options = {"step_cache": method, "step_cache_threshold": 1e9, "step_cache_max_skips": 100}
     answers(

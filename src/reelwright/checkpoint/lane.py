@@ -1,10 +1,11 @@
 """Weights on their way to the device, a little before they are needed: in a forward pass, and back.
 
-All that has to do with streams is in a carrier, so that the schedule is the same on any device.
+All that has to do with streams and threads is in a carrier, so that the schedule is the same on any device.
 """
 
 import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import Any, Protocol, TypeVar, cast
 
@@ -22,23 +23,36 @@ H = TypeVar("H", bound=Callable[..., None])
 class Carrier(Protocol):
     """How weights come to the device."""
 
-    def fetch(self, room: Room, home: Home) -> None:
-        """Open a room and have it filled, now or soon."""
+    def open(self, room: Room) -> None:
+        """Take memory for a room."""
+        ...
+
+    def fill(self, room: Room, home: Home) -> None:
+        """Have an open room filled, now or soon."""
         ...
 
     def wait(self, room: Room) -> None:
-        """Let what is computed from now on find the room filled."""
+        """Let what is computed from now on find the room filled. Raises what filling it raised."""
+        ...
+
+    def leave(self, room: Room) -> None:
+        """Touch the room no more: it is about to be closed."""
         ...
 
 
 class PlainCarrier:
     """Copies at once."""
 
-    def fetch(self, room: Room, home: Home) -> None:
+    def open(self, room: Room) -> None:
         room.open()
+
+    def fill(self, room: Room, home: Home) -> None:
         home.fill(room)
 
     def wait(self, room: Room) -> None:
+        pass
+
+    def leave(self, room: Room) -> None:
         pass
 
 
@@ -54,27 +68,70 @@ class StreamCarrier:
         self._stream = torch.cuda.Stream(device)
         self._filled: dict[Room, Any] = {}
 
-    def fetch(self, room: Room, home: Home) -> None:
+    def open(self, room: Room) -> None:
         self._stream.wait_stream(torch.cuda.current_stream(self._device))
         with torch.cuda.stream(self._stream):
             room.open()
+
+    def fill(self, room: Room, home: Home) -> None:
+        with torch.cuda.stream(self._stream):
             home.fill(room)
             self._filled[room] = self._stream.record_event()
 
     def wait(self, room: Room) -> None:
         torch.cuda.current_stream(self._device).wait_event(self._filled[room])
 
+    def leave(self, room: Room) -> None:
+        pass
 
-def carrier_for(device: torch.device) -> Carrier:
-    return StreamCarrier(device) if device.type == "cuda" else PlainCarrier()
+
+class ReadingCarrier:
+    """Fills rooms in a thread beside what is computed, in the order in which they are asked for.
+
+    The thread is there only while a room is filled or in use.
+    """
+
+    def __init__(self, carrier: Carrier) -> None:
+        """`carrier` is the one that does it."""
+        self._carrier = carrier
+        self._filling: dict[Room, Future[None]] = {}
+        self._thread: ThreadPoolExecutor | None = None
+
+    def open(self, room: Room) -> None:
+        self._carrier.open(room)
+
+    def fill(self, room: Room, home: Home) -> None:
+        if self._thread is None:
+            # One: what is read from a file goes through one buffer.
+            self._thread = ThreadPoolExecutor(1, thread_name_prefix="weights")
+        self._filling[room] = self._thread.submit(self._carrier.fill, room, home)
+
+    def wait(self, room: Room) -> None:
+        self._filling[room].result()
+        self._carrier.wait(room)
+
+    def leave(self, room: Room) -> None:
+        filling = self._filling.pop(room, None)
+        if filling is not None and not filling.cancel():
+            wait([filling])
+        if self._thread is not None and not self._filling:
+            self._thread.shutdown()
+            self._thread = None
+        self._carrier.leave(room)
+
+
+def carrier_for(device: torch.device, homes: Iterable[Home]) -> Carrier:
+    """How weights come to a device from homes that are of one kind or of several."""
+    carrier = StreamCarrier(device) if device.type == "cuda" else PlainCarrier()
+    return ReadingCarrier(carrier) if any(home.is_on_disk for home in homes) else carrier
 
 
 class Lane:
     """Keeps open the room of the part that runs, and of the next one that has a room: never more."""
 
-    def __init__(self, rooms: Mapping[int, tuple[Room, Home]], carrier: Carrier) -> None:
+    def __init__(self, rooms: Mapping[int, tuple[Room, Home]], device: torch.device) -> None:
         """`rooms`: by the place of their parts in the order of running; other parts are always there."""
-        self.carrier = carrier
+        self.carrier = carrier_for(device, [home for _, home in rooms.values()])
         self._rooms = rooms
         self._open: set[int] = set()
         self.clear()
@@ -106,11 +163,15 @@ class Lane:
     def _fetch(self, place: int) -> None:
         if place not in self._open:
             self._open.add(place)
-            self.carrier.fetch(*self._rooms[place])
+            room, home = self._rooms[place]
+            self.carrier.open(room)
+            self.carrier.fill(room, home)
 
     def _close(self, places: Iterable[int]) -> None:
         for place in tuple(places):
-            self._rooms[place][0].close()
+            room, _ = self._rooms[place]
+            self.carrier.leave(room)
+            room.close()
             self._open.discard(place)
 
 

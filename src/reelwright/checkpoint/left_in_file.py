@@ -48,6 +48,8 @@ class LeaveInFile:
 class FileHome:
     """Reads at each use, and converts on the way. Raises CheckpointError if the file was changed."""
 
+    is_on_disk = True
+
     def __init__(self, tensors: Sequence[Tensor]) -> None:
         """`tensors` were left in a file; the room's are the same, in the same order."""
         self._stored: list[tuple[StoredTensor, LeaveInFile]] = [

@@ -16,6 +16,11 @@ _CHUNK_BYTES = 1 << 25
 class Home(Protocol):
     """Where weights are while they are not on the device."""
 
+    @property
+    def is_on_disk(self) -> bool:
+        """Whether filling a room waits for a disk, beside which there is something to do."""
+        ...
+
     def fill(self, room: "Room") -> None:
         """Put the weights into a room that is open; on a GPU by way of the current stream."""
         ...
@@ -64,6 +69,8 @@ class Room:
 
 class MemoryHome:
     """The computer's memory: pinned for a GPU, so that copies run beside what it computes."""
+
+    is_on_disk = False
 
     def __init__(self, room: Room) -> None:
         """Keep what is in the room."""

@@ -11,7 +11,7 @@ from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
 
 from reelwright.checkpoint.key_map import KeyMap
-from reelwright.checkpoint.lane import Lane, carrier_for, run_along
+from reelwright.checkpoint.lane import Lane, run_along
 from reelwright.checkpoint.layout_fit import Shape
 from reelwright.checkpoint.left_in_file import LeaveInFile, make_room
 from reelwright.checkpoint.loading import Hold, check_network, expected_shapes, load_network
@@ -19,6 +19,7 @@ from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.settings_files import read_json, settings_beside
 from reelwright.checkpoint.tensor_source import TensorSource
 from reelwright.core.errors import CheckpointError
+from reelwright.encoders.quiet_networks import import_networks
 
 if TYPE_CHECKING:
     import transformers
@@ -120,6 +121,7 @@ class Pretrained(Generic[C, N]):
 
         Its weights are drawn where there is a seed, and then no file but config.json is needed.
         """
+        import_networks()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed or 0)
             network = self._kind.network(self.config)
@@ -161,9 +163,10 @@ class Pretrained(Generic[C, N]):
             return
         layers = list(network.get_submodule(self._kind.stack).children())
         rooms = {place: make_room(layer, device) for place, layer in enumerate(layers)}
-        run_along(Lane(rooms, carrier_for(device)), network, layers)
+        run_along(Lane(rooms, device), network, layers)
 
     def _empty(self) -> N:
+        import_networks()
         with torch.device("meta"):
             return self._kind.network(self.config)
 

@@ -7,10 +7,11 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from reelwright.checkpoint.lane import Lane, carrier_for, run_along
+from reelwright.checkpoint.lane import Lane, run_along
 from reelwright.checkpoint.left_in_file import LeaveInFile, make_room
 from reelwright.core.errors import ConfigError
 from reelwright.execution.stacks import modulations_of, stacks_of
+from reelwright.protocols.cache_configs import TextEncodingConfig
 from reelwright.protocols.policy_configs import PolicyConfig, WeightPolicyConfig
 
 _RESIDENT = 2
@@ -21,6 +22,11 @@ def check_swap(config: PolicyConfig, num_blocks: int, *, has_loras: bool) -> Non
     """Raise ConfigError if a model of so many blocks cannot run so."""
     check_block_swap(config.block_swap, num_blocks)
     _check_swap_home(config, has_loras=has_loras)
+    check_streaming(config)
+
+
+def check_streaming(config: PolicyConfig | TextEncodingConfig) -> None:
+    """Raise ConfigError if text encoders are to stay in files that do not hold them as they are needed."""
     if config.stream_encoders and config.text_weights != "full":
         raise ConfigError(
             "execution.text_weights: layers that come one by one are read from their file each time, so there"
@@ -62,7 +68,7 @@ def swap_blocks(network: nn.Module, num_swapped: int, device: torch.device) -> L
     swapped = swapped_places(len(blocks), num_swapped)
     rooms = {place: make_room(blocks[place], device) for place in swapped}
     network.to(device)
-    lane = Lane(rooms, carrier_for(device))
+    lane = Lane(rooms, device)
     run_along(lane, network, blocks)
     return lane
 

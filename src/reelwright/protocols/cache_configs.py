@@ -103,6 +103,9 @@ class TextEncodingConfig(DeviceConfig):
     text_weights: TextWeights = "full"
     """How the weights of the large text encoder are held: fp8 (scaled block by block) and int8 need half the
     memory of 16 bits."""
+    stream_encoders: bool = False
+    """Leave the layers of the text encoders in their files and bring them to the device one by one, anew for
+    each caption."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -88,7 +88,9 @@ def _train_or_cache(planning: Planning, plan: PlanConfig) -> Estimate:
         return estimate_training(readings, config, shape, readings.released_itemsize)
     if isinstance(config, CacheTextConfig):
         texts = [each for each in readings.model.encoders if each.is_text]
-        stages = (replace(encoder_stage(each, readings, ExecutionConfig()), read_bytes=0) for each in texts)
+        told = config.execution
+        execution = ExecutionConfig(text_weights=told.text_weights, stream_encoders=told.stream_encoders)
+        stages = (replace(encoder_stage(each, readings, execution), read_bytes=0) for each in texts)
         return Estimate(stages=tuple(stages))
     assert isinstance(config, CacheLatentsConfig)
     images = (

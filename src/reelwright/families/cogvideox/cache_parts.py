@@ -10,6 +10,7 @@ from reelwright.checkpoint.fingerprint import fingerprint_folder, fingerprint_pa
 from reelwright.checkpoint.loading import check_network
 from reelwright.core.errors import CheckpointError
 from reelwright.encoders.t5 import T5Text
+from reelwright.execution.block_swap import check_streaming
 from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.execution.weights import round_encoder
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
@@ -93,7 +94,9 @@ def find_text_parts(config: CogVideoXCacheText, *, with_weights: bool = True) ->
     encoder_path = config.text_encoder or folder.part("text_encoder")
     tokenizer_path = config.tokenizer or folder.part("tokenizer")
     text = T5Text(encoder_path, tokenizer_path)
+    check_streaming(config.execution)
     round_encoder(text.encoder, config.execution.text_weights, device)
+    text.encoder.is_streamed = config.execution.stream_encoders
     text.check() if with_weights else text.check_tokenizer()
     if text.width != folder.transformer.text_embed_dim:
         raise CheckpointError(

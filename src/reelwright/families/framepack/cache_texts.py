@@ -9,6 +9,7 @@ from torch import Tensor
 from reelwright.encoders.clip import ClipText
 from reelwright.encoders.llama import MAX_TOKENS, PADDED_TOKENS, LlamaText
 from reelwright.encoders.pretrained import rounded_as
+from reelwright.execution.block_swap import check_streaming
 from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.execution.weights import round_encoder
 from reelwright.families.framepack.cache_layout import (
@@ -100,7 +101,9 @@ def locate_texts(config: FramePackCacheText) -> FramePackTextCache:
     parts = Parts(config, wanted=("text_encoder", "text_encoder_2", "tokenizer", "tokenizer_2"))
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
     clip = ClipText(parts.text_encoder_2, parts.tokenizer_2)
-    for encoder in (llama, clip):
-        encoder.check()
+    check_streaming(config.execution)
+    for text in (llama, clip):
+        text.check()
+        text.encoder.is_streamed = config.execution.stream_encoders
     round_encoder(llama.encoder, config.execution.text_weights, device)
     return FramePackTextCache(config=config, llama=llama, clip=clip, fingerprints=fingerprint_parts(parts))
