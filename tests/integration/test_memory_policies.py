@@ -16,6 +16,7 @@ from reelwright.core.config import from_mapping
 from reelwright.core.events import Event, StepDone
 from reelwright.execution import offload
 from reelwright.families.cogvideox.tiny import TINY_TRANSFORMER, write_model
+from reelwright.media.video_writer import write_mp4
 from reelwright.workflows import generate as workflow
 
 COGVIDEOX = (
@@ -122,3 +123,34 @@ def test_loras_cannot_be_merged_into_a_file(
 ) -> None:
     said = refused("--model", deep, *SPARING["disk"], "--lora", lora_of("cogvideox"), code=2)
     assert "--save-merged-model" in said
+
+
+@pytest.mark.parametrize("family", ["cogvideox", "framepack"])
+def test_captions_are_cached_the_same_with_encoders_that_come_layer_by_layer(
+    family: str, reelwright: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "clips").mkdir()
+    for number in range(2):
+        frames = torch.full((5, 64, 64, 3), 80 * number, dtype=torch.uint8)
+        write_mp4(tmp_path / "clips" / f"{number}.mp4", [frames], fps=8)
+        (tmp_path / "clips" / f"{number}.txt").write_text(f"a square numbered {number}")
+    (tmp_path / "data.toml").write_text(
+        '[general]\nresolution = [64, 64]\ncaption_extension = ".txt"\n[[datasets]]\n'
+        'video_directory = "clips"\ncache_directory = "cache"\n'
+    )
+    opened: list[Room] = []
+    open_room = Room.open
+    monkeypatch.setattr(Room, "open", lambda room: (opened.append(room), open_room(room)))
+    command = ("cache", "text", family, "--dataset", "data.toml", "--force")
+    found: list[dict[str, bytes]] = []
+    for flags in ((), ("--execution.stream-encoders",)):
+        assert not opened
+        outcome = reelwright(*command, *flags)
+        assert outcome.code == 0, outcome.err
+        found.append({path.name: path.read_bytes() for path in (tmp_path / "cache").glob("*.safetensors")})
+    assert opened
+    assert len(found[0]) == 2
+    assert found[0] == found[1]
+    refused = reelwright(*command, "--execution.stream-encoders", "--execution.text-weights", "fp8")
+    assert refused.code == 2
+    assert "nothing to round" in refused.err
