@@ -26,6 +26,8 @@ class QuantizedLinear(nn.Module):
     """
 
     scale: Tensor | None
+    product: Callable[[Tensor, Tensor, Tensor | None, Tensor | None], Tensor] | None = None
+    """What computes it of inputs, `quantized`, `scale` and bias where nothing learns; set from outside."""
 
     def __init__(self, rounded: RoundedWeight, bias: Tensor | None, dtype: torch.dtype) -> None:
         """`dtype` is the number format that it computes in."""
@@ -42,6 +44,8 @@ class QuantizedLinear(nn.Module):
         return restore(self.quantized, self.scale, self.dtype)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        if self.product is not None and not inputs.requires_grad:
+            return self.product(inputs, self.quantized, self.scale, self.bias)
         return _Linear.apply(inputs, self.quantized, self.scale, self.bias, self.dtype)
 
 

@@ -11,6 +11,7 @@ from reelwright.execution.block_swap import swap_blocks
 from reelwright.execution.compiling import compile_blocks
 from reelwright.execution.facts import DenoiserFacts
 from reelwright.execution.fp8 import quantize_blocks
+from reelwright.execution.fp8_products import multiply_in_fp8
 from reelwright.execution.modulation_tables import ModulationTables
 from reelwright.execution.offload import DenoisersTurn, Turns
 from reelwright.execution.policy import Policy, PreparedDenoiser
@@ -34,13 +35,14 @@ def prepare_to_generate(
     """Make a loaded denoiser run as configured; and what a user should know of it, in words.
 
     `network` has its weights, in the format they are held in, and its LoRAs; `dtype` is the number format of
-    its inputs. The order: weights are held as `config.weights` says since they were read, then compile,
-    modulation tables (blocks are swapped without those weights), block swap, attention kernels, step cache.
-    `turns`: it shares the device with others.
+    its inputs. The order: weights are held as `config.weights` says since they were read, then products in
+    fp8, compile, modulation tables (blocks are swapped without those weights), block swap, attention
+    kernels, step cache. `turns`: it shares the device with others.
     """
     formats = held_formats(network)
     policies: list[Policy] = [] if turns is None else [DenoisersTurn(network, turns)]
     policies += [RoundedWeights(formats)] if formats else []
+    policies += multiply_in_fp8(network, config.fp8_matmul, device=device, dtype=dtype)
     if config.compile == "blocks":
         policies.append(compile_blocks(network, config))
     if config.modulation_tables:

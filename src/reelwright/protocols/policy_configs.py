@@ -8,6 +8,7 @@ from typing import Annotated, Any, ClassVar, Literal
 from annotated_types import Ge, Gt, Le
 
 WeightFormat = Literal["full", "fp8", "fp8_scaled", "int8", "int4"]
+Fp8Products = Literal["auto", "on", "off"]
 TextWeights = Literal["full", "fp8", "int8"]
 AttentionKernel = Literal[
     "auto", "sdpa", "flash", "efficient", "cudnn", "math", "flash_attn", "sage", "xformers", "flex"
@@ -68,6 +69,9 @@ class PolicyConfig(WeightPolicyConfig):
     weights: WeightFormat = "full"
     """How the weights of the blocks are held. fp8 and fp8_scaled (block by block) need half the memory of
     bfloat16, int8 half, int4 a quarter; each rounds more than the one before."""
+    fp8_matmul: Fp8Products = "auto"
+    """Multiply in fp8 too, with inputs rounded row by row, where weights are in fp8 with one scale for a row
+    at most; auto does so on GPUs that have units for it."""
     text_weights: TextWeights = "full"
     """How the weights of the large text encoder are held."""
     offload: bool = False
