@@ -1,16 +1,16 @@
 """What each way to run a denoiser saves and costs, here and in diffusers: same weights, same loop, one run.
 
     python benchmarks/policies.py             # both sizes, prints a table, writes results/
-    python benchmarks/policies.py tiny        # one of them, nothing written
+    python benchmarks/policies.py tiny        # one of them
     python benchmarks/policies.py --compile   # with compiled blocks too, which takes minutes
 
-Each measurement has a process of its own. Memory is what the process holds at most above its imports, weights
-and pages of their files included; time is what the processor worked in one thread, so that it does not depend
-on what else it does; the error is that of the last latents against the plain run of the same side.
+Each measurement has a process of its own, forked when all is imported. Memory is what the process holds at
+most above that, weights and pages of their files included; time is what the processor worked in one thread,
+so that it does not depend on what else it does; the error is that of the last latents against the plain run
+of the same side.
 """
 
-import json
-import subprocess
+import multiprocessing
 import sys
 import tempfile
 import time
@@ -21,7 +21,7 @@ from functools import partial
 from importlib import import_module
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from measure import peak_growth, write_results
@@ -31,10 +31,14 @@ from reelwright.families.cogvideox.config import CogVideoXGenerate, TransformerC
 from reelwright.families.cogvideox.tiny import TINY_TRANSFORMER, write_model
 from reelwright.protocols.configs import ExecutionConfig
 
-RESULTS = Path(__file__).parent / "results" / "policies_cpu.json"
+T = TypeVar("T")
+
+RESULTS = Path(__file__).parent / "results"
 WIDE = replace(TINY_TRANSFORMER, num_layers=8, num_attention_heads=8, attention_head_dim=64)
 SIZES: dict[str, TransformerConfig] = {"tiny": TINY_TRANSFORMER, "width 512": WIDE}
-NUM_STEPS, REPEATS = 10, 3
+STEPS, REPEATS = {"tiny": 10, "width 512": 6}, 2
+RATIOS = (1.0, *[1.02] * 5)
+"""Given to both sides' MagCache: random weights have none that mean anything, and time follows the skips."""
 LATENTS, LARGE_LATENTS = (1, 16, 3, 16, 16), (1, 16, 3, 32, 32)
 TILE = 128
 COMPILED = "compiled blocks"
@@ -46,24 +50,23 @@ OURS: dict[str, dict[str, Any]] = {
     "weights in fp8": {"weights": "fp8"},
     "weights in fp8, scaled": {"weights": "fp8_scaled"},
     "first-block cache": {"step_cache": "first_block", "step_cache_threshold": 0.2},
+    "MagCache": {"step_cache": "magcache", "step_cache_threshold": 0.24, "step_cache_ratio_list": RATIOS},
     "TeaCache": {"step_cache": "teacache", "step_cache_threshold": 0.2},
     COMPILED: {"compile": "blocks"},
     "decode, plain": {},
     "decode, tiles": {"tiling": True, "tile_size": TILE},
 }
 THEIRS = (
-    *("plain", "blocks on disk", "weights in fp8", "first-block cache", COMPILED),
+    *("plain", "blocks on disk", "weights in fp8", "first-block cache", "MagCache", COMPILED),
     *("decode, plain", "decode, tiles"),
 )
 
-MODULES = {
-    "ours": (("reelwright.families.cogvideox.generate", "CogVideoXSession"),),
-    "diffusers": (
-        ("diffusers", "CogVideoXTransformer3DModel"),
-        ("diffusers", "AutoencoderKLCogVideoX"),
-        ("diffusers.hooks", "apply_group_offloading"),
-    ),
-}
+MODULES = (
+    ("reelwright.families.cogvideox.generate", "CogVideoXSession"),
+    ("diffusers", "CogVideoXTransformer3DModel"),
+    ("diffusers", "AutoencoderKLCogVideoX"),
+    ("diffusers.hooks", "apply_group_offloading"),
+)
 
 
 @dataclass(frozen=True)
@@ -89,20 +92,17 @@ class Row:
 
 
 def main() -> None:
-    if "--measure" in sys.argv:
-        side, policy, model, result = sys.argv[2:6]
-        print(json.dumps(vars(measure(side, policy, Path(model), Path(result)))))
-        return
-    rows: list[Row] = []
+    torch.set_num_threads(1)
+    for module, name in MODULES:  # so that importing is no part of what is measured
+        getattr(import_module(module), name)
     chosen = [size for size in SIZES if size in sys.argv] or list(SIZES)
     for size, transformer in SIZES.items():
         if size in chosen:
             with tempfile.TemporaryDirectory() as folder:
-                write_model(Path(folder) / "model", transformer=transformer)
-                rows += rows_of(size, Path(folder))
-    print(table(rows))
-    if chosen == list(SIZES):
-        write_results(RESULTS, rows)
+                forked(write_random_model, Path(folder) / "model", transformer)
+                rows = rows_of(size, Path(folder))
+                print(table(rows), flush=True)
+                write_results(RESULTS / f"policies_{size.replace(' ', '_')}_cpu.json", rows)
 
 
 def rows_of(size: str, folder: Path) -> list[Row]:
@@ -112,7 +112,7 @@ def rows_of(size: str, folder: Path) -> list[Row]:
         for policy in policies:
             if is_left_out(size, policy):
                 continue
-            found = in_own_process(side, policy, folder)
+            found = in_own_process(side, policy, folder, STEPS[size])
             if found is None:
                 continue
             known = plain.setdefault(policy.startswith("decode"), found)
@@ -143,40 +143,44 @@ def row_of(
     )
 
 
-def in_own_process(side: str, policy: str, folder: Path) -> tuple[Measured, Tensor] | None:
-    result = folder / "result.pt"
-    command = [sys.executable, __file__, "--measure", side, policy, str(folder / "model"), str(result)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        print(f"{side}, {policy}: {done.stderr.strip().splitlines()[-1]}", file=sys.stderr)
+def in_own_process(side: str, policy: str, folder: Path, steps: int) -> tuple[Measured, Tensor] | None:
+    try:
+        measured, result = forked(measure, side, policy, folder / "model", steps)
+    except (RuntimeError, ValueError, NotImplementedError) as error:
+        print(f"{side}, {policy}: {error}", file=sys.stderr)
         return None
-    return Measured(**json.loads(done.stdout.splitlines()[-1])), torch.load(result, weights_only=True)
+    return measured, torch.from_numpy(result)
+
+
+def forked(work: Callable[..., T], *inputs: object) -> T:
+    with multiprocessing.get_context("fork").Pool(1) as pool:
+        return pool.apply(work, inputs)
+
+
+def write_random_model(folder: Path, transformer: TransformerConfig) -> None:
+    write_model(folder, transformer=transformer)
 
 
 @torch.no_grad()
-def measure(side: str, policy: str, model: Path, result: Path) -> Measured:
-    """Load, run once to warm up, then a few times for the clock."""
-    torch.set_num_threads(1)
+def measure(side: str, policy: str, model: Path, steps: int) -> tuple[Measured, Any]:
+    """Load, run once to warm up, then a few times for the clock. Returns an array, which any pipe takes."""
     open_it = {"ours": open_ours, "diffusers": open_theirs}[side]
     times: list[float] = []
+    results: list[Tensor] = []
 
     def work() -> None:
-        run = open_it(policy, model)
+        run = open_it(policy, model, steps)
         run()
         for _ in range(REPEATS):
             started = time.process_time()
-            made = run()
+            results[:] = [run()]
             times.append(time.process_time() - started)
-        torch.save(made, result)
 
-    for name in MODULES[side]:  # so that importing is no part of what is measured
-        getattr(import_module(name[0]), name[1])
-    torch.randn(64, 64) @ torch.randn(64, 64)
     mib = peak_growth(work)
-    return Measured(mib=mib, seconds=median(times))
+    return Measured(mib=mib, seconds=median(times)), results[0].numpy()
 
 
-def open_ours(policy: str, folder: Path) -> Callable[[], Tensor]:
+def open_ours(policy: str, folder: Path, steps: int) -> Callable[[], Tensor]:
     from reelwright.execution.policy import Call
     from reelwright.execution.prepare import prepare_to_generate
     from reelwright.families.cogvideox.checkpoints import load_adapted, load_autoencoder, locate
@@ -205,21 +209,21 @@ def open_ours(policy: str, folder: Path) -> Callable[[], Tensor]:
         **position_conditions(model.transformer, (frames, height, width)),
     )
     calls = [
-        Call(step=step, num_steps=NUM_STEPS, branch="positive", timestep_B=timestep, conditions=conditions)
-        for step, timestep in enumerate(timesteps())
+        Call(step=step, num_steps=steps, branch="positive", timestep_B=timestep, conditions=conditions)
+        for step, timestep in enumerate(timesteps(steps))
     ]
 
     def run() -> Tensor:
         denoiser.start(calls)
         latents = drawn(LATENTS)
         for call in calls:
-            latents = latents - denoiser(latents, call) / NUM_STEPS
+            latents = latents - denoiser(latents, call) / steps
         return latents
 
     return run
 
 
-def open_theirs(policy: str, folder: Path) -> Callable[[], Tensor]:
+def open_theirs(policy: str, folder: Path, steps: int) -> Callable[[], Tensor]:
     import diffusers
 
     if policy.startswith("decode"):
@@ -232,24 +236,24 @@ def open_theirs(policy: str, folder: Path) -> Callable[[], Tensor]:
     transformer = diffusers.CogVideoXTransformer3DModel.from_pretrained(
         folder / "transformer", torch_dtype=torch.float32
     )
-    context = apply_theirs(policy, transformer, folder)
+    context = apply_theirs(policy, transformer, folder, steps)
     config = transformer.config
     text = drawn((1, config.max_text_seq_length, config.text_embed_dim))
 
     def run() -> Tensor:
         latents = drawn(LATENTS)
-        if policy.endswith("cache"):
+        if policy in ("first-block cache", "MagCache"):
             transformer._reset_stateful_cache()
-        for timestep in timesteps():
+        for timestep in timesteps(steps):
             with context():
                 made = transformer(latents.transpose(1, 2), text, timestep, return_dict=False)[0]
-            latents = latents - made.transpose(1, 2) / NUM_STEPS
+            latents = latents - made.transpose(1, 2) / steps
         return latents
 
     return run
 
 
-def apply_theirs(policy: str, transformer: torch.nn.Module, folder: Path) -> Callable[[], Any]:
+def apply_theirs(policy: str, transformer: torch.nn.Module, folder: Path, steps: int) -> Callable[[], Any]:
     import diffusers
     from diffusers.hooks import apply_group_offloading
 
@@ -266,6 +270,13 @@ def apply_theirs(policy: str, transformer: torch.nn.Module, folder: Path) -> Cal
     elif policy == "first-block cache":
         transformer.enable_cache(diffusers.FirstBlockCacheConfig(threshold=0.2))
         return partial(transformer.cache_context, "cond")
+    elif policy == "MagCache":
+        transformer.enable_cache(
+            diffusers.MagCacheConfig(
+                threshold=0.24, max_skip_steps=6, num_inference_steps=steps, mag_ratios=list(RATIOS)
+            )
+        )
+        return partial(transformer.cache_context, "cond")
     elif policy == COMPILED:
         transformer.compile_repeated_blocks()
     return nullcontext
@@ -275,8 +286,8 @@ def drawn(shape: tuple[int, ...]) -> Tensor:
     return torch.randn(shape, generator=torch.Generator().manual_seed(0))
 
 
-def timesteps() -> list[Tensor]:
-    return [torch.tensor([999 - 1000 // NUM_STEPS * step]) for step in range(NUM_STEPS)]
+def timesteps(steps: int) -> list[Tensor]:
+    return [torch.tensor([999 - 1000 // steps * step]) for step in range(steps)]
 
 
 def table(rows: list[Row]) -> str:
