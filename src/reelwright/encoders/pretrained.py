@@ -19,6 +19,7 @@ from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.settings_files import read_json, settings_beside
 from reelwright.checkpoint.tensor_source import TensorSource
 from reelwright.core.errors import CheckpointError
+from reelwright.encoders.quiet_networks import import_networks
 
 if TYPE_CHECKING:
     import transformers
@@ -120,6 +121,7 @@ class Pretrained(Generic[C, N]):
 
         Its weights are drawn where there is a seed, and then no file but config.json is needed.
         """
+        import_networks()
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed or 0)
             network = self._kind.network(self.config)
@@ -164,6 +166,7 @@ class Pretrained(Generic[C, N]):
         run_along(Lane(rooms, device), network, layers)
 
     def _empty(self) -> N:
+        import_networks()
         with torch.device("meta"):
             return self._kind.network(self.config)
 

@@ -4,11 +4,13 @@ import torch
 import transformers
 from torch import nn
 
+from reelwright.encoders.quiet_networks import import_networks
 from reelwright.protocols.estimates import EncoderSize
 
 
 def t5_size(config: transformers.T5Config, num_tokens: int) -> EncoderSize:
     """The T5 encoder, for one prompt of so many tokens."""
+    import_networks()
     with torch.device("meta"):
         network = transformers.T5EncoderModel(config)
     inner = config.num_heads * config.d_kv
@@ -24,6 +26,7 @@ def t5_size(config: transformers.T5Config, num_tokens: int) -> EncoderSize:
 
 def llama_size(config: transformers.LlamaConfig, num_tokens: int, num_unread: int) -> EncoderSize:
     """LLaMA without its last layers, whose output is not read."""
+    import_networks()
     with torch.device("meta"):
         network = transformers.LlamaModel(config)
     network.layers = network.layers[:-num_unread]
@@ -34,6 +37,7 @@ def llama_size(config: transformers.LlamaConfig, num_tokens: int, num_unread: in
 
 def clip_size(config: transformers.CLIPTextConfig) -> EncoderSize:
     """CLIP's text encoder."""
+    import_networks()
     with torch.device("meta"):
         network = transformers.CLIPTextModel(config)
     widths = (config.hidden_size, config.hidden_size, config.intermediate_size)
@@ -43,6 +47,7 @@ def clip_size(config: transformers.CLIPTextConfig) -> EncoderSize:
 
 def siglip_size(config: transformers.SiglipVisionConfig) -> EncoderSize:
     """SigLIP's image encoder."""
+    import_networks()
     with torch.device("meta"):
         network = transformers.SiglipVisionModel(config)
     widths = (config.hidden_size, config.hidden_size, config.intermediate_size)

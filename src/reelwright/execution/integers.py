@@ -4,14 +4,13 @@ Only its rules are taken: its own tensors could not be swapped, pinned or compil
 those of 4 bits need a GPU or another package.
 """
 
-import logging
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from reelwright.core.optional_library import import_optional
+from reelwright.core.optional_library import import_optional, torchao_silenced
 from reelwright.execution.rounded_weight import RoundedWeight, pack
 
 _BLOCK = 64
@@ -63,12 +62,7 @@ def _round(
 
 @cache
 def _rules() -> Any:  # noqa: ANN401 - the library is optional
-    # Its kernels for other machines report that they cannot be loaded on this one.
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
+    with torchao_silenced():
         return import_optional(
             "torchao.quantization.quant_primitives", extra="quant", purpose="rounds weights to int8 and int4"
         )
-    finally:
-        logging.disable(before)

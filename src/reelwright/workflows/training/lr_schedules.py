@@ -10,6 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR, LRScheduler, ReduceLROnPlateau
 
 from reelwright.core.arguments import parse_arguments
 from reelwright.core.errors import ConfigError
+from reelwright.encoders.quiet_networks import import_networks
 from reelwright.protocols.train_configs import OptimizerConfig, ScheduleConfig
 from reelwright.workflows.training.classes import checked_arguments, class_at
 from reelwright.workflows.training.optimizers import (
@@ -96,6 +97,7 @@ def _of_transformers(
     name: str, optimizer: torch.optim.Optimizer, warmup: int, num_steps: int, told: Mapping[str, Any]
 ) -> LRScheduler:
     # Seconds, in which it imports much that only its own trainer uses, and that most runs need not wait for.
+    import_networks()
     from transformers.optimization import get_scheduler  # noqa: PLC0415
 
     return get_scheduler(name, optimizer, warmup, num_steps, scheduler_specific_kwargs=dict(told))
