@@ -63,7 +63,7 @@ def multiply(inputs: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor 
     of_rows = (rows.abs().amax(dim=1, keepdim=True) / _LARGEST).clamp_min(_SMALLEST_SCALE)
     rounded = (rows / of_rows).clamp(-_LARGEST, _LARGEST).to(torch.float8_e4m3fn)
     of_weight = rows.new_ones(1) if scale is None else scale.float().reshape(-1)
-    product = torch._scaled_mm(  # pyright: ignore[reportPrivateUsage]
+    product = torch._scaled_mm(  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         rounded,
         weight.t(),
         scale_a=of_rows,
