@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from io import FileIO
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,7 +44,7 @@ SIZES: dict[str, TransformerConfig] = {
     ),
     "5b": TRANSFORMERS["5b"],
 }
-_T5_XXL = {
+_T5_XXL: dict[str, Any] = {
     **{"vocab_size": 32128, "d_model": 4096, "d_kv": 64, "d_ff": 10240, "num_layers": 24, "num_heads": 64},
     **{"feed_forward_proj": "gated-gelu", "dropout_rate": 0.0},
 }
