@@ -15,7 +15,20 @@ from pathlib import Path
 import pytest
 
 from reelwright import families
-from reelwright.cli import cache, curves, dataset, evaluate, generate, lora, replay, resume, train
+from reelwright.cli import (
+    bench,
+    cache,
+    curves,
+    dataset,
+    doctor,
+    evaluate,
+    generate,
+    lora,
+    plan,
+    replay,
+    resume,
+    train,
+)
 from reelwright.cli.main import COMMANDS
 from reelwright.cli.reference import reference_pages
 
@@ -49,6 +62,9 @@ PARSERS = {
     "evaluate": evaluate.parse,
     "replay": replay.parse,
     "resume": resume.parse,
+    "bench": bench.parse,
+    "doctor": doctor.parse,
+    "plan": plan.parse,
 }
 
 
