@@ -60,6 +60,15 @@ def test_a_preset_that_costs_too_much_here_says_so_and_exits_well(bench, monkeyp
     assert fast["shortcuts"]
 
 
+def test_a_preset_that_leaves_nothing_out_here_says_so(bench, monkeypatch):
+    timid = {"step_cache": "teacache", "step_cache_threshold": 1e-9}
+    monkeypatch.setattr(families.configs("cogvideox"), "PRESETS", {"balanced": timid})
+    outcome, _ = bench("--presets", "balanced", "--json")
+    (finding,) = [event for event in outcome.events if event["event"] == "item_finding"]
+    assert finding["kind"] == "no effect"
+    assert "balanced makes the frames of the exact run: teacache 1e-09: 0 of" in finding["message"]
+
+
 def test_options_that_are_given_are_measured_beside_the_run_without_them(bench):
     _, report = bench("--execution.step-cache", "first_block", "--execution.step-cache-threshold", 0)
     exact, given = report["results"]

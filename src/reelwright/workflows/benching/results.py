@@ -11,6 +11,8 @@ from reelwright.workflows.benching.variants import Variant
 from reelwright.workflows.benching.watching import MEASURED_STAGES, RunTaken
 
 _MIB = 2**20
+SAME = 100.0
+"""Decibels of the same frames."""
 _HEAD = ("run", "seconds", "faster", "device", "host", "PSNR", "SSIM", "latent error", "drift")
 
 
@@ -44,7 +46,15 @@ class Result:
         return {**asdict(self), "excess": self.excess, "exceeded": self.excess > 0.0}
 
     def findings(self) -> Iterator[ItemFinding]:
-        """A warning where it costs more than it may."""
+        """A warning where it costs more than it may, or a shortcut changed nothing."""
+        if self.shortcuts and self.nearness.least_psnr >= SAME:
+            yield ItemFinding(
+                item=self.name,
+                kind="no effect",
+                message=f"{self.name} makes the frames of the exact run: {'; '.join(self.shortcuts)}."
+                " More steps, or a larger --execution.step-cache-threshold, leave out more.",
+                severity="warning",
+            )
         if self.excess:
             yield ItemFinding(
                 item=self.name,
@@ -97,7 +107,7 @@ def _row(result: Result) -> tuple[str, ...]:
         f"{result.faster:.2f} x",
         f"{result.device_peak / _MIB:.0f} MiB ({result.device_share:.2f} x)",
         f"{result.host_peak / _MIB:.0f} MiB ({result.host_share:.2f} x)",
-        "same" if near.least_psnr >= 100.0 else f"{near.psnr:.1f} dB (least {near.least_psnr:.1f})",
+        "same" if near.least_psnr >= SAME else f"{near.psnr:.1f} dB (least {near.least_psnr:.1f})",
         f"{near.ssim:.4f}",
         f"{near.latent_error:.2g}",
         f"{near.drift:.2f} % (exact {near.drift_of_exact:.2f} %)",
