@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,36 +53,41 @@ class Outcome:
         return self.predicted / self.measured - 1
 
 
-def cases(folder: Path) -> dict[str, Case]:
-    """By name; models and data sets are made in `folder`."""
-    wide = {family: ("--model", str(wide_model(folder, family))) for family in _LENGTHS}
+def cases(folder: Path) -> dict[str, Callable[[], Case]]:
+    """By name; models and data sets are made in `folder` when a case is asked for."""
+
+    def wide(family: str) -> tuple[str, str]:
+        return ("--model", str(wide_model(folder, family)))
 
     def clip(family: str, *words: str) -> Case:
         return Case(words=("generate", family, *_CLIP, *words), of_run=("--run", str(folder / "run")))
 
+    def wide_clip(family: str, *words: str) -> Case:
+        return clip(family, *wide(family), "--height", "192", "--width", "128", *words)
+
     def cache(kind: str, family: str) -> Case:
         data = ("--dataset", str(data_set(folder, family)), "--force")
-        return Case(words=("cache", kind, family, *wide[family]), of_run=data, of_plan=_shape(family))
+        return Case(words=("cache", kind, family, *wide(family)), of_run=data, of_plan=_shape(family))
 
     def training(family: str, *words: str) -> Case:
         data = ("--dataset", str(data_set(folder, family)), "--run", str(folder / "run"))
-        asked = ("train", family, *wide[family], "--steps", "2", "--seed", "1", *words)
+        asked = ("train", family, *wide(family), "--steps", "2", "--seed", "1", *words)
         return Case(words=asked, of_run=data, of_plan=_shape(family))
 
-    size = ("--height", "192", "--width", "128")
+    checkpoints = "--execution.activation-checkpoint"
     return {
-        "clip, CogVideoX tiny": clip("cogvideox"),
-        "clip, CogVideoX wide": clip("cogvideox", *wide["cogvideox"], *size, "--num-frames", "9"),
-        "clip in tiles, CogVideoX wide": clip(
-            "cogvideox", *wide["cogvideox"], *size, "--num-frames", "9", "--execution.tiling"
+        "clip, CogVideoX tiny": lambda: clip("cogvideox"),
+        "clip, CogVideoX wide": lambda: wide_clip("cogvideox", "--num-frames", "9"),
+        "clip in tiles, CogVideoX wide": lambda: wide_clip(
+            "cogvideox", "--num-frames", "9", "--execution.tiling"
         ),
-        "clip, FramePack tiny": clip("framepack", "--video-sections", "1"),
-        "clip, FramePack wide": clip("framepack", *wide["framepack"], *size, "--video-sections", "1"),
-        "latents, CogVideoX wide": cache("latents", "cogvideox"),
-        "latents, FramePack wide": cache("latents", "framepack"),
-        "captions, CogVideoX wide": cache("text", "cogvideox"),
-        "LoRA, CogVideoX wide": training("cogvideox"),
-        "LoRA, checkpoints, FramePack wide": training("framepack", "--execution.activation-checkpoint"),
+        "clip, FramePack tiny": lambda: clip("framepack", "--video-sections", "1"),
+        "clip, FramePack wide": lambda: wide_clip("framepack", "--video-sections", "1"),
+        "latents, CogVideoX wide": lambda: cache("latents", "cogvideox"),
+        "latents, FramePack wide": lambda: cache("latents", "framepack"),
+        "captions, CogVideoX wide": lambda: cache("text", "cogvideox"),
+        "LoRA, CogVideoX wide": lambda: training("cogvideox"),
+        "LoRA, checkpoints, FramePack wide": lambda: training("framepack", checkpoints),
     }
 
 
@@ -174,10 +180,10 @@ def main(names: list[str]) -> int:
     worst = 0.0
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        for name, case in cases(folder).items():
+        for name, made in cases(folder).items():
             if names and not any(each in name for each in names):
                 continue
-            found = try_out(folder, case)
+            found = try_out(folder, made())
             worst = max(worst, abs(found.error))
             mb = [value / 1e6 for value in (found.predicted, found.measured)]
             print(

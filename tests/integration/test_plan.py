@@ -14,6 +14,13 @@ _SHORT = ("--height", "240", "--width", "368", "--num-frames", "9")
 _GPU = ("--gpu", "4090", "--execution.vram", "8", "--execution.ram", "64")
 
 
+@pytest.fixture(autouse=True)
+def own_cache_folder(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One for all tests here, so that what one plan reads the next one knows."""
+    folder = tmp_path_factory.getbasetemp() / "cache-of-plans"
+    monkeypatch.setenv("REELWRIGHT_CACHE", str(folder))
+
+
 def plan_of(outcome: Outcome) -> dict[str, object]:
     assert outcome.code == 0, outcome.err
     (plan,) = (event["plan"] for event in outcome.events if event["event"] == "planned")

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.autograd.graph import saved_tensors_hooks
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from reelwright.nn.feed_forward import InPieces, in_pieces
 
@@ -183,12 +184,17 @@ class _Frame:
         self._made = dict(enumerate(made))
 
     def _stays(self, saved: Tensor) -> bool:
-        return saved.numel() <= self._small or saved.untyped_storage().data_ptr() in self._weights
+        return saved.numel() <= self._small or _storage_of(saved) in self._weights
 
     def _storages(self) -> set[int]:
         """Where the weights are: whoever shares them out may put them elsewhere meanwhile."""
         weights = [*self._module.parameters(), *self._module.buffers()]
-        return {weight.untyped_storage().data_ptr() for weight in weights}
+        return {_storage_of(weight) for weight in weights}
+
+
+def _storage_of(tensor: Tensor) -> int:
+    """Which memory it is in; tensors without values, which plans look at, have some of their own, too."""
+    return StorageWeakRef(tensor.untyped_storage()).cdata
 
 
 class _Conditions:

@@ -1,6 +1,6 @@
 """What making clips or caches takes: stages with their terms, from sizes and readings of imagined runs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import cache, cached_property
 from typing import Literal
@@ -19,6 +19,8 @@ from reelwright.execution.allowances import (
 )
 from reelwright.execution.guidance_passes import passes_are_together
 from reelwright.execution.metering import Meter, Reading, imagine, imagining, metered_at
+from reelwright.execution.metering_once import run_once
+from reelwright.execution.reading_store import stored
 from reelwright.execution.weight_counts import HeldWeights, WeightCounts, count_weights, held_weights
 from reelwright.protocols.configs import AutoencodingConfig, ExecutionConfig
 from reelwright.protocols.estimates import (
@@ -47,9 +49,14 @@ class Readings:
         self.machine = machine
         self.dtype, self.encoding_dtype = dtypes
         self.device = torch.device("cpu" if machine.is_processor else "cuda")
+        self._asked = (model, str(self.device), dtypes)
         self.call = cache(self._call)
         self.decoding = cache(self._decoding)
         self.encoding = cache(self._encoding)
+
+    def remember(self, asked: Sequence[object], measure: Callable[[], Reading]) -> Reading:
+        """A reading of this model, from disk where it was made before."""
+        return stored((*self._asked, *asked), measure)
 
     @property
     def itemsize(self) -> int:
@@ -82,7 +89,7 @@ class Readings:
                     self.model.ask(network, shape, device, self.dtype)
                 return meter.reading
 
-        return metered_at(measure, self.model.depths)
+        return self.remember(("call", shape), lambda: metered_at(measure, self.model.depths))
 
     def imagined(self, depths: tuple[int, ...], device: torch.device) -> nn.Module:
         """The denoiser with so many blocks."""
@@ -91,19 +98,26 @@ class Readings:
 
     def _decoding(self, shape: ClipShape, execution: AutoencodingConfig) -> Reading:
         """Of the whole clip, of which only as much is looked at as can differ."""
-        with imagining(self.device) as device, torch.no_grad():
-            network = imagine(self.model.autoencoder, device, self.encoding_dtype)
-            with Meter([network]) as meter:
-                for chunk in self.model.decode(network, shape, execution):
-                    del chunk
-            reading = meter.reading
+
+        def decode(network: nn.Module) -> None:
+            for chunk in self.model.decode(network, shape, execution):
+                del chunk
+
+        reading = self.remember(("decode", shape, execution), lambda: self._of_autoencoder(decode))
         return replace(reading, flops=reading.flops / self.model.share_decoded(shape))
 
     def _encoding(self, shape: ClipShape, execution: AutoencodingConfig) -> Reading:
+        def encode(network: nn.Module) -> None:
+            self.model.encode(network, shape, execution)
+
+        return self.remember(("encode", shape, execution), lambda: self._of_autoencoder(encode))
+
+    def _of_autoencoder(self, work: Callable[[nn.Module], None]) -> Reading:
         with imagining(self.device) as device, torch.no_grad():
             network = imagine(self.model.autoencoder, device, self.encoding_dtype)
             with Meter([network]) as meter:
-                self.model.encode(network, shape, execution)
+                run_once(network, meter)
+                work(network)
             return meter.reading
 
 

@@ -94,15 +94,51 @@ def imagine(
     return network.eval()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tally:
+    """Bytes of small tensors, of large ones, and of both where these are not of the same moment."""
+
+    small: int
+    large: int
+    both: int
+
+    @classmethod
+    def of(cls, size: int) -> "Tally":
+        """Of one tensor."""
+        is_small = size < _LARGEST_OF_HEAP
+        return cls(small=size if is_small else 0, large=0 if is_small else size, both=size)
+
+    def plus(self, other: "Tally", times: int = 1) -> "Tally":
+        return Tally(
+            small=self.small + times * other.small,
+            large=self.large + times * other.large,
+            both=self.both + times * other.both,
+        )
+
+    def times(self, share: float) -> "Tally":
+        return Tally(
+            small=round(self.small * share), large=round(self.large * share), both=round(self.both * share)
+        )
+
+    def most(self, other: "Tally") -> "Tally":
+        """The larger of each."""
+        return Tally(
+            small=max(self.small, other.small),
+            large=max(self.large, other.large),
+            both=max(self.both, other.both),
+        )
+
+
+_NOTHING = Tally(small=0, large=0, both=0)
+
+
 class Meter(TorchDispatchMode):
     """Counts bytes and products while it is open; tensors that were there before it do not count."""
 
     def __init__(self, known: Iterable[nn.Module] = ()) -> None:
         """`known`: networks whose weights are counted elsewhere."""
         super().__init__()
-        self._live = {True: 0, False: 0}
-        self._most = {True: 0, False: 0}
-        self._peak = 0
+        self._live, self._most = _NOTHING, _NOTHING
         self._flops = 0.0
         self._scores = 0
         self._seen: weakref.WeakKeyDictionary[torch.UntypedStorage, int] = weakref.WeakKeyDictionary()
@@ -114,10 +150,10 @@ class Meter(TorchDispatchMode):
     @property
     def reading(self) -> Reading:
         return Reading(
-            peak=self._peak,
+            peak=self._most.both,
             flops=self._flops,
-            small=self._most[True],
-            large=self._most[False],
+            small=self._most.small,
+            large=self._most.large,
             attention=self._scores,
         )
 
@@ -126,6 +162,25 @@ class Meter(TorchDispatchMode):
         pairs = query_BNLK.shape[0] * query_BNLK.shape[1] * query_BNLK.shape[2] * key_BNLK.shape[2]
         self._flops += 4.0 * pairs * query_BNLK.shape[3]
         self._scores = max(self._scores, 2 * pairs * query_BNLK.element_size())
+
+    def begin_part(self) -> tuple[Tally, Tally, float]:
+        """For `end_part`: what is in use, what was at most, and what was multiplied until now."""
+        before = (self._live, self._most, self._flops)
+        self._most = self._live
+        return before
+
+    def end_part(self, before: tuple[Tally, Tally, float]) -> tuple[Tally, Tally, float]:
+        """What a part took at most, what is left of it, and its operations."""
+        live, most, flops = before
+        part = (self._most.plus(live, -1), self._live.plus(live, -1), self._flops - flops)
+        self._most = self._most.most(most)
+        return part
+
+    def count_part(self, most: Tally, left: Tally, flops: float) -> None:
+        """As if a part had run; what is left of it stays."""
+        self._most = self._most.most(self._live.plus(most))
+        self._live = self._live.plus(left)
+        self._flops += flops
 
     def __torch_dispatch__(
         self,
@@ -148,15 +203,13 @@ class Meter(TorchDispatchMode):
         if storage in self._seen:
             return
         size = storage.nbytes()
-        is_small = size < _LARGEST_OF_HEAP
         self._seen[storage] = size
-        self._live[is_small] += size
-        self._most[is_small] = max(self._most[is_small], self._live[is_small])
-        self._peak = max(self._peak, sum(self._live.values()))
+        self._live = self._live.plus(Tally.of(size))
+        self._most = self._most.most(self._live)
         weakref.finalize(storage, self._drop, size)
 
     def _drop(self, size: int) -> None:
-        self._live[size < _LARGEST_OF_HEAP] -= size
+        self._live = self._live.plus(Tally.of(size), -1)
 
 
 def watch_attention(network: nn.Module, meter: Meter) -> None:

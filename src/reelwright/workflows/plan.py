@@ -35,6 +35,8 @@ def run(family: str, command: Command, config: Any, plan: PlanConfig | None = No
     found = _answer(planning, plan)
     for knob in found.chosen:
         yield Notice(f"fit: {knob.flag} ({knob.costs})")
+    if command != "generate":
+        yield Notice(_shape_used(planning, plan))
     for text in found.problems:
         yield Notice(f"does not fit: {text}")
     yield Planned(describe(planning, family, found))
@@ -78,12 +80,25 @@ def _answer(planning: Planning, plan: PlanConfig) -> Fit:
     return Fit(execution=config.execution, estimate=estimate, chosen=(), problems=found)
 
 
-def _train_or_cache(planning: Planning, plan: PlanConfig) -> Estimate:
-    config, readings = planning.config, planning.readings
+def _shape_of(planning: Planning, plan: PlanConfig) -> ClipShape:
     height, width, frames = plan.clip or (0, 0, 0)
-    shape = readings.model.shape_of(
+    return planning.readings.model.shape_of(
         ClipShape(height=height, width=width, num_frames=frames, batch_size=plan.batch, count=plan.clips)
     )
+
+
+def _shape_used(planning: Planning, plan: PlanConfig) -> str:
+    shape = _shape_of(planning, plan)
+    said = "as --clip says" if plan.clip else "the model's own; say --clip for others"
+    return (
+        f"planned for clips of {shape.height} x {shape.width}, {shape.num_frames} frames ({said}),"
+        f" {shape.batch_size} together. A data set is not looked at."
+    )
+
+
+def _train_or_cache(planning: Planning, plan: PlanConfig) -> Estimate:
+    config, readings = planning.config, planning.readings
+    shape = _shape_of(planning, plan)
     if isinstance(config, TrainConfig):
         return estimate_training(readings, config, shape, readings.released_itemsize)
     if isinstance(config, CacheTextConfig):

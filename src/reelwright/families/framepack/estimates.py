@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 import transformers
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import unset_fake_temporarily
+from torch.utils._python_dispatch import _disable_current_modes as with_real_tensors
 
 from reelwright.checkpoint.settings_files import read_settings, settings_beside
 from reelwright.encoders.clip import ClipText
@@ -136,7 +136,7 @@ class SizedFramePack:
             clean_2x=self._clean(CONTEXT.x2, batch, height, width),
             clean_4x=self._clean(CONTEXT.x4, batch, height, width),
         ).to(device, dtype)
-        with unset_fake_temporarily():
+        with with_real_tensors():
             # Kept for the call that follows, which must not leave a table without values behind.
             rotary_positions(config, conditions, (height // 2, width // 2), device)
         frames = torch.empty(
@@ -249,7 +249,7 @@ def _transformer(path: Path | None) -> TransformerConfig:
 
 def _real_indices(count: int, batch: int) -> Tensor:
     """Python reads their numbers, so they must have some."""
-    with unset_fake_temporarily():
+    with with_real_tensors():
         return torch.arange(count).repeat(batch, 1)
 
 

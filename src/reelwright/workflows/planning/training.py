@@ -48,12 +48,13 @@ def estimate_training(
     learned = _learned(readings, config, shape)
     weights = readings.weights
     is_full = config.method == "full"
-    policy = PolicyConfig(weights="fp8_scaled" if execution.fp8 else "full")
+    policy = PolicyConfig(weights="fp8_scaled" if execution.fp8 else "full", block_swap=execution.block_swap)
     held = held_weights(weights, policy, itemsize=readings.itemsize, num_signals=0, has_host=True)
     remembered = _REMEMBERED.get(config.optimizer.name, 8)
     factor_bytes = 0 if is_full else 4 * learned.count
     terms = [
         Term(name="denoiser: weights", num_bytes=held.on_device, place=machine.device),
+        Term(name="denoiser: weights that wait", num_bytes=held.waiting, place="host"),
         Term(name="what learns", num_bytes=factor_bytes, place=machine.device),
         Term(name="optimizer", num_bytes=round(remembered * learned.count), place=machine.device),
         *activation_terms(learned.reading, readings, TOKENS_ON_PROCESSOR, "activations and gradients"),
@@ -86,7 +87,8 @@ def _learned(readings: Readings, config: TrainConfig, shape: ClipShape) -> _Lear
         # Carried through the sums of readings, as it grows with the depth like all else.
         return replace(reading, learned=counts[depths])
 
-    total = metered_at(measure, readings.model.depths)
+    asked = (config.method, config.adapter, config.saving.layout, config.execution.activation_checkpoint)
+    total = readings.remember(("step", shape, *asked), lambda: metered_at(measure, readings.model.depths))
     return _Learned(reading=total, count=total.learned)
 
 
@@ -94,9 +96,8 @@ def _one_step(
     readings: Readings, config: TrainConfig, shape: ClipShape, depths: tuple[int, ...]
 ) -> tuple[Reading, int]:
     factors = None if config.method == "full" else _adapters(readings, config, depths)
-    # Checkpoints ask a device for its random numbers and formats, which the one of other plans has not.
-    imagined_on = torch.device("cpu") if config.execution.activation_checkpoint else readings.device
-    with imagining(imagined_on) as device:
+    # Checkpoints ask a device for its random numbers and formats, which only a processor always has.
+    with imagining(torch.device("cpu")) as device:
         network = readings.imagined(depths, device)
         if factors is None:
             network.requires_grad_(requires_grad=True)
