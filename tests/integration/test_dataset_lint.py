@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from reelwright.data.lint import libraries
+from reelwright.core import optional_library
 from reelwright.data.synthetic.describing import describe
 from reelwright.data.synthetic.rendering import render_clip
 from reelwright.media.video_reader import probe_video, read_video
@@ -306,7 +306,7 @@ def test_a_missing_library_is_told_with_the_extra_that_has_it(lint, clips, monke
     def missing(name):
         raise ImportError(f"No module named {name!r}")
 
-    monkeypatch.setattr(libraries, "import_module", missing)
+    monkeypatch.setattr(optional_library, "import_module", missing)
     outcome = lint(clips("clean"))
     assert outcome.code == 2
     assert "pip install 'reelwright[dataset]'" in outcome.err

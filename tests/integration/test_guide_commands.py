@@ -158,7 +158,7 @@ def test_the_guide_s_first_command_line_is_our_command_under_its_names(guide, re
         *("--image", "path/to/start_image.jpg", "--prompt", "A cat walks on the grass, realistic style."),
         *("--height", "64", "--width", "96", "--video-seconds", "0.6", "--steps", "2", "--seed", "1234"),
         *("--latent-window-size", "2", "--lora", "path/to/lora.safetensors", "--execution.tiling"),
-        *("--execution.tile-size", "128", "--format", "latent"),
+        *("--execution.tile-size", "128", "--format", "latent", "--execution.weights", "fp8_scaled"),
     )
     assert ours.code == 0, ours.err
     assert torch.equal(latents(Path("ours/clip-001_seed-1234.latent.safetensors")), latents(latent))

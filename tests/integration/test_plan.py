@@ -127,6 +127,32 @@ def test_options_that_fit_are_taken_and_told_where_that_is_asked_for(generate: C
     assert "fit: " not in outcome.err, "nothing is needed"
 
 
+def test_a_run_that_goes_on_keeps_the_options_it_began_with(
+    generate: Command, reelwright: Command, tmp_path: Path
+) -> None:
+    words = (
+        "--execution.fit",
+        "on",
+        "--execution.ram",
+        "0.2",
+        "--format",
+        "latent",
+        "--run",
+        tmp_path / "run",
+    )
+    first = generate(*words)
+    assert first.code == 0, first.err
+    assert "fit: --execution.tiling" in first.err
+    assert "this may not fit" in first.err
+    (latent,) = (tmp_path / "run").glob("*.latent.safetensors")
+    before = latent.read_bytes()
+    latent.unlink()
+    again = reelwright("resume", tmp_path / "run")
+    assert again.code == 0, again.err
+    assert "fit: as this run began" in again.err
+    assert latent.read_bytes() == before
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads VmHWM")
 def test_memory_is_predicted_within_a_tenth_of_what_is_measured() -> None:
     """One run of ten; benchmarks/plan_error.py has the others."""

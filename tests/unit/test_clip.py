@@ -9,6 +9,7 @@ import torch
 import transformers
 
 from reelwright.core.errors import CheckpointError
+from reelwright.data.synthetic.simple_captions import simple_captions
 from reelwright.encoders.clip import ClipText
 from reelwright.families.framepack.tiny_tokenizers import write_clip_tokenizer
 
@@ -19,7 +20,7 @@ PROMPTS = ("A red fox runs over the floor.", "", "  two   spaces,\nand 日本 ½
 def model_folder(tmp_path_factory):
     """Heads are as wide as those of the released network: no tensor of a single file tells how wide."""
     folder = tmp_path_factory.mktemp("clip")
-    num_tokens = write_clip_tokenizer(folder / "tokenizer_2")
+    num_tokens = write_clip_tokenizer(folder / "tokenizer_2", simple_captions())
     config = transformers.CLIPTextConfig(
         vocab_size=num_tokens,
         hidden_size=128,

@@ -219,7 +219,7 @@ def test_samples_are_the_clips_that_generation_makes_of_the_denoiser(monkeypatch
     (expected,) = segments(CogVideoXSession(model, ExecutionConfig()), requests)
 
     denoiser = found.load(CPU, torch.float32)
-    monkeypatch.setattr(generate, "load_transformer", None)
+    monkeypatch.setattr(generate, "load_adapted", None)
     monkeypatch.setattr(type(model.text), "encode", pytest.fail)
     (made,) = segments(training().sampling.start(model, config, denoiser), requests)
     assert torch.equal(made.latents_BCTHW, expected.latents_BCTHW)

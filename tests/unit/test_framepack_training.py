@@ -288,7 +288,7 @@ def test_a_denoiser_that_is_trained_makes_the_clip_of_its_weights(monkeypatch, t
         raise AssertionError("a part was loaded that was there")
 
     TRAINING.sampling.encode(model, config, requests)
-    monkeypatch.setattr(generate, "load_transformer", refuse)
+    monkeypatch.setattr(generate, "load_adapted", refuse)
     monkeypatch.setattr(type(model.llama), "encode", refuse)
     monkeypatch.setattr(type(model.siglip), "encode", refuse)
     made = latents_of(TRAINING.sampling.start(model, config, denoiser), requests)

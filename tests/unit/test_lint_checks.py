@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from reelwright.core import optional_library
 from reelwright.core.errors import ConfigError
 from reelwright.data.lint import libraries
 from reelwright.data.lint.captions import TokenLimit, find_caption_faults
@@ -183,6 +184,6 @@ def test_a_library_that_is_not_there_is_told_with_its_extra(monkeypatch):
     def missing(name):
         raise ImportError("libGL.so.1: cannot open shared object file")
 
-    monkeypatch.setattr(libraries, "import_module", missing)
+    monkeypatch.setattr(optional_library, "import_module", missing)
     with pytest.raises(ConfigError, match=r"(?s)scenedetect.*libGL.*reelwright\[dataset\]"):
         libraries.optional_library("scenedetect.detectors")

@@ -19,7 +19,7 @@ from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.making import Clip, make_clips
 from reelwright.workflows.clips.planning import Plan, plan_decoding, plan_generation
 from reelwright.workflows.clips.recording import ROOM_NEEDED, Tally, recorded, store_recipe, with_seed
-from reelwright.workflows.planning.fitted import fitted
+from reelwright.workflows.planning.fitted import fitted, keep_choice
 
 
 def run(
@@ -45,6 +45,8 @@ def run(
     plan = replace(plan, notices=[*remarks, *plan.notices])
     with RunFolder.create(config.out, config.run, family) as folder, RunLog(folder.log_path):
         store_recipe(folder, family, config, replaces=replaces)
+        if runs is not config:
+            keep_choice(folder.path, family, runs)
         yield from recorded(folder.sink(), _make(plan, folder.path, tally))
 
 

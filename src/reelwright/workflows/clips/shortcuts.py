@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from reelwright.checkpoint.safetensors_io import read_safetensors_metadata
+from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.core.events import Event, Notice
 from reelwright.core.provenance import METADATA_KEY, Provenance
 from reelwright.protocols.configs import GenerateConfig
@@ -31,7 +31,8 @@ def merged(*told: Sequence[str]) -> tuple[str, ...]:
 
 def shortcuts_of_latents(latents: Path, beside: Path) -> tuple[str, ...]:
     """Those that saved latents tell of, or the record beside them."""
-    record = read_safetensors_metadata(latents).get(METADATA_KEY, "")
+    with open_tensors(latents) as source:
+        record = source.metadata.get(METADATA_KEY, "")
     if not record and beside.is_file():
         record = beside.read_text(encoding="utf-8")
     return Provenance.from_json(record, str(latents)).shortcuts if record else ()
