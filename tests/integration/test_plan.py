@@ -142,7 +142,7 @@ def test_a_run_that_goes_on_keeps_the_options_it_began_with(
     )
     first = generate(*words)
     assert first.code == 0, first.err
-    assert "fit: --execution.tiling" in first.err
+    assert "fit: --execution.weights fp8_scaled" in first.err
     assert "this may not fit" in first.err
     (latent,) = (tmp_path / "run").glob("*.latent.safetensors")
     before = latent.read_bytes()

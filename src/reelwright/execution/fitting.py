@@ -203,6 +203,9 @@ class _Search:
                     return
 
     def _is_legal(self, execution: ExecutionConfig) -> bool:
+        """Whether the options can go together: what stays in a file is as the file has it."""
+        if execution.stream_encoders and execution.text_weights != "full":
+            return False
         if execution.swap_home == "memory":
             return True
         return self._may_read and execution.block_swap > 0 and execution.weights == "full"
