@@ -121,7 +121,7 @@ def test_a_recipe_of_a_run_is_planned_too(reelwright: Command, tmp_path: Path) -
     assert short["device"] < long["device"]
 
 
-def test_options_that_fit_are_taken_and_told_where_that_is_asked_for(generate: Command) -> None:
+def test_nothing_is_chosen_where_all_fits_as_it_is(generate: Command) -> None:
     outcome = generate("--execution.fit", "on", "--execution.ram", "64", "--format", "latent")
     assert outcome.code == 0, outcome.err
     assert "fit: " not in outcome.err, "nothing is needed"
