@@ -5,6 +5,7 @@ import weakref
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
+from mmap import mmap
 from pathlib import Path
 from typing import Any
 
@@ -210,8 +211,12 @@ class Wide(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        layers = (nn.utils.skip_init(nn.Linear, 1024, 12_288) for _ in range(3))
-        self.modulations = nn.ModuleList(layers).requires_grad_(False)
+        layers = [nn.Linear(1024, 12_288, bias=False, device="meta") for _ in range(3)]
+        for layer in layers:
+            # Straight from the system: a large process may keep for itself what malloc is given back.
+            values = torch.frombuffer(mmap(-1, 12_288 * 1024 * 4), dtype=torch.float32)
+            layer.weight = nn.Parameter(values.fill_(0.5).view(12_288, 1024), requires_grad=False)
+        self.modulations = nn.ModuleList(layers)
 
     def signal(self, timestep_B: Tensor, _: object) -> Tensor:
         return timestep_B[:, None].expand(-1, 1024) / 1000
@@ -219,8 +224,6 @@ class Wide(nn.Module):
 
 def test_the_memory_of_a_processor_falls_and_stays_low(cache: Path):
     network, process = Wide(), psutil.Process()
-    for layer in network.modulations:
-        layer.weight.data.fill_(0.5)
     before = process.memory_info().rss
     tables = ModulationTables(network, home_of("memory", CPU))
     assert before - process.memory_info().rss > 0.9 * 3 * 50e6
