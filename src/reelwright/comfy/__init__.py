@@ -1,0 +1,1 @@
+"""Nodes of ComfyUI, drawn from the same configuration as the command line."""
