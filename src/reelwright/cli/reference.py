@@ -6,7 +6,7 @@ python -m reelwright.cli.reference docs/reference
 import inspect
 import sys
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import MISSING, fields, is_dataclass
+from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
@@ -21,7 +21,8 @@ from reelwright.cli.generate import GenerateLine
 from reelwright.cli.replay import ReplayLine
 from reelwright.cli.resume import ResumeLine
 from reelwright.cli.train import AUTOENCODER, DENOISER, ENCODERS, train_schema
-from reelwright.core.config import field_docs, listed_schema
+from reelwright.core.config import field_docs
+from reelwright.core.schema_fields import describe
 from reelwright.protocols.bench_config import BenchConfig
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 from reelwright.protocols.datasets import DatasetConfig, GeneralKeys
@@ -61,33 +62,33 @@ def reference_pages() -> dict[str, str]:
 
 def _generate_page(family: str) -> str:
     """Every flag of `generate FAMILY` with its default and meaning."""
-    text = _command_page("generate", family, families.configs(family).GENERATE())
+    text = _command_page("generate", family, families.configs(family).GENERATE)
     text += ["", "On the command line alone:", "", *_HEAD, *_rows_of_schema(GenerateLine)]
     return "\n".join(text) + "\n"
 
 
 def _train_page(family: str) -> str:
     """Every flag of `train FAMILY`, then those of its other stages."""
-    text = _command_page("train", family, train_schema(family, DENOISER, _ORIGIN)())
+    text = _command_page("train", family, train_schema(family, DENOISER, _ORIGIN))
     for stage in (AUTOENCODER, ENCODERS):
-        config = train_schema(family, stage, _ORIGIN)()
+        schema = train_schema(family, stage, _ORIGIN)
         title = f"## reelwright train {family} --stage {stage}"
-        text += ["", title, "", str(inspect.getdoc(type(config))), "", *_HEAD, *_rows(config)]
+        text += ["", title, "", str(inspect.getdoc(schema)), "", *_HEAD, *_rows(schema)]
     return "\n".join(text) + "\n"
 
 
-def _command_page(command: str, family: str, config: Any) -> list[str]:  # noqa: ANN401 - any schema
-    """The lines of a page with every flag of a configuration."""
+def _command_page(command: str, family: str, schema: type) -> list[str]:
+    """The lines of a page with every flag of a schema."""
     return [
         f"# reelwright {command} {family}",
         "",
-        str(inspect.getdoc(type(config))),
+        str(inspect.getdoc(schema)),
         "",
         _ORIGIN,
         "In a recipe a flag is its key with underscores; `--execution.device` is `device` in `[execution]`.",
         "",
         *_HEAD,
-        *_rows(config),
+        *_rows(schema),
     ]
 
 
@@ -95,9 +96,9 @@ def _cache_page(family: str) -> str:
     """Every flag of `cache latents FAMILY` and `cache text FAMILY`."""
     text = [f"# reelwright cache latents {family}, cache text {family}", "", _ORIGIN]
     for verb in ("latents", "text"):
-        config = cache.VERBS[verb].schema(family)()
-        text += ["", f"## reelwright cache {verb} {family}", "", str(inspect.getdoc(type(config))), ""]
-        text += [*_HEAD, *_rows(config)]
+        schema = cache.VERBS[verb].schema(family)
+        text += ["", f"## reelwright cache {verb} {family}", "", str(inspect.getdoc(schema)), ""]
+        text += [*_HEAD, *_rows(schema)]
     return "\n".join(text) + "\n"
 
 
@@ -126,18 +127,16 @@ def _other_commands_page() -> str:
     return "\n".join(text) + "\n"
 
 
-def _rows(config: Any, group: str = "") -> Iterator[str]:  # noqa: ANN401 - any schema
-    """Of all flags with the values that a configuration has."""
-    docs = field_docs(type(config))
-    for field in fields(config):
-        value = getattr(config, field.name)
-        if is_dataclass(value):
-            yield from _rows(value, f"{group}{_dashed(field.name)}.")
+def _rows(schema: type) -> Iterator[str]:
+    """Of all flags of a schema."""
+    for facts in describe(schema):
+        if facts.kind == "group":
             continue
-        yield _row(_flag(field.name, value, group), value, docs[field.name])
-        if (table := listed_schema(type(config), field.name)) is not None:
-            prefix = f"{group}{_dashed(field.name)}.0."
-            yield from (row.replace("| `", f"| `--{prefix}", 1) for row in _key_rows(table))
+        group = f"{_dashed(facts.group)}." if facts.group else ""
+        yield _row(_flag(facts.name, facts.default, group), facts.default, facts.about)
+        if facts.items == "group" and facts.schema is not None:
+            prefix = f"{_dashed(facts.dotted)}.0."
+            yield from (row.replace("| `", f"| `--{prefix}", 1) for row in _key_rows(facts.schema))
 
 
 def _key_rows(schema: type, leave_out: Collection[str] = ()) -> Iterator[str]:
@@ -163,7 +162,7 @@ def _rows_of_groups(schema: type) -> Iterator[str]:
     """Of the flags in the groups of a command line that have defaults."""
     for field in fields(schema):
         if field.default_factory is not MISSING:
-            yield from _rows(field.default_factory())
+            yield from _rows(type(field.default_factory()))
 
 
 def _word(hint: Sequence[Any]) -> str:
