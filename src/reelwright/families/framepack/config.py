@@ -11,9 +11,11 @@ from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_op
 from reelwright.core.released_settings import ReleasedSettings
 from reelwright.diffusion.noise_settings import NoiseSettings
 from reelwright.families.framepack.presets import PRESETS_OF_FAMILY
+from reelwright.families.framepack.story_schema import StoryFile, StorySection, section_seconds
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
 from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
+from reelwright.protocols.storyboards import StorySchema
 from reelwright.protocols.train_configs import SamplesConfig, Share, TrainConfig
 from reelwright.protocols.variant import Variant
 
@@ -385,6 +387,11 @@ DATASET_KEYS = FramePackDatasetKeys
 TRAIN = FramePackTrain
 TRAIN_ENCODERS = FramePackTrainEncoders
 PRESETS = PRESETS_OF_FAMILY
+STORY = StorySchema(
+    file=StoryFile,
+    part=StorySection,
+    section_seconds=lambda config: section_seconds(config.latent_window_size),
+)
 
 _REAL_GUIDANCE = PromptOption(
     sets="guidance_scale",

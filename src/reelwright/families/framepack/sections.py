@@ -12,10 +12,7 @@ from typing import Literal, NamedTuple
 from reelwright.core.errors import ConfigError
 from reelwright.families.framepack.config import Direction
 from reelwright.families.framepack.one_frame import OneFrameOptions
-
-FRAMES_PER_SECOND = 30
-TEMPORAL_STRIDE = 4
-"""Frames to a latent, after the first, which is one frame."""
+from reelwright.families.framepack.story_schema import FRAMES_PER_SECOND, TEMPORAL_STRIDE
 
 Window = tuple[int, int]
 """A range of latents, its end outside."""

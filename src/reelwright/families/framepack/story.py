@@ -18,17 +18,15 @@ lora_multipliers = [0.5]
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
-
-from annotated_types import Ge, Le
+from typing import TypeVar
 
 from reelwright.core.config import from_mapping, read_toml
 from reelwright.core.errors import ConfigError, FileError
 from reelwright.families.framepack.section_spec import parse_section_spec
 from reelwright.families.framepack.sections import count_sections
+from reelwright.families.framepack.story_schema import LARGEST_SEED, StoryFile, StorySection
 
 T = TypeVar("T")
-_LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,36 +49,6 @@ class Storyboard:
     sections: tuple[SectionPlan, ...]
     end_image: Path | None = None
     negative_prompt: str = ""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StoryFile:
-    """The keys of a storyboard file."""
-
-    section: tuple[dict[str, Any], ...] = ()
-    """Parts of the video in time order, each a `[[section]]` table."""
-    end_image: Path | None = None
-    """What the video ends on; relative to the storyboard."""
-    negative_prompt: str = ""
-    """What to stay away from, in all sections."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class StorySection:
-    """The keys of a `[[section]]` table; without a duration it is one section long."""
-
-    prompt: str = ""
-    """What to show; empty takes the first prompt of the storyboard."""
-    image: Path | None = None
-    """Where to start from, relative to the storyboard; without one, the first image of the storyboard."""
-    seconds: Annotated[float, Ge(0.0)] = 0.0
-    """How long, rounded to whole sections."""
-    sections: Annotated[int, Ge(0)] = 0
-    """How long, instead of `seconds`."""
-    seed: Annotated[int, Ge(-1), Le(_LARGEST_SEED)] = -1
-    """Of the noise of each of these sections; -1 goes on with the noise of the run."""
-    lora_multipliers: tuple[float, ...] = ()
-    """How strongly each LoRA of the run is applied here; none takes what the run says."""
 
 
 def plan_sections(prompt: str, image: str, section_seeds: str, num_sections: int) -> tuple[SectionPlan, ...]:
@@ -202,7 +170,7 @@ def _beside(story: Path, image: Path | None) -> Path | None:
 
 
 def _parse_seed(text: str, section: int) -> int:
-    if not text.isdecimal() or int(text) > _LARGEST_SEED:
+    if not text.isdecimal() or int(text) > LARGEST_SEED:
         raise ConfigError(
             f"section_seeds: section {section}: {text!r} is no seed. Use a whole number from 0 to 2^63 - 1."
         )
