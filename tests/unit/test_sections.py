@@ -19,7 +19,6 @@ from reelwright.families.framepack.sections import (
     Source,
     Timeline,
     count_frames,
-    count_sections,
     count_sections_of_clip,
     decode_windows,
     fade_frames,
@@ -29,6 +28,7 @@ from reelwright.families.framepack.sections import (
     section_order,
     section_paddings,
 )
+from reelwright.families.framepack.story_schema import count_sections
 
 EMPTY, IMAGE = -1, -2
 """Values of the latents of zeros, and of the section's own image."""

@@ -18,4 +18,6 @@ class StorySchema:
     part: type[Any]
     """The keys of a part; `prompt`, `image` and `seconds` among them."""
     section_seconds: Callable[[Any], float]
-    """Configuration -> how long one section lasts; a part is a whole number of them."""
+    """Configuration -> how long one section lasts."""
+    num_sections: Callable[[Any, Any], int]
+    """(a part, configuration) -> how many sections it is."""

@@ -35,12 +35,12 @@ from reelwright.families.framepack.config import AutoencoderConfig, FramePackCac
 from reelwright.families.framepack.parts import Parts
 from reelwright.families.framepack.sections import (
     CONTEXT,
-    FRAMES_PER_SECOND,
     TEMPORAL_STRIDE,
     count_frames,
     count_sections_of_clip,
 )
 from reelwright.families.framepack.sizes import STEP
+from reelwright.families.framepack.story_schema import FRAMES_PER_SECOND
 from reelwright.media.geometry import Size
 from reelwright.protocols.caching import CacheEntry
 from reelwright.protocols.clips import Clip, ClipRule

@@ -15,7 +15,8 @@ from reelwright.core.errors import ConfigError, FileError
 from reelwright.core.provenance import METADATA_KEY, Provenance
 from reelwright.families.framepack.checkpoints import FramePackModel
 from reelwright.families.framepack.config import FramePackGenerate
-from reelwright.families.framepack.sections import FRAMES_PER_SECOND, TEMPORAL_STRIDE, frames_of_latents
+from reelwright.families.framepack.sections import TEMPORAL_STRIDE, frames_of_latents
+from reelwright.families.framepack.story_schema import FRAMES_PER_SECOND
 from reelwright.media.geometry import neighbor_num_frames
 from reelwright.media.image_ops import Fit, fit_image, to_pixels
 from reelwright.media.video_reader import probe_video, stream_video

@@ -11,7 +11,12 @@ from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_op
 from reelwright.core.released_settings import ReleasedSettings
 from reelwright.diffusion.noise_settings import NoiseSettings
 from reelwright.families.framepack.presets import PRESETS_OF_FAMILY
-from reelwright.families.framepack.story_schema import StoryFile, StorySection, section_seconds
+from reelwright.families.framepack.story_schema import (
+    StoryFile,
+    StorySection,
+    section_seconds,
+    sections_of_part,
+)
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
 from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
@@ -391,6 +396,7 @@ STORY = StorySchema(
     file=StoryFile,
     part=StorySection,
     section_seconds=lambda config: section_seconds(config.latent_window_size),
+    num_sections=lambda part, config: sections_of_part(part, config.latent_window_size),
 )
 
 _REAL_GUIDANCE = PromptOption(

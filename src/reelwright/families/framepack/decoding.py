@@ -8,12 +8,12 @@ from reelwright.families.framepack.clips import STRIDE
 from reelwright.families.framepack.config import Direction, FramePackGenerate
 from reelwright.families.framepack.latent_space import LatentSpace
 from reelwright.families.framepack.sections import (
-    FRAMES_PER_SECOND,
     Window,
     decode_windows,
     fade_frames,
     frames_of_latents,
 )
+from reelwright.families.framepack.story_schema import FRAMES_PER_SECOND
 from reelwright.protocols.family import Segment
 
 

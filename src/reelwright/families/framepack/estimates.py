@@ -37,12 +37,12 @@ from reelwright.families.framepack.parts import own_folder
 from reelwright.families.framepack.sections import (
     CONTEXT,
     count_frames,
-    count_sections,
     count_sections_of_clip,
     decode_windows,
     fade_frames,
 )
 from reelwright.families.framepack.sizes import STEP
+from reelwright.families.framepack.story_schema import count_sections
 from reelwright.families.framepack.transformer import FramePackTransformer, keeps_float32
 from reelwright.media.geometry import nearest_multiple
 from reelwright.protocols.adapter_targets import AdapterTargets

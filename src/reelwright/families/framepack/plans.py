@@ -9,13 +9,12 @@ from reelwright.families.framepack.clips import LATENT_FILES
 from reelwright.families.framepack.config import FramePackGenerate
 from reelwright.families.framepack.section_spec import parse_section_spec, write_section_spec
 from reelwright.families.framepack.sections import (
-    FRAMES_PER_SECOND,
     count_frames,
-    count_sections,
     count_sections_of_clip,
     frames_of_latents,
 )
 from reelwright.families.framepack.story import SectionPlan, Storyboard, plan_sections, read_story
+from reelwright.families.framepack.story_schema import FRAMES_PER_SECOND, count_sections
 from reelwright.media.video_reader import probe_video
 from reelwright.protocols.review import Review
 

@@ -24,10 +24,11 @@ from reelwright.families.framepack.lora_use import apply_lora_facts
 from reelwright.families.framepack.one_frame import OneFrameOptions, parse_one_frame
 from reelwright.families.framepack.plans import decide_sections, end_image_of, section_plans
 from reelwright.families.framepack.request_checks import check_one_frame, check_options, check_sections
-from reelwright.families.framepack.sections import FRAMES_PER_SECOND, count_frames
+from reelwright.families.framepack.sections import count_frames
 from reelwright.families.framepack.sizes import choose_size
 from reelwright.families.framepack.step_cache_facts import step_cache_facts
 from reelwright.families.framepack.story import SectionPlan, check_images
+from reelwright.families.framepack.story_schema import FRAMES_PER_SECOND
 from reelwright.media.image_ops import fit_image, open_image
 from reelwright.protocols.family import named_files
 from reelwright.protocols.review import Review

@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 from reelwright.core.errors import ConfigError
 from reelwright.families.framepack.config import Direction
 from reelwright.families.framepack.one_frame import OneFrameOptions
-from reelwright.families.framepack.story_schema import FRAMES_PER_SECOND, TEMPORAL_STRIDE
+from reelwright.families.framepack.story_schema import TEMPORAL_STRIDE
 
 Window = tuple[int, int]
 """A range of latents, its end outside."""
@@ -92,14 +92,6 @@ class Timeline:
     def source(self, position: int) -> Source:
         """What is at a place, which may be off either end: there is nothing but zeros."""
         return Source("latent", position) if 0 <= position < self.num_latents else ZERO
-
-
-def count_sections(seconds: float, window: int = 9) -> int:
-    """How many sections last about so many seconds at 30 frames per second; at least one.
-
-    Halves go to the even number, as released: 4.5 sections are 4.
-    """
-    return max(round(seconds * FRAMES_PER_SECOND / (TEMPORAL_STRIDE * window)), 1)
 
 
 def count_sections_of_clip(num_frames: int, window: int = 9) -> int:

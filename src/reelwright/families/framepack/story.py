@@ -23,8 +23,7 @@ from typing import TypeVar
 from reelwright.core.config import from_mapping, read_toml
 from reelwright.core.errors import ConfigError, FileError
 from reelwright.families.framepack.section_spec import parse_section_spec
-from reelwright.families.framepack.sections import count_sections
-from reelwright.families.framepack.story_schema import LARGEST_SEED, StoryFile, StorySection
+from reelwright.families.framepack.story_schema import LARGEST_SEED, StoryFile, StorySection, sections_of_part
 
 T = TypeVar("T")
 
@@ -89,7 +88,7 @@ def read_story(path: Path, *, window: int = 9, num_loras: int = 0) -> Storyboard
     if not story.section:
         raise ConfigError(f"{path}: holds no sections. Write a [[section]] table for each part of the video.")
     tables = _read_tables(story, str(path), num_loras)
-    numbers = [number for number, table in enumerate(tables) for _ in range(_count_sections(table, window))]
+    numbers = [number for number, table in enumerate(tables) for _ in range(sections_of_part(table, window))]
     prompts = _fill([table.prompt or None for table in tables])
     images = _fill([table.image for table in tables])
     return Storyboard(
@@ -153,10 +152,6 @@ def _problems_of(table: StorySection, num_loras: int) -> Iterator[str]:
             f"lora_multipliers: {given} given, but the run has {num_loras} LoRA files."
             " Give one number for each --lora, or none."
         )
-
-
-def _count_sections(table: StorySection, window: int) -> int:
-    return table.sections or (count_sections(table.seconds, window) if table.seconds else 1)
 
 
 def _fill(values: Sequence[T | None]) -> list[T | None]:

@@ -45,3 +45,16 @@ class StorySection:
 def section_seconds(window: int) -> float:
     """How long a section of `window` latents lasts."""
     return TEMPORAL_STRIDE * window / FRAMES_PER_SECOND
+
+
+def sections_of_part(part: StorySection, window: int) -> int:
+    """How many sections a part of a storyboard is, for sections of `window` latents."""
+    return part.sections or (count_sections(part.seconds, window) if part.seconds else 1)
+
+
+def count_sections(seconds: float, window: int = 9) -> int:
+    """How many sections last about so many seconds at 30 frames per second; at least one.
+
+    Halves go to the even number, as released: 4.5 sections are 4.
+    """
+    return max(round(seconds * FRAMES_PER_SECOND / (TEMPORAL_STRIDE * window)), 1)
