@@ -11,9 +11,9 @@ from annotated_types import Ge, Gt, Le, Lt
 
 from reelwright import families
 from reelwright.cli.cache import VERBS
-from reelwright.cli.train import AUTOENCODER, DENOISER, ENCODERS, train_schema
 from reelwright.core.config import to_mapping
 from reelwright.core.schema_fields import FieldFacts, describe
+from reelwright.jobs.schemas import AUTOENCODER, DENOISER, ENCODERS, train_schema
 
 
 @dataclass(frozen=True, kw_only=True)

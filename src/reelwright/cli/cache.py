@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import tyro
 
-from reelwright import families
 from reelwright.cli.actions import list_actions, run_action, take_action, take_family
 from reelwright.cli.output import OutputFlags
 from reelwright.cli.recipe_line import read_recipe_line
-from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
+from reelwright.jobs.schemas import UPKEEP, cache_schema
+from reelwright.protocols.cache_configs import CacheTask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,31 +38,31 @@ class Verb:
 VERBS = {
     "latents": Verb(
         summary="encode clips and pictures",
-        schema=lambda family: families.configs(family).CACHE_LATENTS,
+        schema=lambda family: cache_schema(family, "latents"),
         workflow="cache",
         arguments={"kind": "latents"},
     ),
     "text": Verb(
         summary="encode captions",
-        schema=lambda family: families.configs(family).CACHE_TEXT,
+        schema=lambda family: cache_schema(family, "text"),
         workflow="cache",
         arguments={"kind": "text"},
     ),
     "verify": Verb(
         summary="read every file and tell what is damaged, foreign, stale or missing",
-        schema=lambda _: CacheVerifyConfig,
+        schema=lambda _: UPKEEP["verify"],
         workflow="cache_upkeep",
         arguments={"action": "verify"},
     ),
     "prune": Verb(
         summary="remove files that belong to no clip",
-        schema=lambda _: CachePruneConfig,
+        schema=lambda _: UPKEEP["prune"],
         workflow="cache_upkeep",
         arguments={"action": "prune"},
     ),
     "stats": Verb(
         summary="tell what is there",
-        schema=lambda _: CacheTask,
+        schema=lambda _: UPKEEP["stats"],
         workflow="cache_upkeep",
         arguments={"action": "stats"},
     ),

@@ -1,106 +1,13 @@
 """`reelwright lora inspect|convert|merge|extract|ema`: LoRA files by themselves."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Annotated, Literal
-
-import tyro
-from annotated_types import Ge, Le
 
 from reelwright.cli.actions import list_actions, run_action, take_action
 from reelwright.cli.command_line import ORIGIN, read_command_line
 from reelwright.cli.output import OutputFlags
 from reelwright.core.config import validate
 from reelwright.core.errors import ConfigError
-
-
-@dataclass(frozen=True, kw_only=True)
-class _File:
-    family: str = ""
-    """Which family's names to go by; empty tries all."""
-    alpha: Annotated[float, Ge(0.0)] = 0.0
-    """Alpha of a file that says none; 0 is unset."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class InspectLine(_File):
-    """Tell what a LoRA file holds: layout, model, ranks, alphas, modules, norms, metadata."""
-
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A LoRA, LoHa or LoKr in any known layout."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ConvertLine(_File):
-    """Write a LoRA in another layout; what it changes stays the same."""
-
-    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    """A LoRA, LoHa or LoKr in any known layout."""
-    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """The file to write; with --to peft also a folder."""
-    to: str = "native"
-    """native (kohya and musubi-tuner), peft, diffusers, or hunyuan-fused where the family has it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class MergeLine(_File):
-    """Make one LoRA of several, exactly: it does what they do together, and its rank is the sum of theirs."""
-
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = ()
-    """LoRAs in any known layouts."""
-    out: Path = field(default=Path("merged.safetensors"))
-    """The file to write."""
-    multipliers: tuple[float, ...] = ()
-    """How strongly each is taken; 1 where none is given."""
-    to: str = "native"
-    """The layout of the file, as for convert."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ExtractLine:
-    """Make a LoRA of what sets a tuned model apart from its base: the nearest one of its rank."""
-
-    base: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="BASE")]
-    """The model before: a folder in a released layout, or a file of its transformer."""
-    tuned: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="TUNED")]
-    """The model after, in the same layout or another."""
-    out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
-    """The file to write; with --to peft also a folder."""
-    rank: Annotated[int, Ge(1)] = 16
-    """How much it can hold; you are told how much of the change that is."""
-    to: str = "native"
-    """The layout of the file, as for convert."""
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
-    """Its number format."""
-    family: str = ""
-    """Which family's models these are; empty tries all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class EmaLine:
-    """Average the files that one training saved, given from the first to the last."""
-
-    files: Annotated[tuple[Path, ...], tyro.conf.Positional, tyro.conf.arg(metavar="FILE")] = ()
-    """LoRA, LoHa or LoKr files of one training, in one layout."""
-    out: Path = field(default=Path("averaged.safetensors"))
-    """The file to write."""
-    beta: Annotated[float, Ge(0.0), Le(1.0)] = 0.95
-    """How much of the average stays when the next file comes."""
-    beta_end: Annotated[float, Le(1.0)] = -1.0
-    """From the second file to the last, beta goes to this in equal steps; below 0 it stays the same."""
-    sigma_rel: Annotated[float, Ge(0.0), Le(0.288)] = 0.0
-    """Instead of beta: the width of the average, as a share of the training; 0 is unset."""
-
-
-Line = InspectLine | ConvertLine | MergeLine | ExtractLine | EmaLine
-LINES: dict[str, type[Line]] = {
-    "inspect": InspectLine,
-    "convert": ConvertLine,
-    "merge": MergeLine,
-    "extract": ExtractLine,
-    "ema": EmaLine,
-}
+from reelwright.protocols.lora_configs import LORA_ACTIONS, EmaLine, MergeLine
 
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
@@ -110,8 +17,8 @@ def run(arguments: Sequence[str], output: OutputFlags) -> int:
 
 def parse(arguments: Sequence[str]) -> tuple[str, dict[str, object]]:
     """The workflow and what it is told. Raises ConfigError."""
-    action, words = take_action("lora", arguments, LINES)
-    schema = LINES[action]
+    action, words = take_action("lora", arguments, LORA_ACTIONS)
+    schema = LORA_ACTIONS[action]
     line = read_command_line(schema, words, command=f"lora {action}", about=str(schema.__doc__))
     if isinstance(line, MergeLine | EmaLine) and len(line.files) < 2:
         raise ConfigError(f"lora {action}: give at least two files.")
@@ -119,5 +26,5 @@ def parse(arguments: Sequence[str]) -> tuple[str, dict[str, object]]:
 
 
 def _usage() -> str:
-    listed = list_actions({action: str(schema.__doc__) for action, schema in LINES.items()})
+    listed = list_actions({action: str(schema.__doc__) for action, schema in LORA_ACTIONS.items()})
     return f"usage: reelwright lora ACTION FILE ...\n\n{listed}\nEach action has --help.\n"

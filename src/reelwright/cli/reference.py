@@ -13,19 +13,20 @@ from typing import Any, get_args, get_type_hints
 import tyro
 
 from reelwright import families
-from reelwright.cli import cache, dataset, lora
+from reelwright.cli import cache, dataset
 from reelwright.cli.curves import CurvesLine
 from reelwright.cli.doctor import DoctorLine
 from reelwright.cli.evaluate import EvaluateLine
 from reelwright.cli.generate import GenerateLine
 from reelwright.cli.replay import ReplayLine
 from reelwright.cli.resume import ResumeLine
-from reelwright.cli.train import AUTOENCODER, DENOISER, ENCODERS, train_schema
 from reelwright.core.config import field_docs
 from reelwright.core.schema_fields import describe
+from reelwright.jobs.schemas import AUTOENCODER, DENOISER, ENCODERS, train_schema
 from reelwright.protocols.bench_config import BenchConfig
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 from reelwright.protocols.datasets import DatasetConfig, GeneralKeys
+from reelwright.protocols.lora_configs import LORA_ACTIONS
 from reelwright.protocols.plan_config import PlanConfig
 
 _ORIGIN = "Written from the schema by `python -m reelwright.cli.reference docs/reference`."
@@ -34,7 +35,7 @@ _KEYS_HEAD = ("| key | default | meaning |", "|---|---|---|")
 _COMMANDS: Mapping[str, type] = {
     "replay": ReplayLine,
     "resume": ResumeLine,
-    **{f"lora {action}": schema for action, schema in lora.LINES.items()},
+    **{f"lora {action}": schema for action, schema in LORA_ACTIONS.items()},
     **{f"dataset {action}": schema for action, schema in dataset.LINES.items()},
     "plan": PlanConfig,
     "curves": CurvesLine,

@@ -14,13 +14,11 @@ from reelwright.cli.actions import take_family
 from reelwright.cli.output import OutputFlags, open_sinks
 from reelwright.cli.recipe_line import read_recipe_line
 from reelwright.core.config import read_toml
-from reelwright.core.errors import ConfigError, suggestion
+from reelwright.core.errors import ConfigError
 from reelwright.jobs.job import run_workflow
-from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
-from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
+from reelwright.jobs.schemas import DENOISER, train_schema
 from reelwright.protocols.train_configs import LearningConfig
 
-DENOISER, AUTOENCODER, ENCODERS = "denoiser", "autoencoder", "encoders"
 _FLAG = "--stage"
 
 
@@ -50,19 +48,6 @@ def parse(arguments: Sequence[str]) -> tuple[str, TrainLine]:
     family, words = take_family("train", arguments)
     schema = train_schema(family, *_said_stage(words))
     return family, read_recipe_line(TrainLine, words, command="train", family=family, schema=schema)
-
-
-def train_schema(family: str, stage: str, origin: str) -> type[LearningConfig]:
-    """What a family's training of one of its networks may be told. Raises ConfigError."""
-    configs = families.configs(family)
-    schemas: dict[str, type[LearningConfig]] = {
-        DENOISER: configs.TRAIN,
-        AUTOENCODER: getattr(configs, "TRAIN_AUTOENCODER", AutoencoderTrainConfig),
-        ENCODERS: getattr(configs, "TRAIN_ENCODERS", EncoderTrainConfig),
-    }
-    if stage not in schemas:
-        raise ConfigError(f"{origin}: stage: {stage!r} is no stage of training. {suggestion(stage, schemas)}")
-    return schemas[stage]
 
 
 def _said_stage(words: Sequence[str]) -> tuple[str, str]:

@@ -1,0 +1,74 @@
+"""The events of one job, one JSON object a line, numbered from 1 in the order in which they came."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from reelwright.core.paths import cannot_write
+
+Events = list[dict[str, Any]]
+"""Each has its `number`, `at` (seconds since 1970) and `event`, its name."""
+
+
+class EventLog:
+    """A file that one process appends to and others read while it grows.
+
+    A line that a killed process left half is passed over; it keeps its number.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._starts: list[int] = [0]
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Write one event, with the time. Raises FileError where the disk refuses."""
+        line = json.dumps({**event, "at": round(time.time(), 3)}, ensure_ascii=False)
+        try:
+            with self.path.open("ab+") as file:
+                lead = b"" if _ends_whole(file.fileno()) else b"\n"
+                file.write(lead + line.encode() + b"\n")
+        except OSError as error:
+            raise cannot_write(self.path, error) from error
+
+    def read(self, after: int = 0) -> Events:
+        """The events that came after number `after`."""
+        try:
+            with self.path.open("rb") as file:
+                self._find_lines(file.fileno())
+                after = min(max(after, 0), len(self._starts) - 1)
+                file.seek(self._starts[after])
+                content = file.read(self._starts[-1] - self._starts[after])
+        except FileNotFoundError:
+            return []
+        lines = enumerate(content.split(b"\n")[:-1], start=after + 1)
+        return [event for number, line in lines if (event := _event(line, number)) is not None]
+
+    def _find_lines(self, handle: int) -> None:
+        """Note where the lines start that came since; the last start is where the next line will be."""
+        if os.fstat(handle).st_size < self._starts[-1]:
+            self._starts = [0]  # the file was removed and begun again
+        os.lseek(handle, self._starts[-1], os.SEEK_SET)
+        at, grown = self._starts[-1], b""
+        while chunk := os.read(handle, 1 << 20):
+            grown += chunk
+        for line in grown.split(b"\n")[:-1]:
+            at += len(line) + 1
+            self._starts.append(at)
+
+
+def _ends_whole(handle: int) -> bool:
+    size = os.fstat(handle).st_size
+    if size == 0:
+        return True
+    os.lseek(handle, size - 1, os.SEEK_SET)
+    return os.read(handle, 1) == b"\n"
+
+
+def _event(line: bytes, number: int) -> dict[str, Any] | None:
+    try:
+        event = json.loads(line)
+    except ValueError:
+        return None
+    return {"number": number, **event} if isinstance(event, dict) else None
