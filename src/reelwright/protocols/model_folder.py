@@ -6,11 +6,10 @@ from pathlib import Path
 from reelwright.checkpoint.hub import find_model
 from reelwright.checkpoint.settings_files import read_json
 from reelwright.core.errors import ConfigError, nearest
-from reelwright.protocols.variant import Variant
+from reelwright.protocols.variant import ASSETS, Variant
 
 OWN_FACTS = "reelwright.json"
 """What a model folder of this program says of itself beside the released files."""
-_ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def find_variant(name: str, variants: Sequence[Variant]) -> Variant | None:
@@ -29,14 +28,14 @@ def find_variant(name: str, variants: Sequence[Variant]) -> Variant | None:
 def find_root(name: str, variant: Variant | None, patterns: Sequence[str], *, offline: bool) -> Path:
     """The folder of a model: embedded, on disk, or from the hub. Raises FileError."""
     if variant is not None and variant.embedded:
-        return _ASSETS / variant.embedded
+        return ASSETS / variant.embedded
     repositories = variant.repositories if variant else (name,)
     return find_model(name, repositories=repositories, patterns=patterns, offline=offline)
 
 
 def embedded_roots(variants: Sequence[Variant]) -> dict[str, Path]:
     """The folders of the models that are part of this package, by name."""
-    roots = {known.name: _ASSETS / known.embedded for known in variants if known.embedded}
+    roots = {known.name: ASSETS / known.embedded for known in variants if known.embedded}
     return {name: root for name, root in roots.items() if root.is_dir()}
 
 

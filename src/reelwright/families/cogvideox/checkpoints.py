@@ -102,7 +102,7 @@ class CogVideoXModel:
 
     @property
     def longest(self) -> int:
-        return 161 if self.transformer.is_second_generation else self.transformer.sample_frames
+        return self.transformer.longest
 
 
 def locate(config: CogVideoXGenerate, loaded: TransformerConfig | None = None) -> CogVideoXModel:

@@ -13,8 +13,15 @@ from reelwright.families.cogvideox.presets import PRESETS_OF_FAMILY
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig, SamplerName
 from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
+from reelwright.protocols.shape_choices import (
+    Length,
+    ShapeChoices,
+    nearest_length,
+    sizes_like,
+    told_settings,
+)
 from reelwright.protocols.train_configs import SamplesConfig, Share, TrainConfig
-from reelwright.protocols.variant import Variant
+from reelwright.protocols.variant import ReleasedPart, Variant
 
 RopeGrid = Literal["exact", "released", "integer", "fitted"]
 """How tokens are counted at sizes other than the model's own. exact and released: rotary positions of 1.0 are
@@ -92,6 +99,11 @@ class TransformerConfig(ReleasedSettings):
     def frame_step(self) -> int:
         """Legal lengths are one frame more than a multiple of this (specs: CogVideoX 5.5)."""
         return 16 if self.is_second_generation else 8
+
+    @property
+    def longest(self) -> int:
+        """Frames of the longest clips that it was trained on."""
+        return 161 if self.is_second_generation else self.sample_frames
 
     def native_size(self, spatial_stride: int) -> tuple[int, int]:
         """Height and width in pixels that it was trained on."""
@@ -183,6 +195,16 @@ TRANSFORMERS: dict[str, TransformerConfig] = {
 """The released denoisers, for single files, which carry no config.json."""
 
 
+_PARTS = (
+    ReleasedPart(name="transformer", patterns=("transformer/*",), flag="--dit"),
+    ReleasedPart(name="vae", patterns=("vae/*",), flag="--vae"),
+    ReleasedPart(name="text_encoder", patterns=("text_encoder/*",), flag="--text-encoder"),
+    ReleasedPart(name="tokenizer", patterns=("tokenizer/*",), flag="--tokenizer"),
+    ReleasedPart(name="scheduler", patterns=("scheduler/*",)),
+    ReleasedPart(name="index", patterns=("model_index.json",), is_at_top=True),
+)
+
+
 def _official(name: str, title: str, license_name: str, dtype: Literal["float16", "bfloat16"]) -> Variant:
     """A model that moved between two organizations; downloads under either name are found."""
     return Variant(
@@ -191,13 +213,21 @@ def _official(name: str, title: str, license_name: str, dtype: Literal["float16"
         repositories=(f"zai-org/{title}", f"THUDM/{title}"),
         license=license_name,
         dtype=dtype,
+        parts=_PARTS,
     )
 
 
 def _fun(name: str, title: str) -> Variant:
     license_name = "CogVideoX License" if "5b" in name else "Apache-2.0"
     repositories = (f"alibaba-pai/{title}",)
-    return Variant(name=name, title=title, repositories=repositories, license=license_name, dtype="bfloat16")
+    return Variant(
+        name=name,
+        title=title,
+        repositories=repositories,
+        license=license_name,
+        dtype="bfloat16",
+        parts=_PARTS,
+    )
 
 
 VARIANTS: tuple[Variant, ...] = (
@@ -207,6 +237,7 @@ VARIANTS: tuple[Variant, ...] = (
         embedded="cogvideox-tiny",
         license="Apache-2.0",
         dtype="float16",
+        parts=_PARTS,
     ),
     _official("2b", "CogVideoX-2b", "Apache-2.0", "float16"),
     _official("5b", "CogVideoX-5b", "CogVideoX License", "bfloat16"),
@@ -389,7 +420,35 @@ class CogVideoXTrainEncoders(EncoderTrainConfig):
     with."""
 
 
+_SPATIAL_STRIDE = 8
+"""Of every released autoencoder."""
+
+
+def shape_choices(config: CogVideoXGenerate) -> ShapeChoices | None:
+    """Legal sizes and lengths for the model of a configuration; None for one that is not at hand."""
+    told = told_settings(config.model, VARIANTS, "transformer/config.json")
+    network = TRANSFORMERS.get(config.model)
+    if network is None and told is not None:
+        network = TransformerConfig.from_json(told, config.model)
+    if network is None:
+        return None
+    height, width = network.native_size(_SPATIAL_STRIDE)
+    step = _SPATIAL_STRIDE * network.patch_size
+    fps = config.fps or network.fps
+    counts = range(1 + network.frame_step, network.longest + 1, network.frame_step)
+    lengths = tuple(Length(frames=n, seconds=n / fps, values={"num_frames": n}) for n in counts)
+    return ShapeChoices(
+        sizes=sizes_like((width, height), step),
+        side_step=step,
+        is_only_size=network.use_learned_positional_embeddings,
+        size=(config.width or width, config.height or height),
+        lengths=lengths,
+        length=nearest_length(lengths, config.num_frames or network.sample_frames),
+    )
+
+
 GENERATE = CogVideoXGenerate
+SHAPES = shape_choices
 CLIPS = ClipsConfig
 CACHE_LATENTS = CogVideoXCacheLatents
 CACHE_TEXT = CogVideoXCacheText

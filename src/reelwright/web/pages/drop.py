@@ -1,0 +1,75 @@
+"""A place to drop a picture or a clip, which shows what lies in it."""
+
+from collections.abc import AsyncIterable, Callable
+from pathlib import Path
+
+from nicegui import ui
+from nicegui.events import UploadEventArguments
+
+from reelwright.core.errors import UserError
+from reelwright.web.pages.elements import block, icon_button, named, tell, words
+from reelwright.web.pages.files import url_of
+from reelwright.web.studio import Studio
+
+_CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
+_ACCEPTED = "image/*,video/*,.mkv,.safetensors"
+
+
+class DropPlace:
+    """Takes one file, keeps its bytes as an upload, and tells where it lies; it can be emptied."""
+
+    def __init__(
+        self, studio: Studio, name: str, hint: str, taken: Callable[[str], None], *, accept: str = _ACCEPTED
+    ) -> None:
+        self._studio, self._taken, self._name, self._hint = studio, taken, name, hint
+        with named(ui.element("div").classes("rw-drop"), f"drop-{name}") as element:
+            self._upload = ui.upload(on_upload=self._take, auto_upload=True, max_files=None)
+            self._upload.props["accept"] = accept
+            self._upload.props["aria-hidden"] = "true"
+            named(self._upload, f"upload-{name}")
+            self._inside = block("rw-drop-inside").__enter__()
+            self._inside.__exit__()
+        element.props("tabindex=0 role=button")
+        element.props["aria-label"] = f"{hint}: choose a file or drop one here"
+        pick = f"() => runMethod({self._upload.id}, 'pickFiles', [])"
+        element.on("click", js_handler=pick)
+        element.on("keydown.enter.self", js_handler=pick)
+
+    def show(self, path: str) -> None:
+        """Show the file that lies at a path; none for an empty one."""
+        self._inside.clear()
+        with self._inside:
+            if path:
+                self._draw_file(path)
+            else:
+                with block("hint"):
+                    ui.icon("add_photo_alternate")
+                    words(self._hint)
+
+    def _draw_file(self, path: str) -> None:
+        url = url_of(self._studio, path)
+        if url and Path(path).suffix.lower() in _CLIPS:
+            ui.element("video").props(f'src="{url}" muted loop autoplay playsinline')
+        elif url:
+            ui.element("img").props(f'src="{url}" alt="{self._hint}"')
+        else:
+            with block("hint"):
+                ui.icon("insert_drive_file")
+                words(Path(path).name, "rw-cut")
+        press = icon_button("close", f"Remove: {self._hint}", lambda: self._taken(""), f"clear-{self._name}")
+        press.classes("clear").on("click.stop")
+
+    async def _take(self, event: UploadEventArguments) -> None:
+        self._upload.reset()
+        path = await keep(self._studio, event.file.iterate())
+        if path:
+            self._taken(path)
+
+
+async def keep(studio: Studio, chunks: AsyncIterable[bytes]) -> str:
+    """Keep what was sent and return where; where it cannot be, say why and return nothing."""
+    try:
+        return str((await studio.uploads.keep(chunks)).path)
+    except UserError as error:
+        tell(str(error), "negative")
+        return ""
