@@ -16,7 +16,11 @@ class StorySchema:
     tables: str = "section"
     """The key whose tables are the parts."""
     part: type[Any]
-    """The keys of a part; `prompt`, `image` and `seconds` among them."""
+    """The keys of a part; `prompt` and `image` among them."""
+    lengths: tuple[str, ...] = ("seconds", "sections")
+    """Keys of a part that say how long it is, one of which is enough; the first does so in seconds."""
+    answers: tuple[str, ...]
+    """Fields of GENERATE that a storyboard leaves nothing to say about, as it says it for each part."""
     section_seconds: Callable[[Any], float]
     """Configuration -> how long one section lasts."""
     num_sections: Callable[[Any, Any], int]

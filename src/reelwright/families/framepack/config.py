@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
@@ -11,18 +12,13 @@ from reelwright.core.prompt_lines import SHARED_LETTERS, PromptOption, prompt_op
 from reelwright.core.released_settings import ReleasedSettings
 from reelwright.diffusion.noise_settings import NoiseSettings
 from reelwright.families.framepack.presets import PRESETS_OF_FAMILY
-from reelwright.families.framepack.story_schema import (
-    StoryFile,
-    StorySection,
-    section_seconds,
-    sections_of_part,
-)
+from reelwright.families.framepack.shape_choices import shape_choices
+from reelwright.families.framepack.story_schema import STORY_OF_FAMILY
 from reelwright.protocols.cache_configs import CacheLatentsConfig, CacheTextConfig, ClipsConfig
 from reelwright.protocols.configs import SAME_FOR_ALL_PROMPTS, GenerateConfig
 from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
-from reelwright.protocols.storyboards import StorySchema
 from reelwright.protocols.train_configs import SamplesConfig, Share, TrainConfig
-from reelwright.protocols.variant import Variant
+from reelwright.protocols.variant import ReleasedPart, Variant
 
 Direction = Literal["backward", "forward"]
 """In which order sections are made: the last first (FramePack), or the first first (FramePack-F1)."""
@@ -102,6 +98,43 @@ class AutoencoderConfig(ReleasedSettings):
         return 4
 
 
+ENCODER_REPOSITORIES = ("hunyuanvideo-community/HunyuanVideo",)
+"""Where the autoencoder, LLaMA, CLIP and both tokenizers of the released models are."""
+IMAGE_ENCODER_REPOSITORIES = ("lllyasviel/flux_redux_bfl",)
+"""Where SigLIP is."""
+
+_ENCODER_FLAGS = {
+    "vae": "--vae",
+    "text_encoder": "--text-encoder",
+    "tokenizer": "--tokenizer",
+    "text_encoder_2": "--text-encoder-2",
+    "tokenizer_2": "--tokenizer-2",
+}
+_IN_ENCODERS = "its own: see the repository"
+
+
+def _parts(encoders: tuple[str, ...] = (), image_encoder: tuple[str, ...] = ()) -> tuple[ReleasedPart, ...]:
+    """All but the transformer, from those repositories or from the model's own."""
+    named = tuple(
+        ReleasedPart(
+            name=name,
+            patterns=(f"{name}/*",),
+            flag=flag,
+            repositories=encoders,
+            license=_IN_ENCODERS if encoders and name != "vae" else "",
+        )
+        for name, flag in _ENCODER_FLAGS.items()
+    )
+    image = ReleasedPart(
+        name="image_encoder",
+        patterns=("image_encoder/*",),
+        flag="--image-encoder",
+        repositories=image_encoder,
+        license=_IN_ENCODERS if image_encoder else "",
+    )
+    return (*named, image)
+
+
 def _released(name: str, title: str) -> Variant:
     return Variant(
         name=name,
@@ -109,6 +142,12 @@ def _released(name: str, title: str) -> Variant:
         repositories=(f"lllyasviel/{title}",),
         license="Tencent Hunyuan Community License",
         dtype="bfloat16",
+        parts=(
+            ReleasedPart(
+                name="transformer", patterns=("*.json", "*.safetensors"), flag="--dit", is_at_top=True
+            ),
+            *_parts(ENCODER_REPOSITORIES, IMAGE_ENCODER_REPOSITORIES),
+        ),
     )
 
 
@@ -119,15 +158,11 @@ VARIANTS: tuple[Variant, ...] = (
         embedded="framepack-tiny",
         license="Apache-2.0",
         dtype="float16",
+        parts=(ReleasedPart(name="transformer", patterns=("transformer/*",), flag="--dit"), *_parts()),
     ),
     _released("base", "FramePackI2V_HY"),
     _released("f1", "FramePack_F1_I2V_HY_20250503"),
 )
-
-ENCODER_REPOSITORIES = ("hunyuanvideo-community/HunyuanVideo",)
-"""Where the autoencoder, LLaMA, CLIP and both tokenizers of the released models are."""
-IMAGE_ENCODER_REPOSITORIES = ("lllyasviel/flux_redux_bfl",)
-"""Where SigLIP is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -385,6 +420,7 @@ class FramePackTrainEncoders(EncoderTrainConfig):
 
 
 GENERATE = FramePackGenerate
+SHAPES = partial(shape_choices, VARIANTS)
 CLIPS = FramePackClips
 CACHE_LATENTS = FramePackCacheLatents
 CACHE_TEXT = FramePackCacheText
@@ -392,12 +428,7 @@ DATASET_KEYS = FramePackDatasetKeys
 TRAIN = FramePackTrain
 TRAIN_ENCODERS = FramePackTrainEncoders
 PRESETS = PRESETS_OF_FAMILY
-STORY = StorySchema(
-    file=StoryFile,
-    part=StorySection,
-    section_seconds=lambda config: section_seconds(config.latent_window_size),
-    num_sections=lambda part, config: sections_of_part(part, config.latent_window_size),
-)
+STORY = STORY_OF_FAMILY
 
 _REAL_GUIDANCE = PromptOption(
     sets="guidance_scale",

@@ -6,6 +6,8 @@ from typing import Annotated, Any
 
 from annotated_types import Ge, Le
 
+from reelwright.protocols.storyboards import StorySchema
+
 FRAMES_PER_SECOND = 30
 TEMPORAL_STRIDE = 4
 """Frames to a latent, after the first, which is one frame."""
@@ -58,3 +60,25 @@ def count_sections(seconds: float, window: int = 9) -> int:
     Halves go to the even number, as released: 4.5 sections are 4.
     """
     return max(round(seconds * FRAMES_PER_SECOND / (TEMPORAL_STRIDE * window)), 1)
+
+
+STORY_OF_FAMILY = StorySchema(
+    file=StoryFile,
+    part=StorySection,
+    answers=(
+        *("prompt", "negative_prompt", "image", "end_image", "section_seeds", "num_videos", "num_frames"),
+        *(
+            "video_seconds",
+            "video_sections",
+            "video",
+            "strength",
+            "extend",
+            "bridge_to",
+            "loop",
+            "clip_latents",
+        ),
+        *("one_frame", "control_image", "control_mask", "one_frame_auto_resize", "latent_paddings"),
+    ),
+    section_seconds=lambda config: section_seconds(config.latent_window_size),
+    num_sections=lambda part, config: sections_of_part(part, config.latent_window_size),
+)
