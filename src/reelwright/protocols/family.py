@@ -11,6 +11,7 @@ from reelwright.core.events import Event
 from reelwright.protocols.adapter_targets import ReleasedTargets
 from reelwright.protocols.caching import Caching
 from reelwright.protocols.configs import ExecutionConfig, GenerateConfig
+from reelwright.protocols.model_part import ModelPart
 
 if TYPE_CHECKING:
     from reelwright.protocols.autoencoder_training import AutoencoderTraining
@@ -30,6 +31,11 @@ class Model(Protocol):
     @property
     def notices(self) -> Sequence[str]:
         """What a user should know of this checkpoint."""
+        ...
+
+    @property
+    def fps(self) -> float:
+        """Frames per second of its clips, unless another rate is asked for."""
         ...
 
 
@@ -117,6 +123,11 @@ Made = Event | Preview | Section | Segment
 class Session(Protocol):
     """A model in use: networks are loaded when they are first needed, and stay."""
 
+    @property
+    def latent_scale(self) -> float:
+        """What latents are multiplied by between the autoencoder and the denoiser."""
+        ...
+
     def generate(self, requests: Sequence[Any], find_section: FindSection, /) -> Iterator[Made]:
         """Make the clips in order; a Segment ends each clip."""
         ...
@@ -143,6 +154,8 @@ class Family:
     """Take a model into use."""
     inputs: Callable[[Any], dict[str, Path]]
     """The input files that a configuration names, by field; of several in one field, "field 1" and so on."""
+    parts: tuple[ModelPart, ...] = ()
+    """How the parts of its models are told from other files and checked, by the names in its variants."""
     adapter_targets: ReleasedTargets = lambda: ()
     """What LoRAs can change in the denoisers of the family, one for each released size."""
     caching: Caching | None = None

@@ -19,11 +19,17 @@ from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.making import Clip, make_clips
 from reelwright.workflows.clips.planning import Plan, plan_decoding, plan_generation
 from reelwright.workflows.clips.recording import ROOM_NEEDED, Tally, recorded, store_recipe, with_seed
+from reelwright.workflows.clips.sessions import OpenSession, start_session
 from reelwright.workflows.planning.fitted import fitted, keep_choice
 
 
 def run(
-    family: str, config: GenerateConfig, record: Provenance | None = None, *, replaces: bool = False
+    family: str,
+    config: GenerateConfig,
+    record: Provenance | None = None,
+    *,
+    replaces: bool = False,
+    open_session: OpenSession = start_session,
 ) -> Iterator[Event]:
     """Make every clip that the configuration asks for, or decode a saved latent.
 
@@ -32,6 +38,7 @@ def run(
     saved latents are decoded. `record` is that of a clip to be made again; it is checked against what is
     here.
     replaces: the folder's recipe gives way to this one, and what no longer follows from it is made again.
+    open_session: may take a model that is in use already.
     """
     tally = Tally(None if record is None else record.shortcuts)
     config = filled(with_seed(validate(config, "generate")), families.configs(family).PRESETS)
@@ -47,7 +54,7 @@ def run(
         store_recipe(folder, family, config, replaces=replaces)
         if runs is not config:
             keep_choice(folder.path, family, runs)
-        yield from recorded(folder.sink(), _make(plan, folder.path, tally))
+        yield from recorded(folder.sink(), _make(plan, folder.path, tally, open_session))
 
 
 def _write_merged(family: Family, config: GenerateConfig, path: Path) -> Iterator[Event]:
@@ -60,11 +67,11 @@ def _write_merged(family: Family, config: GenerateConfig, path: Path) -> Iterato
     yield Finished(({"model": str(path)},), time.perf_counter() - started)
 
 
-def _make(plan: Plan, folder: Path, tally: Tally) -> Generator[Event]:
+def _make(plan: Plan, folder: Path, tally: Tally, open_session: OpenSession) -> Generator[Event]:
     for text in (*plan.notices, *(f"left out: {failure}" for failure in plan.failures)):
         yield Notice(text)
     tally.failures += plan.failures
-    session = plan.family.start(plan.model, plan.clips[0].config.execution)
+    session = open_session(plan.family, plan.model, plan.clips[0].config)
     clips = [
         Clip(plan=clip, folder=folder, number=number, total=len(plan.clips))
         for number, clip in enumerate(plan.clips, start=1)

@@ -91,6 +91,10 @@ class CogVideoXSession:
         round_encoder(model.text.encoder, execution.text_weights, self._device)
         model.text.encoder.is_streamed = execution.stream_encoders
 
+    @property
+    def latent_scale(self) -> float:
+        return self._model.autoencoder.scaling_factor
+
     def generate(self, requests: Sequence[CogVideoXRequest], _: FindSection) -> Iterator[Made]:
         """Make the clips in order; the text encoder is gone before the networks load."""
         model = self._model

@@ -41,6 +41,7 @@ from reelwright.families.framepack.key_maps import (
 from reelwright.families.framepack.lora_facts import facts_of
 from reelwright.families.framepack.lora_layouts import adapter_targets
 from reelwright.families.framepack.parts import Parts, own_folder
+from reelwright.families.framepack.story_schema import FRAMES_PER_SECOND
 from reelwright.families.framepack.transformer import FramePackTransformer, keeps_float32
 from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.model_folder import own_facts, weight_notices
@@ -68,6 +69,10 @@ class FramePackModel:
     fingerprints: Mapping[str, str]
     notices: tuple[str, ...] = ()
 
+    @property
+    def fps(self) -> float:
+        return float(FRAMES_PER_SECOND)
+
 
 def locate(config: FramePackGenerate, of_training: Parts | None = None) -> FramePackModel:
     """Find every part that the work needs and check that its tensors fit.
@@ -82,7 +87,7 @@ def locate(config: FramePackGenerate, of_training: Parts | None = None) -> Frame
     parts = Parts(config) if of_training is None else replace(of_training, config=config, wanted=Parts.wanted)
     if config.save_merged_model is not None:
         return locate_transformer(config, parts)
-    transformer = _transformer_config(parts.transformer)
+    transformer = read_transformer_config(parts.transformer)
     check_swap(config.execution, transformer.num_blocks, has_loras=bool(config.lora))
     check_parts_are_meant(parts)
     autoencoder = describe_autoencoder(parts.autoencoder)
@@ -121,7 +126,7 @@ def locate(config: FramePackGenerate, of_training: Parts | None = None) -> Frame
 
 def locate_transformer(config: FramePackGenerate, parts: Parts) -> FramePackModel:
     """Find the transformer alone and check that its tensors fit. Raises CheckpointError."""
-    transformer = _transformer_config(parts.transformer)
+    transformer = read_transformer_config(parts.transformer)
     prints = _transformer_prints(parts, transformer)
     adapters = plan_adapters(config, lambda: adapter_targets(transformer, str(parts.transformer)))
     direction, trained, said = choose_direction(config, parts, _learned_directions(config, adapters))
@@ -247,7 +252,8 @@ def _nothing_located(config: FramePackGenerate, parts: Parts) -> FramePackModel:
     )
 
 
-def _transformer_config(path: Path) -> TransformerConfig:
+def read_transformer_config(path: Path) -> TransformerConfig:
+    """The sizes of a denoiser, from its config.json or the shapes of a single file."""
     described = path if path.suffix == ".json" else settings_beside(path)
     if described is not None:
         return read_settings(TransformerConfig, described)
@@ -260,8 +266,8 @@ def check_parts_are_meant(parts: Parts) -> None:
     variant = parts.variant
     if (parts.sizes or parts.dit) is None or variant is None or not variant.embedded:
         return
-    if _read_by(_transformer_config(parts.transformer)) == _read_by(
-        _transformer_config(parts.root / "transformer")
+    if _read_by(read_transformer_config(parts.transformer)) == _read_by(
+        read_transformer_config(parts.root / "transformer")
     ):
         return
     if flags := parts.taken_from_root():

@@ -74,6 +74,10 @@ class FramePackSession:
             part.encoder.is_streamed = execution.stream_encoders
         round_encoder(model.llama.encoder, execution.text_weights, self.device)
 
+    @property
+    def latent_scale(self) -> float:
+        return self.model.autoencoder.scaling_factor
+
     def generate(self, requests: Sequence[FramePackRequest], find_section: FindSection) -> Iterator[Made]:
         """Make the videos in order; the encoders are gone before the networks load."""
         yield StageStarted("encode prompts")
