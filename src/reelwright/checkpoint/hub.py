@@ -2,9 +2,11 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 
 from huggingface_hub import constants, snapshot_download
 
@@ -13,8 +15,31 @@ from huggingface_hub.errors import HTTPError  # pyright: ignore[reportPrivateImp
 
 from reelwright.core.errors import FileError, nearest
 
+T = TypeVar("T")
+
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NUM_SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cached:
+    """What the cache of downloads has of a repository."""
+
+    repository: str
+    folder: Path | None
+    """Of an earlier download, whole or not; None if there is none."""
+    absent: tuple[str, ...]
+    """What it lacks, in words."""
+
+    @property
+    def is_whole(self) -> bool:
+        return self.folder is not None and not self.absent
+
+
+def look_in_cache(repositories: Sequence[str], patterns: Sequence[str] = ()) -> Cached:
+    """The first repository whose download is whole, else the first of which there is some, else the first."""
+    found = [_look_up(name, patterns) for name in repositories]
+    return max(found, key=lambda each: (each.is_whole, each.folder is not None))
 
 
 def find_model(
@@ -38,21 +63,49 @@ def find_model(
     candidates = [name for name in repositories or (str(reference),) if _is_hub_id(name)]
     if not candidates:
         raise _no_such_model(folder, variants)
-    absences: list[str] = []
-    for repository in candidates:
-        cached = _cached(repository, patterns)
-        absent = _absent_from(cached, patterns) if cached else ["it is not in the cache of downloads"]
-        if cached and not absent:
-            return cached
-        absences.append(f"  {repository}: {', '.join(absent[:_NUM_SHOWN])}")
-    if offline or constants.HF_HUB_OFFLINE:
-        raise _not_on_this_machine(candidates, absences, patterns)
-    return _download(candidates, patterns)
+    cached = look_in_cache(candidates, patterns)
+    if cached.folder is not None and cached.is_whole:
+        return cached.folder
+    if offline or is_offline():
+        raise _not_on_this_machine(candidates, patterns)
+    return ask_hub(
+        candidates,
+        patterns,
+        lambda name: Path(snapshot_download(name, allow_patterns=list(patterns) or None)),
+    )
+
+
+def is_offline() -> bool:
+    """Whether the environment forbids the network."""
+    return constants.HF_HUB_OFFLINE
+
+
+def ask_hub(repositories: Sequence[str], patterns: Sequence[str], ask: Callable[[str], T]) -> T:
+    """What `ask` gives of the first repository that can be had. Raises FileError if none can."""
+    failures: list[str] = []
+    for repository in repositories:
+        try:
+            return ask(repository)
+        except (HTTPError, OSError, ValueError) as error:
+            lines = str(error).strip().splitlines() or [type(error).__name__]
+            failures.append(f"  {repository}: {lines[0]}")
+    raise FileError(
+        "The model cannot be downloaded:\n"
+        + "\n".join(failures)
+        + "\nCheck the name and the network; a gated model needs `hf auth login`. Or fetch it elsewhere"
+        f" with `{_download_command(repositories[0], patterns)} --local-dir FOLDER` and give that folder."
+    )
 
 
 def _is_hub_id(reference: str) -> bool:
     """Whether this reads as owner/name, rather than as a path into a folder that exists."""
     return bool(_HUB_ID.fullmatch(reference)) and not Path(reference).parent.is_dir()
+
+
+def _look_up(repository: str, patterns: Sequence[str]) -> Cached:
+    folder = _cached(repository, patterns)
+    absent = _absent_from(folder, patterns) if folder else ["it is not in the cache of downloads"]
+    return Cached(repository=repository, folder=folder, absent=tuple(absent))
 
 
 def _cached(repository: str, patterns: Sequence[str]) -> Path | None:
@@ -82,27 +135,10 @@ def _absent_shards(index: Path, folder: Path) -> list[str]:
     return sorted(shard.relative_to(folder).as_posix() for shard in shards if not shard.is_file())
 
 
-def _download(repositories: Sequence[str], patterns: Sequence[str]) -> Path:
-    """The first repository that can be had; a download that was interrupted goes on where it stopped."""
-    failures: list[str] = []
-    for repository in repositories:
-        try:
-            return Path(snapshot_download(repository, allow_patterns=list(patterns) or None))
-        except (HTTPError, OSError, ValueError) as error:
-            lines = str(error).strip().splitlines() or [type(error).__name__]
-            failures.append(f"  {repository}: {lines[0]}")
-    raise FileError(
-        "The model cannot be downloaded:\n"
-        + "\n".join(failures)
-        + "\nCheck the name and the network; a gated model needs `hf auth login`. Or fetch it elsewhere"
-        f" with `{_download_command(repositories[0], patterns)} --local-dir FOLDER` and give that folder."
-    )
-
-
-def _not_on_this_machine(
-    repositories: Sequence[str], absences: Sequence[str], patterns: Sequence[str]
-) -> FileError:
+def _not_on_this_machine(repositories: Sequence[str], patterns: Sequence[str]) -> FileError:
     command = _download_command(repositories[0], patterns)
+    found = [_look_up(name, patterns) for name in repositories]
+    absences = [f"  {each.repository}: {', '.join(each.absent[:_NUM_SHOWN])}" for each in found]
     return FileError(
         "The model is not on this machine, and the network may not be used (offline):\n"
         + "\n".join(absences)

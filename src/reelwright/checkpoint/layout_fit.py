@@ -86,14 +86,18 @@ def fit_layout(source: TensorSource, layout: KeyMap, expected: Mapping[str, Shap
 
 def check_fit(source: TensorSource, fit: Fit) -> None:
     """Raise CheckpointError unless every tensor needed is there, with its shape, and no other."""
-    names = source.names()
-    if sum(bool(_LORA_NAME.search(name)) for name in names) > len(names) // 2:
+    if is_lora(source.names()):
         raise CheckpointError(
             f"{source.origin}: this is a LoRA, not a whole model."
             " Give the model here and this file as a LoRA beside it."
         )
     if not fit.is_complete:
         raise CheckpointError(_explain(source, fit))
+
+
+def is_lora(names: Sequence[str]) -> bool:
+    """Whether most tensors of a file are called as those of adapters are."""
+    return sum(bool(_LORA_NAME.search(name)) for name in names) > len(names) // 2
 
 
 def check_not_quantized(source: TensorSource, file_names: Iterable[str]) -> None:

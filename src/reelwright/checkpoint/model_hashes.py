@@ -6,8 +6,8 @@ from pathlib import Path
 
 from reelwright.checkpoint.safetensors_format import compact_header, set_metadata
 
-_WHOLE, _PIECE = "sshs_model_hash", "sshs_legacy_hash"
-NO_HASHES = {_WHOLE: "0" * 64, _PIECE: "0" * 8}
+WHOLE_HASH, _PIECE = "sshs_model_hash", "sshs_legacy_hash"
+NO_HASHES = {WHOLE_HASH: "0" * 64, _PIECE: "0" * 8}
 """What stands in the metadata until `fill_in_hashes`: it has their lengths."""
 
 _PIECE_START, _PIECE_BYTES, _PIECE_DIGITS = 0x100000, 0x10000, 8
@@ -35,4 +35,4 @@ def model_hashes(path: Path) -> dict[str, str]:
         piece += file.read(_PIECE_BYTES - len(piece))
         file.seek(start)
         whole = hashlib.file_digest(file, "sha256").hexdigest()
-    return {_WHOLE: whole, _PIECE: hashlib.sha256(piece).hexdigest()[:_PIECE_DIGITS]}
+    return {WHOLE_HASH: whole, _PIECE: hashlib.sha256(piece).hexdigest()[:_PIECE_DIGITS]}

@@ -57,6 +57,11 @@ COMMANDS = {
         "lora inspect|convert|merge FILE ...",
         "look into LoRA files, write them in another layout, make one of several",
     ),
+    "models": Command(
+        "reelwright.cli.models",
+        "models list|verify|download|convert ...",
+        "tell which models are here, read them, fetch what is missing, write them in another form",
+    ),
     "dataset": Command(
         "reelwright.cli.dataset",
         "dataset ACTION ...",

@@ -14,9 +14,10 @@ from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.lane import Lane, run_along
 from reelwright.checkpoint.layout_fit import Shape
 from reelwright.checkpoint.left_in_file import LeaveInFile, make_room
-from reelwright.checkpoint.loading import Hold, check_network, expected_shapes, load_network
+from reelwright.checkpoint.loading import Hold, expected_shapes, load_network
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.settings_files import read_json, settings_beside
+from reelwright.checkpoint.stored_network import StoredNetwork
 from reelwright.checkpoint.tensor_source import TensorSource
 from reelwright.core.errors import CheckpointError
 from reelwright.encoders.quiet_networks import import_networks
@@ -89,7 +90,20 @@ class Pretrained(Generic[C, N]):
 
     def check(self) -> None:
         """Raise CheckpointError if a file is missing or damaged, or holds another network."""
-        check_network(self._empty(), self.path, self._kind.layouts)
+        self.stored().check()
+
+    def stored(self) -> StoredNetwork:
+        """The network as its files have it. Raises CheckpointError where they do not describe it."""
+        config = self.config
+        return StoredNetwork(
+            path=self.path,
+            make=self._empty,
+            layouts=self._kind.layouts,
+            settings=config.to_diff_dict,
+            keeps_float32=self._kind.keeps_float32,
+            prefix=self._kind.released_prefix,
+            stem="model",
+        )
 
     def loaded(self, device: torch.device, dtype: torch.dtype) -> N:
         """The network with its weights in `dtype` on `device`, loaded unless it is there already."""

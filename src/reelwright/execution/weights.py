@@ -138,11 +138,18 @@ def tensors_to_save(network: nn.Module) -> dict[str, Tensor]:
     """A network's tensors by our names, with scales as `scale_weight`; those of a row are [out, 1]."""
     tensors = network.state_dict()
     for name, module in _rounded_layers(network):
-        tensors[f"{name}.weight"] = tensors.pop(f"{name}.quantized")
-        if module.scale is not None:
-            scale = tensors.pop(f"{name}.scale")
-            tensors[f"{name}.{SCALE_WEIGHT}"] = scale.flatten(1) if module.in_features % BLOCK else scale
+        values = tensors.pop(f"{name}.quantized")
+        scale = None if module.scale is None else tensors.pop(f"{name}.scale")
+        tensors |= saved_weight(name, values, scale)
     return tensors
+
+
+def saved_weight(module: str, values: Tensor, scale: Tensor | None) -> dict[str, Tensor]:
+    """The weight of a linear layer in 8 bits as files have it; `scale` as [out, blocks, 1]."""
+    saved = {f"{module}.weight": values}
+    if scale is not None:
+        saved[f"{module}.{SCALE_WEIGHT}"] = scale.flatten(1) if values.shape[-1] % BLOCK else scale
+    return saved
 
 
 def held_formats(network: nn.Module) -> list[WeightFormat]:

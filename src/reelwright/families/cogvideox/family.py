@@ -8,6 +8,7 @@ from reelwright.families.cogvideox.estimates import ESTIMATING
 from reelwright.families.cogvideox.generate import CogVideoXSession
 from reelwright.families.cogvideox.lora_layouts import released_targets
 from reelwright.families.cogvideox.requests import resolve
+from reelwright.families.cogvideox.stored_parts import PARTS
 from reelwright.families.cogvideox.training import TRAINING
 from reelwright.protocols.family import Family, named_files
 
@@ -16,6 +17,7 @@ FAMILY = Family(
     locate=locate,
     resolve=resolve,
     start=CogVideoXSession,
+    parts=PARTS,
     adapter_targets=released_targets,
     caching=CACHING,
     training=TRAINING,

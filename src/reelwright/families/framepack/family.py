@@ -9,6 +9,7 @@ from reelwright.families.framepack.generate import FramePackSession
 from reelwright.families.framepack.lora_layouts import released_targets
 from reelwright.families.framepack.plans import redo
 from reelwright.families.framepack.requests import input_files, resolve
+from reelwright.families.framepack.stored_parts import PARTS
 from reelwright.families.framepack.training import TRAINING
 from reelwright.protocols.family import Family
 
@@ -18,6 +19,7 @@ FAMILY = Family(
     resolve=resolve,
     start=FramePackSession,
     inputs=input_files,
+    parts=PARTS,
     adapter_targets=released_targets,
     caching=CACHING,
     training=TRAINING,
