@@ -27,6 +27,7 @@ from reelwright.cli import (
     plan,
     replay,
     resume,
+    studio,
     train,
 )
 from reelwright.cli.main import COMMANDS
@@ -64,6 +65,7 @@ PARSERS = {
     "resume": resume.parse,
     "bench": bench.parse,
     "doctor": doctor.parse,
+    "studio": studio.parse,
     "plan": plan.parse,
 }
 

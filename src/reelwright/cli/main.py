@@ -77,6 +77,11 @@ COMMANDS = {
         "doctor [FAMILY]",
         "tell what this machine can do, and the command that mends each problem",
     ),
+    "studio": Command(
+        "reelwright.cli.studio",
+        "studio [--flags]",
+        "serve the pages in the browser and REST",
+    ),
     "curves": Command(
         "reelwright.cli.curves",
         "curves RUN ...",

@@ -28,6 +28,7 @@ from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, Cach
 from reelwright.protocols.datasets import DatasetConfig, GeneralKeys
 from reelwright.protocols.lora_configs import LORA_ACTIONS
 from reelwright.protocols.plan_config import PlanConfig
+from reelwright.protocols.studio_config import StudioConfig
 
 _ORIGIN = "Written from the schema by `python -m reelwright.cli.reference docs/reference`."
 _HEAD = ("| flag | default | meaning |", "|---|---|---|")
@@ -41,6 +42,7 @@ _COMMANDS: Mapping[str, type] = {
     "curves": CurvesLine,
     "evaluate": EvaluateLine,
     "doctor": DoctorLine,
+    "studio": StudioConfig,
     "bench": BenchConfig,
     "cache verify": CacheVerifyConfig,
     "cache prune": CachePruneConfig,
@@ -117,8 +119,8 @@ def _dataset_page() -> str:
 
 def _other_commands_page() -> str:
     title = (
-        "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, doctor, bench, cache verify,"
-        " prune and stats"
+        "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, doctor, studio, bench,"
+        " cache verify, prune and stats"
     )
     text = [title, "", _ORIGIN]
     for command, schema in _COMMANDS.items():
