@@ -1,6 +1,6 @@
 """How far a job is, told from its events: which stage, which step, how long yet, what there is to see."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -62,37 +62,51 @@ def duration(seconds: float) -> str:
 
 
 def _after(progress: Progress, event: dict[str, Any]) -> Progress:
-    match event:
-        case {"event": "job", "state": "running"}:
-            return Progress(files=progress.files)
-        case {"event": "stage_started", "stage": stage, "total": total}:
-            return replace(progress, stage=stage, step=0, total=total, seconds_per_step=None)
-        case {"event": "step_done", "stage": stage, "step": step, "total": total, "seconds": seconds}:
-            memory = max(progress.peak_memory, event.get("peak_memory", 0))
-            pace = seconds if stage != progress.stage else _mean(progress.seconds_per_step, seconds)
-            done = replace(progress, stage=stage, step=step, total=total, peak_memory=memory)
-            return replace(done, seconds_per_step=pace)
-        case {"event": "preview_saved", "path": path, "step": step}:
-            return replace(progress, preview=path, preview_step=step)
-        case {"event": "notice", "message": message}:
-            return replace(progress, notices=(*progress.notices, message))
-        case {"event": "clip_finished", "files": files}:
-            return replace(progress, files=(*progress.files, files))
-        case {"event": "finished"}:
-            return _finished(progress, event)
-        case {"event": "failed", "message": message}:
-            return replace(progress, error=message, is_over=True)
-        case _:
-            return progress
+    if event.get("event") == "job":
+        return Progress(files=progress.files) if event.get("state") == "running" else progress
+    take = _TAKEN.get(str(event.get("event")))
+    return progress if take is None else take(progress, event)
+
+
+def _stage(progress: Progress, event: dict[str, Any]) -> Progress:
+    return replace(progress, stage=event["stage"], step=0, total=event["total"], seconds_per_step=None)
+
+
+def _step(progress: Progress, event: dict[str, Any]) -> Progress:
+    pace = progress.seconds_per_step if event["stage"] == progress.stage else None
+    return replace(
+        progress,
+        stage=event["stage"],
+        step=event["step"],
+        total=event["total"],
+        peak_memory=max(progress.peak_memory, event.get("peak_memory", 0)),
+        seconds_per_step=_mean(pace, event["seconds"]),
+    )
 
 
 def _finished(progress: Progress, event: dict[str, Any]) -> Progress:
-    files = tuple(event.get("files", ())) or progress.files
-    memory = max(progress.peak_memory, event.get("peak_memory", 0))
-    over = replace(progress, files=files, peak_memory=memory, is_over=True, step=progress.total)
-    return replace(over, seconds=event.get("seconds", 0.0))
+    return replace(
+        progress,
+        is_over=True,
+        files=tuple(event.get("files", ())) or progress.files,
+        step=progress.total,
+        seconds=event.get("seconds", 0.0),
+        peak_memory=max(progress.peak_memory, event.get("peak_memory", 0)),
+    )
+
+
+_TAKEN: Mapping[str, Callable[[Progress, dict[str, Any]], Progress]] = {
+    "stage_started": _stage,
+    "step_done": _step,
+    "preview_saved": lambda progress, event: replace(
+        progress, preview=event["path"], preview_step=event["step"]
+    ),
+    "notice": lambda progress, event: replace(progress, notices=(*progress.notices, event["message"])),
+    "clip_finished": lambda progress, event: replace(progress, files=(*progress.files, event["files"])),
+    "finished": _finished,
+    "failed": lambda progress, event: replace(progress, error=event["message"], is_over=True),
+}
 
 
 def _mean(before: float | None, now: float) -> float:
     return now if before is None else before + _RECENT * (now - before)
-

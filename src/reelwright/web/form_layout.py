@@ -11,20 +11,22 @@ WORDS = ("prompt", "negative_prompt")
 """What is said."""
 PICTURES = ("image", "end_image", "video", "extend", "bridge_to", "control_video")
 """What is shown: files to drop."""
-PICTURE_OPTIONS = ("strength", "image_fit")
-SIZES = ("height", "width")
-LENGTHS = ("num_frames", "video_seconds", "video_sections")
+PICTURE_OPTIONS = ("image_fit", "strength")
+EXACT = ("height", "width", "num_frames", "video_seconds", "video_sections")
+"""What a picker of legal shapes sets; to be typed too, folded away."""
 ESSENTIALS = ("steps", "guidance_scale", "distilled_guidance", "seed", "num_videos")
 HEAD = ("model",)
 NOT_ASKED = ("out", "run", "from_file", "from_latent", "save_merged_model")
 """Where a job's files are is the queue's to say; the others make no clip, or many from one file."""
 
-_OPEN = frozenset((*HEAD, *WORDS, *PICTURES, *PICTURE_OPTIONS, *SIZES, *LENGTHS, *ESSENTIALS))
+_OPEN = frozenset((*HEAD, *WORDS, *PICTURES, *PICTURE_OPTIONS, *EXACT, *ESSENTIALS))
 _REST = "More"
 _FOLDED = (
     (
         "Sampling",
-        re.compile(r"sampler|timestep_spacing|guidance_|negative$|flow_shift|rope_|posterior|image_latent_scale"),
+        re.compile(
+            r"sampler|timestep_spacing|guidance_|negative$|flow_shift|rope_|posterior|image_latent_scale"
+        ),
     ),
     ("LoRA", re.compile(r"lora")),
     ("Model files", re.compile(r"(dit|vae|text_encoder|tokenizer|image_encoder|offline)(_2)?$")),

@@ -74,7 +74,7 @@ def by_field(message: str, names: Iterable[str]) -> dict[str, str]:
     known, found = set(names), dict[str, str]()
     for line in message.splitlines():
         match = _FLAG.match(line)
-        key = match["key"] if match else ""
+        key = match["key"].removeprefix("config.") if match else ""
         while key not in known and "." in key:  # items of a list: lora_multiplier.0
             key = key.rpartition(".")[0]
         key = key if key in known else ""

@@ -1,1 +1,40 @@
 """The studio's pages: one module each, drawn from schemas, fed by the queue and by run folders."""
+
+from collections.abc import Callable
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol, cast
+
+from fastapi import FastAPI
+
+from reelwright.web.pages.desk import Desk
+from reelwright.web.studio import Studio
+
+_MODULES = {"/": "generate"}
+"""Path -> the module whose `build(studio, desk)` draws the page."""
+_STYLE = Path(__file__).parent / "style" / "studio.css"
+
+
+class Page(Protocol):
+    """A module of this folder."""
+
+    build: Callable[[Studio, Desk], None]
+
+
+def add_pages(app: FastAPI, studio: Studio) -> None:
+    """Mount the pages on an application, after all its other routes: they take what is left.
+
+    NiceGUI is one to a process, so a process has one studio with pages.
+    """
+    from nicegui import ui  # noqa: PLC0415 - REST alone comes up without it
+
+    from reelwright.web.pages.files import mount_files  # noqa: PLC0415
+
+    mount_files(app, studio)
+    desk = Desk.open(studio.queue.folder)
+    for path, module in _MODULES.items():
+        page = cast(Page, import_module(f"{__name__}.{module}"))
+        ui.page(path)(partial(page.build, studio, desk))
+    ui.add_head_html(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>", shared=True)
+    ui.run_with(app, title="Reelwright", dark=None, tailwind=False, show_welcome_message=False)

@@ -27,8 +27,7 @@ class DropPlace:
             self._upload.props["accept"] = accept
             self._upload.props["aria-hidden"] = "true"
             named(self._upload, f"upload-{name}")
-            self._inside = block("rw-drop-inside").__enter__()
-            self._inside.__exit__()
+            self._inside = block("rw-drop-inside")
         element.props("tabindex=0 role=button")
         element.props["aria-label"] = f"{hint}: choose a file or drop one here"
         pick = f"() => runMethod({self._upload.id}, 'pickFiles', [])"

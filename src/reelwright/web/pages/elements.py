@@ -1,7 +1,6 @@
 """The few building blocks that pages share, each with a name by which tests and readers find it."""
 
-from collections.abc import Awaitable, Callable, Generator, Mapping
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, TypeVar
 
 from nicegui import ui
@@ -30,13 +29,10 @@ def heading(level: Literal[1, 2, 3], text: str) -> TextElement:
     return words(text, tag=f"h{level}")
 
 
-@contextmanager
-def block(classes: str, *, tag: str = "div", name: str = "") -> Generator[ui.element]:
-    """An element to put others into."""
-    with ui.element(tag).classes(classes) as element:
-        if name:
-            named(element, name)
-        yield element
+def block(classes: str, *, tag: str = "div", name: str = "") -> ui.element:
+    """An element to put others into, by `with`."""
+    element = ui.element(tag).classes(classes)
+    return named(element, name) if name else element
 
 
 def button(text: str, act: Act, name: str, *, look: ButtonLook = "plain", icon: str = "") -> ui.button:

@@ -22,15 +22,14 @@ _NUMBERS = ("integer", "number")
 class ShownField:
     """A field on a page, between the settings that it changes and the problems that are found in them."""
 
-    def __init__(self, each: FieldFacts, settings: Settings, changed: Changed, *, title: str = "") -> None:
+    def __init__(self, each: FieldFacts, settings: Settings, changed: Changed, *, bare: bool = False) -> None:
+        """`bare`: what draws the value stands elsewhere; here is only what is wrong with it."""
         self._each, self._settings, self._changed = each, settings, changed
+        self._input: ValueElement[Any] | None = None
         wide = " wide" if each.kind == "list" else ""
         with named(ui.element("div").classes(f"rw-field{wide}"), f"field-{each.dotted}") as self._element:
-            words(title or titled(each.name), "rw-label", tag="label")
-            self._input = _draw_input(each, settings.get(each.dotted), self._take)
-            named(self._input, f"input-{each.dotted}")
-            self._input.props["aria-label"] = title or titled(each.name)
-            words(_help(each), "rw-help")
+            if not bare:
+                self._draw()
             self._problem = named(words("", "rw-problem"), f"problem-{each.dotted}")
             self._problem.props["role"] = "alert"
         self.show_problem("")
@@ -45,7 +44,15 @@ class ShownField:
 
     def refresh(self) -> None:
         """Show what the settings say now, where something else than this field changed them."""
-        self._input.set_value(shown(self._each, self._settings.get(self._each.dotted)))
+        if self._input is not None:
+            self._input.set_value(shown(self._each, self._settings.get(self._each.dotted)))
+
+    def _draw(self) -> None:
+        each = self._each
+        words(titled(each.name), "rw-label")
+        self._input = _draw_input(each, self._settings.get(each.dotted), self._take)
+        named(self._input, f"input-{each.dotted}").props["aria-label"] = titled(each.name)
+        words(_help(each), "rw-help")
 
     def _take(self, value: Any) -> None:  # noqa: ANN401 - of the input
         read = entered(self._each, value)
@@ -103,7 +110,8 @@ def _draw_input(each: FieldFacts, value: Any, take: Callable[[Any], None]) -> Va
         return drawn.props("outlined dense options-dense")
     if each.kind == "list" or each.name in ("prompt", "negative_prompt"):
         area = ui.textarea(value=given, on_change=lambda event: take(event.value))
-        return area.props(f"outlined dense autogrow {_TYPING_PAUSE}")
+        rows = 3 if each.name == "prompt" else 1
+        return area.props(f'outlined dense autogrow {_TYPING_PAUSE} input-style="min-height: {rows * 1.6}em"')
     line = ui.input(value=given, on_change=lambda event: take(event.value))
     numeric = {"integer": "inputmode=numeric", "number": "inputmode=decimal"}.get(each.kind, "")
     return line.props(f"outlined dense {_TYPING_PAUSE} {numeric}")
@@ -111,7 +119,7 @@ def _draw_input(each: FieldFacts, value: Any, take: Callable[[Any], None]) -> Va
 
 def _help(each: FieldFacts) -> str:
     """What it means, and what it takes."""
-    about = " ".join(each.about.split())
+    about = " ".join(each.about.replace("`", "").split())
     bounds = _bounds(each)
     per_line = "One a line." if each.kind == "list" else ""
     return " ".join(part for part in (about, per_line, bounds) if part)

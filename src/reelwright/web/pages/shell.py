@@ -1,7 +1,7 @@
 """The frame around every page: where one can go, how much is at work, light or dark.
 
-Pages are laid out with the `rw-` classes of style/studio.css, which alone decides colors and spacing. There is
-no Tailwind: it would cost a second in the browser.
+Pages are laid out with the `rw-` classes of style/studio.css, which alone decides colors and spacing. There
+is no Tailwind: it would cost a second in the browser.
 """
 
 from collections.abc import Generator
@@ -23,10 +23,11 @@ _LOOKS: dict[bool | None, tuple[str, str]] = {
     True: ("dark_mode", "Colors: dark"),
     False: ("light_mode", "Colors: light"),
 }
-_MARK = """<svg viewBox="0 0 32 32" aria-hidden="true"><rect width="32" height="32" rx="8" fill="var(--accent)"/>
+_MARK = """<svg viewBox="0 0 32 32" aria-hidden="true">
+<rect width="32" height="32" rx="8" fill="var(--accent)"/>
 <g fill="none" stroke="var(--on-accent)" stroke-width="2.4"><circle cx="16" cy="16" r="8.6"/>
-<path d="M16 7.4v5M16 19.6v5M7.4 16h5M19.6 16h5"/></g><circle cx="16" cy="16" r="2.2" fill="var(--on-accent)"/>
-</svg>"""
+<path d="M16 7.4v5M16 19.6v5M7.4 16h5M19.6 16h5"/></g>
+<circle cx="16" cy="16" r="2.2" fill="var(--on-accent)"/></svg>"""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,156 @@
+"""Generate: settings at the left, what they take and what comes of them at the right."""
+
+from nicegui import background_tasks, ui
+
+from reelwright import families
+from reelwright.core.errors import UserError
+from reelwright.jobs.order import Order
+from reelwright.web.form_layout import NOT_ASKED
+from reelwright.web.pages.desk import Desk
+from reelwright.web.pages.elements import block, button, named, tell, words
+from reelwright.web.pages.form import SettingsForm
+from reelwright.web.pages.job_card import JobCard
+from reelwright.web.pages.plan_card import PlanCard
+from reelwright.web.pages.shell import frame
+from reelwright.web.settings import Settings, by_field
+from reelwright.web.studio import Studio
+
+NAME = "Generate"
+
+
+def build(studio: Studio, desk: Desk) -> None:
+    """Draw the page as it was left."""
+    with frame(studio, desk, NAME, "Say what to show, see what it takes, watch it come."):
+        _Page(studio, desk)
+
+
+class _Page:
+    """One visit: the form of the chosen family, the plan of what it says, and the job that is watched."""
+
+    def __init__(self, studio: Studio, desk: Desk) -> None:
+        self._studio, self._desk = studio, desk
+        known = families.names()
+        self._family = desk.family if desk.family in known else known[0]
+        self._chips: dict[str, ui.element] = {}
+        with block("rw-split"):
+            with block("rw-stack"):
+                self._draw_families(known)
+                with block("rw-stack") as self._place:
+                    self._form = self._draw_form()
+            with block("rw-stack rw-side", tag="aside"):
+                self._draw_act()
+                self._plan = PlanCard(studio)
+                self._card = JobCard(studio)
+        if desk.job:
+            self._card.show(desk.job)
+        self._settled(self._form.settings.problems())
+
+    def _draw_families(self, known: tuple[str, ...]) -> None:
+        with block("rw-choices even", name="families") as group:
+            group.props('role=group aria-label="Model family"')
+            for name in known:
+                title, about = _title_of(name)
+                with ui.element("button").classes("rw-choice tall").props("type=button") as chip:
+                    words(title, "rw-strong", tag="span")
+                    words(about, "rw-muted rw-small rw-only-wide", tag="span")
+                chip.on("click", lambda name=name: self._choose(name))
+                self._chips[name] = named(chip, f"family-{name}")
+        self._mark()
+
+    def _mark(self) -> None:
+        for name, chip in self._chips.items():
+            chip.props["aria-pressed"] = "true" if name == self._family else "false"
+
+    def _choose(self, family: str) -> None:
+        """Go to another family; what it knows too comes along where its own draft says nothing."""
+        if family == self._family:
+            return
+        brought = {
+            name: self._form.settings.values.get(name) for name in ("prompt", "negative_prompt", "seed")
+        }
+        self._family = family
+        self._desk.drafts[family] = {**brought, **self._desk.drafts.get(family, {})}
+        self._mark()
+        self._place.clear()
+        with self._place:
+            self._form = self._draw_form()
+        self._settled(self._form.settings.problems())
+
+    def _draw_form(self) -> SettingsForm:
+        configs = families.configs(self._family)
+        settings = Settings(configs.GENERATE, self._desk.drafts.get(self._family, {}))
+        for name in NOT_ASKED:
+            settings.set(name, None)
+        return SettingsForm(self._studio, configs, settings, self._settled)
+
+    def _draw_act(self) -> None:
+        with block("rw-card rw-stack tight rw-sticky"):
+            with block("rw-row still"):
+                self._press = button(
+                    "Generate", self._generate, "generate", look="primary", icon="auto_awesome"
+                )
+                self._press.classes("rw-grow").props('accesskey=g title="Alt+G"')
+                button("Reset", self._reset, "reset", look="ghost")
+            self._trouble = named(words("", "rw-alert"), "form-problem")
+            self._trouble.props["role"] = "alert"
+            self._trouble.set_visibility(False)
+
+    def _order(self) -> Order:
+        return Order(workflow="generate", family=self._family, values=self._form.settings.values)
+
+    def _settled(self, problems: dict[str, str]) -> None:
+        """The settings changed: keep them, and ask what they take once they are legal."""
+        self._desk.family = self._family
+        self._desk.drafts[self._family] = self._form.settings.values
+        self._desk.keep()
+        self._show(problems)
+        if not problems:
+            background_tasks.create(self._check(), name="plan", context=ui.context.client)
+
+    async def _check(self) -> bool:
+        """Ask for the plan, which finds what only the model can tell; whether all is well."""
+        failure = await self._plan.ask(self._order())
+        if failure is None or self._form.settings.problems():
+            return False
+        self._show(by_field(failure, self._form.settings.facts))
+        return not failure
+
+    def _show(self, problems: dict[str, str]) -> None:
+        """Beside each field; what belongs to none that is drawn, beside the button."""
+        self._form.show_problems(problems)
+        rest = [text for name, text in problems.items() if text and not self._form.shows(name)]
+        hint = ["Some settings cannot be used: see what stands beside them."] if problems and not rest else []
+        self._trouble.set_text("\n".join(rest + hint))
+        self._trouble.set_visibility(bool(problems) and any(problems.values()))
+
+    async def _generate(self) -> None:
+        problems = self._form.settings.problems()
+        if problems:
+            self._show(problems)
+            return
+        self._press.props("loading")
+        try:
+            if not await self._check():
+                return
+            job = self._studio.add(self._order())
+        except UserError as error:
+            self._show(by_field(str(error), self._form.settings.facts))
+            return
+        finally:
+            self._press.props(remove="loading")
+        self._desk.job = job.id
+        self._desk.keep()
+        self._card.show(job.id)
+        ahead = sum(other.place < job.place for other in self._studio.queue.list(("queued", "running")))
+        tell(f"In the queue, {ahead} before it." if ahead else "In the queue.", "positive")
+
+    def _reset(self) -> None:
+        self._form.settings.load({})
+        self._form.reload()
+
+
+def _title_of(family: str) -> tuple[str, str]:
+    """A family's name and what it does, as its schema says: "Name: what it makes."."""
+    told = str(families.configs(family).GENERATE.__doc__ or family).strip().splitlines()[0]
+    title, _, about = told.partition(": ")
+    return title, about.rstrip(".")
