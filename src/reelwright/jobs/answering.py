@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from importlib import import_module
 from typing import TextIO
 
 from reelwright.core.errors import UserError
@@ -10,10 +11,13 @@ from reelwright.core.events import Event, Failed, to_json
 from reelwright.jobs.job import run_workflow
 from reelwright.jobs.order import Order, arguments_of
 
+_ASKED_FIRST = "reelwright.workflows.plan"
+
 
 def main() -> int:
     """Answer until whoever asks is gone."""
     answers = _own_output()
+    import_module(_ASKED_FIRST)  # which takes seconds, and the first question may come later
     for line in sys.stdin:
         _answer(line, answers)
         _write(answers, {"event": "answered"})
@@ -21,7 +25,7 @@ def main() -> int:
 
 
 def _own_output() -> TextIO:
-    """What was stdout; from here on a library that prints does so on stderr."""
+    """What was stdout; from here on, what a library prints goes to stderr."""
     kept = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     return kept
@@ -41,7 +45,7 @@ def _answer(line: str, answers: TextIO) -> None:
 
 
 def _write(answers: TextIO, event: dict[str, object]) -> None:
-    answers.write(json.dumps(event, ensure_ascii=False) + "\n")
+    answers.write(json.dumps(event) + "\n")
     answers.flush()
 
 

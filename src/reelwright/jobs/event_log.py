@@ -2,7 +2,9 @@
 
 import json
 import os
+import threading
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,50 +22,55 @@ class EventLog:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._lock = threading.Lock()
         self._starts: list[int] = [0]
+        """Of the lines that are known; the last one is where the next line will be."""
 
-    def append(self, event: dict[str, Any]) -> None:
+    def append(self, event: Mapping[str, Any]) -> None:
         """Write one event, with the time. Raises FileError where the disk refuses."""
         line = json.dumps({**event, "at": round(time.time(), 3)}, ensure_ascii=False)
         try:
             with self.path.open("ab+") as file:
                 lead = b"" if _ends_whole(file.fileno()) else b"\n"
-                file.write(lead + line.encode() + b"\n")
+                file.write(lead + line.encode(errors="replace") + b"\n")
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
     def read(self, after: int = 0) -> Events:
         """The events that came after number `after`."""
         try:
-            with self.path.open("rb") as file:
+            with self._lock, self.path.open("rb") as file:
                 self._find_lines(file.fileno())
                 after = min(max(after, 0), len(self._starts) - 1)
-                file.seek(self._starts[after])
-                content = file.read(self._starts[-1] - self._starts[after])
+                content = _read(file.fileno(), self._starts[after], self._starts[-1])
         except FileNotFoundError:
             return []
         lines = enumerate(content.split(b"\n")[:-1], start=after + 1)
         return [event for number, line in lines if (event := _event(line, number)) is not None]
 
     def _find_lines(self, handle: int) -> None:
-        """Note where the lines start that came since; the last start is where the next line will be."""
-        if os.fstat(handle).st_size < self._starts[-1]:
+        """Note where the lines start that came since."""
+        size = os.fstat(handle).st_size
+        if size < self._starts[-1]:
             self._starts = [0]  # the file was removed and begun again
-        os.lseek(handle, self._starts[-1], os.SEEK_SET)
-        at, grown = self._starts[-1], b""
-        while chunk := os.read(handle, 1 << 20):
-            grown += chunk
-        for line in grown.split(b"\n")[:-1]:
+        at = self._starts[-1]
+        for line in _read(handle, at, size).split(b"\n")[:-1]:
             at += len(line) + 1
             self._starts.append(at)
 
 
+def _read(handle: int, start: int, end: int) -> bytes:
+    os.lseek(handle, start, os.SEEK_SET)
+    parts: list[bytes] = []
+    while start < end and (part := os.read(handle, end - start)):
+        parts.append(part)
+        start += len(part)
+    return b"".join(parts)
+
+
 def _ends_whole(handle: int) -> bool:
     size = os.fstat(handle).st_size
-    if size == 0:
-        return True
-    os.lseek(handle, size - 1, os.SEEK_SET)
-    return os.read(handle, 1) == b"\n"
+    return size == 0 or _read(handle, size - 1, size) == b"\n"
 
 
 def _event(line: bytes, number: int) -> dict[str, Any] | None:
