@@ -25,7 +25,7 @@ def config_in(folder: Path, **fields: Any) -> StudioConfig:
 @contextmanager
 def calling(folder: Path, **fields: Any) -> Iterator[TestClient]:
     """A caller of a studio of its own."""
-    app = create_app(config_in(folder, **fields))
+    app = create_app(config_in(folder, **fields), with_pages=False)
     with TestClient(app, base_url=ADDRESS, raise_server_exceptions=False, follow_redirects=False) as client:
         yield client
 

@@ -12,6 +12,7 @@ from reelwright.web.access import Gate, Guard, check_access
 from reelwright.web.body_limit import BodyLimit
 from reelwright.web.errors import add_error_answers
 from reelwright.web.login import add_login
+from reelwright.web.pages import add_pages
 from reelwright.web.rest import add_rest
 from reelwright.web.studio import Studio
 
@@ -21,10 +22,10 @@ Whatever is wrong is told as `{"error": {"message", "type", "code"}}`: what, whe
 """
 
 
-def create_app(config: StudioConfig) -> FastAPI:
+def create_app(config: StudioConfig, *, with_pages: bool = True) -> FastAPI:
     """The application over a studio of its own, which starts and stops with it; `app.state.studio` is it.
 
-    Raises ConfigError for an address that needs a token and has none.
+    A process can have one with pages. Raises ConfigError for an address that needs a token and has none.
     """
     check_access(config)
     studio = Studio(config)
@@ -50,6 +51,8 @@ def create_app(config: StudioConfig) -> FastAPI:
     add_error_answers(app)
     add_login(app, gate)
     add_rest(app, studio)
+    if with_pages:
+        add_pages(app, studio)
     app.add_middleware(BodyLimit, max_upload=studio.uploads.max_bytes)
     app.add_middleware(Guard, gate=gate)
     return app
