@@ -11,9 +11,16 @@ from fastapi import FastAPI
 from reelwright.web.pages.desk import Desk
 from reelwright.web.studio import Studio
 
-_MODULES = {"/": "generate"}
+_MODULES = {
+    "/": "generate",
+    "/storyboard": "storyboard",
+    "/queue": "queue",
+    "/gallery": "gallery",
+    "/train": "train",
+    "/models": "models",
+}
 """Path -> the module whose `build(studio, desk)` draws the page."""
-_STYLE = Path(__file__).parent / "style" / "studio.css"
+_STYLES = Path(__file__).parent / "style"
 
 
 class Page(Protocol):
@@ -34,7 +41,10 @@ def add_pages(app: FastAPI, studio: Studio) -> None:
     mount_files(app, studio)
     desk = Desk.open(studio.queue.folder)
     for path, module in _MODULES.items():
+        if not (Path(__file__).parent / f"{module}.py").is_file():
+            continue
         page = cast(Page, import_module(f"{__name__}.{module}"))
         ui.page(path)(partial(page.build, studio, desk))
-    ui.add_head_html(f"<style>{_STYLE.read_text(encoding='utf-8')}</style>", shared=True)
+    style = "\n".join(path.read_text(encoding="utf-8") for path in sorted(_STYLES.glob("*.css")))
+    ui.add_head_html(f"<style>{style}</style>", shared=True)
     ui.run_with(app, title="Reelwright", dark=None, tailwind=False, show_welcome_message=False)

@@ -16,6 +16,7 @@ from reelwright.web.pages.elements import block, button, heading, named, nothing
 from reelwright.web.pages.files import url_of
 from reelwright.web.pages.job_card import JobCard, show_file
 from reelwright.web.pages.story_strip import Mark, Span, draw_strip, seconds_text
+from reelwright.web.run_jobs import job_of_run
 from reelwright.web.run_sections import RunSection, finished_clip, grown_preview, read_sections
 from reelwright.web.storyboards import count_sections, find_storyboard
 from reelwright.web.studio import Studio
@@ -45,7 +46,7 @@ class StoryRun:
 
     def refresh(self) -> None:
         """Show what has changed in the run folder and in the queue."""
-        job = job_of_run(self._studio, self._run)
+        job = job_of_run(self._studio.queue, self._run)
         if job is not None and job.id != self._job:
             self._job = job.id
             self._card.show(job.id)
@@ -188,12 +189,6 @@ class RedoDialog:
         title = f"Section {self._section.index + 1}: {prompt}"
         self._studio.queue.add(order_of("redo", asked), title=title, run=branch or self._run)
         return branch or self._run
-
-
-def job_of_run(studio: Studio, run: Path) -> Job | None:
-    """The last job that works, or worked, in a run folder."""
-    jobs = [job for job in studio.queue.list() if job.run == run]
-    return jobs[-1] if jobs else None
 
 
 def runs_with_sections(studio: Studio) -> list[Path]:

@@ -1,6 +1,5 @@
 """The page Storyboard: write a long video section by section, watch it grow, change one section."""
 
-from datetime import datetime
 from pathlib import Path
 
 from nicegui import ui
@@ -14,6 +13,7 @@ from reelwright.web.form_layout import Fold
 from reelwright.web.pages.desk import Desk
 from reelwright.web.pages.elements import block, button, heading, named, nothing_here, tell, words
 from reelwright.web.pages.field_set import FieldSet
+from reelwright.web.pages.run_picker import draw_run_picker, new_run_folder
 from reelwright.web.pages.shell import frame
 from reelwright.web.pages.story_cards import StoryCards, board_from, board_to
 from reelwright.web.pages.story_run import STORY_FOLDER, StoryRun, runs_with_sections
@@ -23,7 +23,6 @@ from reelwright.web.studio import Studio
 
 NAME = "Storyboard"
 _ABOUT = "A long video, section by section: what each shows, and for how long."
-_NEW = ""
 _OPEN_FIELDS = ("model", "height", "width", "steps", "seed", "guidance_scale", "distilled_guidance")
 
 
@@ -35,10 +34,10 @@ def build(studio: Studio, desk: Desk, run: str = "", again: str = "") -> None:
             nothing_here("view_timeline", "No model here makes videos of sections.", "no-stories")
             return
         family = desk.family if desk.family in known else next(iter(known))
-        _draw_runs(studio, run)
-        folder = studio.runs / run
-        if run and folder in runs_with_sections(studio):
-            StoryRun(studio, folder, known[family])
+        runs = {path.name: path for path in runs_with_sections(studio)}
+        draw_run_picker("/storyboard", "New storyboard", tuple(runs), run)
+        if run in runs:
+            StoryRun(studio, runs[run], known[family])
             return
         if run:
             tell(f"There is no run {run} with sections.", "negative")
@@ -118,7 +117,7 @@ class NewStory:
     def _order(self) -> Path:
         """Write the storyboard into a run folder of its own and queue its video; that folder."""
         self._settings.config()
-        run = _new_run(self._studio.runs, self._family)
+        run = new_run_folder(self._studio.runs, f"{self._family}-story")
         story = write_storyboard(run / STORY_FOLDER, self._cards.board, self._schema)
         values = {**self._settings.values, self._schema.field: str(story), "run": str(run)}
         first = next((part["prompt"] for part in self._cards.board.parts if part.get("prompt")), "")
@@ -144,22 +143,6 @@ def _take_over(studio: Studio, desk: Desk, family: str, schema: StorySchema, run
     desk.keep()
 
 
-def _draw_runs(studio: Studio, run: str) -> None:
-    """Where one is: a new storyboard, or one of the runs."""
-    names = [path.name for path in runs_with_sections(studio)]
-    choices = {_NEW: "New storyboard", **{name: name for name in names}}
-    with block("rw-row"):
-        chosen = ui.select(
-            choices,
-            value=run if run in choices else _NEW,
-            on_change=lambda event: ui.navigate.to(
-                f"/storyboard?run={event.value}" if event.value else "/storyboard"
-            ),
-        )
-        named(chosen.props("outlined dense options-dense").classes("st-runs"), "story-runs")
-        chosen.props["aria-label"] = "New storyboard, or a run"
-
-
 def _folds(settings: Settings, schema: StorySchema) -> list[Fold]:
     """What is folded away of how a video is made, without what the storyboard says."""
     said = {schema.field, *schema.answers, *_OPEN_FIELDS}
@@ -168,10 +151,3 @@ def _folds(settings: Settings, schema: StorySchema) -> list[Fold]:
         for fold in form_layout.folds(settings.schema)
     ]
     return [fold for fold in kept if fold.fields]
-
-
-def _new_run(runs: Path, family: str) -> Path:
-    """A run folder that is not there yet."""
-    stem = f"{datetime.now():%Y%m%d-%H%M%S}_{family}-story"
-    names = (stem, *(f"{stem}-{number}" for number in range(2, 1000)))
-    return next(runs / name for name in names if not (runs / name).exists())
