@@ -11,8 +11,8 @@ class StorySchema:
 
     field: str = "story"
     """The field of the family's GENERATE that takes such a file."""
-    file: type[Any]
-    """The keys for the whole video, and `tables`."""
+    whole: type[Any]
+    """The keys for the whole video."""
     tables: str = "section"
     """The key whose tables are the parts."""
     part: type[Any]

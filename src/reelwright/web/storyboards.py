@@ -89,7 +89,7 @@ def _count(keys: Mapping[str, Any], schema: StorySchema, config: object) -> int:
 
 def _tables(board: Storyboard, schema: StorySchema) -> Sequence[tuple[str, type[Any], Mapping[str, Any]]]:
     parts = [(f"section {at}", schema.part, part) for at, part in enumerate(board.parts, start=1)]
-    return [("storyboard", schema.file, board.whole), *parts]
+    return [("storyboard", schema.whole, board.whole), *parts]
 
 
 def _with_absolute(story: Path, keys: Mapping[str, Any], name: str) -> Keys:

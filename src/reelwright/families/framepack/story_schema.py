@@ -15,15 +15,21 @@ LARGEST_SEED = 2**63 - 1
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoryFile:
-    """The keys of a storyboard file."""
+class StoryWhole:
+    """The keys above the parts."""
 
-    section: tuple[dict[str, Any], ...] = ()
-    """Parts of the video in time order, each a `[[section]]` table."""
     end_image: Path | None = None
     """What the video ends on; relative to the storyboard."""
     negative_prompt: str = ""
     """What to stay away from, in all sections."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoryFile(StoryWhole):
+    """The keys of a storyboard file."""
+
+    section: tuple[dict[str, Any], ...] = ()
+    """Parts of the video in time order, each a `[[section]]` table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +69,7 @@ def count_sections(seconds: float, window: int = 9) -> int:
 
 
 STORY_OF_FAMILY = StorySchema(
-    file=StoryFile,
+    whole=StoryWhole,
     part=StorySection,
     answers=(
         *("prompt", "negative_prompt", "image", "end_image", "section_seeds", "num_videos", "num_frames"),

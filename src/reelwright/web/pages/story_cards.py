@@ -33,7 +33,7 @@ class StoryCards:
     ) -> None:
         self._studio, self._schema = studio, schema
         self._config, self._told = config, changed
-        self._whole = Settings(schema.file, board.whole)
+        self._whole = Settings(schema.whole, board.whole)
         self._parts = [Settings(schema.part, part) for part in board.parts] or [Settings(schema.part)]
         self._strip = block("st-strip-place").__enter__()
         self._strip.__exit__()
@@ -55,7 +55,7 @@ class StoryCards:
         for each in self._whole.facts.values():
             if each.kind == "path":
                 _draw_picture(self._studio, self._whole, each, f"whole-{each.name}", self._told)
-            elif each.name != self._schema.tables:
+            else:
                 ShownField(each, self._whole, lambda _: self._told())
 
     def refresh_times(self) -> None:
