@@ -100,7 +100,7 @@ class SettingsForm:
 
     def _draw_pictures(self, names: list[str]) -> None:
         words("Start from", "rw-label rw-strong")
-        with block("rw-grid").style("--tile: 148px"):
+        with block("rw-grid").style("--tile: 124px"):
             for name in names:
                 self._draw_drop(name)
         with block("rw-fields", name="picture-options") as self._options:

@@ -5,6 +5,7 @@ from nicegui import background_tasks, ui
 from reelwright import families
 from reelwright.core.errors import UserError
 from reelwright.jobs.order import Order
+from reelwright.jobs.queue import Job
 from reelwright.web.form_layout import NOT_ASKED
 from reelwright.web.pages.desk import Desk
 from reelwright.web.pages.elements import block, button, named, tell, words
@@ -18,31 +19,49 @@ from reelwright.web.studio import Studio
 NAME = "Generate"
 
 
-def build(studio: Studio, desk: Desk) -> None:
-    """Draw the page as it was left."""
-    with frame(studio, desk, NAME, "Say what to show, see what it takes, watch it come."):
-        _Page(studio, desk)
+def build(studio: Studio, desk: Desk, job: str = "") -> None:
+    """Draw the page as it was left; with a `job`, that one is edited."""
+    edited = _editable(studio, job) if job else None
+    about = (
+        f"Change the job “{edited.title}”."
+        if edited
+        else "Say what to show, see what it takes, watch it come."
+    )
+    with frame(studio, desk, NAME, about):
+        _Page(studio, desk, edited)
+
+
+def _editable(studio: Studio, job: str) -> Job | None:
+    """The job, where it is one that this form can show."""
+    try:
+        found = studio.queue.get(job)
+    except UserError as error:
+        tell(str(error), "negative")
+        return None
+    return found if found.order.workflow == "generate" else None
 
 
 class _Page:
     """One visit: the form of the chosen family, the plan of what it says, and the job that is watched."""
 
-    def __init__(self, studio: Studio, desk: Desk) -> None:
-        self._studio, self._desk = studio, desk
+    def __init__(self, studio: Studio, desk: Desk, edited: Job | None) -> None:
+        self._studio, self._desk, self._edited = studio, desk, edited
         known = families.names()
-        self._family = desk.family if desk.family in known else known[0]
+        wanted = edited.order.family if edited else desk.family
+        self._family = wanted if wanted in known else known[0]
         self._chips: dict[str, ui.element] = {}
         with block("rw-split"):
             with block("rw-stack"):
-                self._draw_families(known)
+                if not edited:
+                    self._draw_families(known)
                 with block("rw-stack") as self._place:
                     self._form = self._draw_form()
             with block("rw-stack rw-side", tag="aside"):
                 self._draw_act()
                 self._plan = PlanCard(studio)
                 self._card = JobCard(studio)
-        if desk.job:
-            self._card.show(desk.job)
+        if watched := edited.id if edited else desk.job:
+            self._card.show(watched)
         self._settled(self._form.settings.problems())
 
     def _draw_families(self, known: tuple[str, ...]) -> None:
@@ -78,7 +97,8 @@ class _Page:
 
     def _draw_form(self) -> SettingsForm:
         configs = families.configs(self._family)
-        settings = Settings(configs.GENERATE, self._desk.drafts.get(self._family, {}))
+        values = self._edited.order.values if self._edited else self._desk.drafts.get(self._family, {})
+        settings = Settings(configs.GENERATE, values)
         for name in NOT_ASKED:
             settings.set(name, None)
         return SettingsForm(self._studio, configs, settings, self._settled)
@@ -100,9 +120,10 @@ class _Page:
 
     def _settled(self, problems: dict[str, str]) -> None:
         """The settings changed: keep them, and ask what they take once they are legal."""
-        self._desk.family = self._family
-        self._desk.drafts[self._family] = self._form.settings.values
-        self._desk.keep()
+        if not self._edited:
+            self._desk.family = self._family
+            self._desk.drafts[self._family] = self._form.settings.values
+            self._desk.keep()
         self._show(problems)
         if not problems:
             background_tasks.create(self._check(), name="plan", context=ui.context.client)
@@ -132,12 +153,19 @@ class _Page:
         try:
             if not await self._check():
                 return
-            job = self._studio.add(self._order())
+            self._add_or_edit()
         except UserError as error:
             self._show(by_field(str(error), self._form.settings.facts))
-            return
         finally:
             self._press.props(remove="loading")
+
+    def _add_or_edit(self) -> None:
+        """Hand the settings to the queue. Raises UserError."""
+        if self._edited:
+            self._studio.edit(self._edited.id, self._order())
+            ui.navigate.to("/queue")
+            return
+        job = self._studio.add(self._order())
         self._desk.job = job.id
         self._desk.keep()
         self._card.show(job.id)
