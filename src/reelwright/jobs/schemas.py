@@ -16,6 +16,7 @@ from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, Cach
 from reelwright.protocols.encoder_train_configs import EncoderTrainConfig
 from reelwright.protocols.lint_config import LintConfig
 from reelwright.protocols.lora_configs import LORA_ACTIONS
+from reelwright.protocols.models_configs import MODELS_ACTIONS
 from reelwright.protocols.plan_config import PlanConfig
 from reelwright.protocols.preview_config import PreviewConfig
 from reelwright.protocols.train_configs import LearningConfig
@@ -87,6 +88,24 @@ class ReplayOptions:
     """Folder in which the run's own folder is made."""
     run: Path | None = None
     """The run's own folder, instead of a new one under `out`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecordOptions:
+    """Which output tells how it was made."""
+
+    file: Path
+    """A video, picture or latent that Reelwright wrote."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LastFrameOptions:
+    """Of which clip the last frame is kept, and where."""
+
+    file: Path
+    """The clip."""
+    picture: Path
+    """The PNG to write."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -196,6 +215,11 @@ def _lora(family: str, said: Mapping[str, Any]) -> Schemas:
     return Schemas(options=LORA_ACTIONS[action], choice={"action": action}, takes_family=False)
 
 
+def _models(family: str, said: Mapping[str, Any]) -> Schemas:
+    action = _chosen("action", str(said.get("action", "")), MODELS_ACTIONS)
+    return Schemas(options=MODELS_ACTIONS[action], choice={"action": action}, takes_family=False)
+
+
 def _synth(family: str, said: Mapping[str, Any]) -> Schemas:
     return Schemas(config=SynthConfig, options=SynthOptions, takes_family=False)
 
@@ -206,6 +230,14 @@ def _doctor(family: str, said: Mapping[str, Any]) -> Schemas:
 
 def _replay(family: str, said: Mapping[str, Any]) -> Schemas:
     return Schemas(options=ReplayOptions, takes_family=False)
+
+
+def _record(family: str, said: Mapping[str, Any]) -> Schemas:
+    return Schemas(options=RecordOptions, takes_family=False)
+
+
+def _last_frame(family: str, said: Mapping[str, Any]) -> Schemas:
+    return Schemas(options=LastFrameOptions, takes_family=False)
 
 
 _WORKFLOWS: Mapping[str, Callable[[str, Mapping[str, Any]], Schemas]] = {
@@ -219,9 +251,12 @@ _WORKFLOWS: Mapping[str, Callable[[str, Mapping[str, Any]], Schemas]] = {
     "lint": _lint,
     "preview": _preview,
     "lora": _lora,
+    "models": _models,
     "synth": _synth,
     "doctor": _doctor,
     "replay": _replay,
+    "record": _record,
+    "last_frame": _last_frame,
 }
 
 

@@ -50,7 +50,10 @@ class Wishes:
     def watch(self, event: Event, /) -> None:
         """Note how far the work is; hold, or break it off, where that is wished. Raises Interrupted."""
         self._note(event)
-        if self._wish == "pause at step" and isinstance(event, StepDone | Measured):
+        if not isinstance(event, StepDone | Measured | FileSaved):
+            return
+        self._see()
+        if self._wish == "pause at step" and not isinstance(event, FileSaved):
             self._hold()
         elif self._wish == "pause at section" and self._is_kept(event):
             raise Interrupted(signal.SIGINT)
@@ -70,8 +73,7 @@ class Wishes:
         """Look at the queue again and again. Cancel as by Ctrl-C, and after some time by force."""
         cancelled_at: float | None = None
         while not self._is_over.wait(_LOOK_EVERY):
-            with suppress(UserError):
-                self._wish = self._queue.get(self._job.id).wish
+            self._see()
             if self._wish != "cancel":
                 continue
             if cancelled_at is None:
@@ -81,6 +83,11 @@ class Wishes:
                 with suppress(UserError):
                     self._queue.finish(self._job.id, "cancelled")
                 os._exit(130)
+
+    def _see(self) -> None:
+        """What is wished now; as before where the queue cannot be read."""
+        with suppress(UserError):
+            self._wish = self._queue.get(self._job.id).wish
 
     def _hold(self) -> None:
         """Wait until the job is to go on. An interruption ends the waiting too."""
