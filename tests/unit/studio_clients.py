@@ -40,10 +40,17 @@ def add_video(client: TestClient, **fields: Any) -> str:
     return answer.json()["id"]
 
 
-def finish(studio: Studio, files: dict[str, bytes], state: str = "done") -> Job:
-    """The first waiting job, as a worker would leave it: `files` is kind and suffix -> content."""
+def begin(studio: Studio) -> Job:
+    """The first waiting job runs from now on, though no worker does it."""
     job = studio.queue.claim("a test")
     assert job is not None
+    studio.queue.folder_of(job.id).mkdir(parents=True, exist_ok=True)
+    return job
+
+
+def finish(studio: Studio, files: dict[str, bytes], state: str = "done") -> Job:
+    """The first waiting job, as a worker would leave it: `files` is kind and suffix -> content."""
+    job = begin(studio)
     assert job.run is not None
     job.run.mkdir(parents=True)
     (job.run / "recipe.toml").write_text('workflow = "generate"\n')
