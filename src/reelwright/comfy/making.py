@@ -122,7 +122,7 @@ def _configuration(choice: ModelChoice, values: Mapping[str, Any]) -> GenerateCo
         asked |= {name: str(clip.keep(fps)) for name, clip in clips.items()}
     config = from_mapping(families.configs(choice.family).GENERATE, asked, "node")
     key = content_key(config={**to_mapping(config), "run": "", "preview_every": 0})
-    folder = host.output_folder() / f"{choice.family}-{key[:16]}"
+    folder = host.output_folder() / "runs" / f"{choice.family}-{key[:16]}"
     return from_mapping(type(config), {"run": str(folder)}, "node", config)
 
 
