@@ -54,9 +54,10 @@ def folds(schema: type[Any]) -> tuple[Fold, ...]:
     return tuple(Fold(title, tuple(found)) for title, found in by_title.items() if found)
 
 
-def titled(name: str) -> str:
-    """A field's name as words: num_frames is Frames, end_image is End image."""
-    plain = _TITLES.get(name) or name.removeprefix("num_").replace("_", " ")
+def titled(dotted: str) -> str:
+    """A field's name as words: num_frames is Frames, saving.keep_states is Keep states."""
+    name = dotted.rpartition(".")[2]
+    plain = _TITLES.get(dotted) or _TITLES.get(name) or name.removeprefix("num_").replace("_", " ")
     return plain[:1].upper() + plain[1:]
 
 
@@ -81,6 +82,12 @@ _TITLES = {
     "lora_include": "modules to change",
     "lora_exclude": "modules to leave alone",
     "dtype": "number format",
+    "dataset": "data set",
+    "ema": "running average",
+    "samples.prompts": "prompts of samples",
+    "samples.every_steps": "samples every so many steps",
+    "validation.dataset": "data set to validate on",
+    "validation.every_steps": "validation every so many steps",
 }
 
 

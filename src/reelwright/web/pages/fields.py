@@ -49,9 +49,9 @@ class ShownField:
 
     def _draw(self) -> None:
         each = self._each
-        words(titled(each.name), "rw-label")
+        words(titled(each.dotted), "rw-label")
         self._input = _draw_input(each, self._settings.get(each.dotted), self._take)
-        named(self._input, f"input-{each.dotted}").props["aria-label"] = titled(each.name)
+        named(self._input, f"input-{each.dotted}").props["aria-label"] = titled(each.dotted)
         words(_help(each), "rw-help")
 
     def _take(self, value: Any) -> None:  # noqa: ANN401 - of the input

@@ -9,6 +9,7 @@ from reelwright.jobs.queue import Job
 from reelwright.web.form_layout import NOT_ASKED
 from reelwright.web.pages.desk import Desk
 from reelwright.web.pages.elements import block, button, named, tell, words
+from reelwright.web.pages.family_chips import FamilyChips
 from reelwright.web.pages.form import SettingsForm
 from reelwright.web.pages.job_card import JobCard
 from reelwright.web.pages.plan_card import PlanCard
@@ -49,11 +50,10 @@ class _Page:
         known = families.names()
         wanted = edited.order.family if edited else desk.family
         self._family = wanted if wanted in known else known[0]
-        self._chips: dict[str, ui.element] = {}
         with block("rw-split"):
             with block("rw-stack"):
                 if not edited:
-                    self._draw_families(known)
+                    FamilyChips(known, self._family, self._choose)
                 with block("rw-stack") as self._place:
                     self._form = self._draw_form()
             with block("rw-stack rw-side", tag="aside"):
@@ -64,32 +64,13 @@ class _Page:
             self._card.show(watched)
         self._settled(self._form.settings.problems())
 
-    def _draw_families(self, known: tuple[str, ...]) -> None:
-        with block("rw-choices even", name="families") as group:
-            group.props('role=group aria-label="Model family"')
-            for name in known:
-                title, about = _title_of(name)
-                with ui.element("button").classes("rw-choice tall").props("type=button") as chip:
-                    words(title, "rw-strong", tag="span")
-                    words(about, "rw-muted rw-small rw-only-wide", tag="span")
-                chip.on("click", lambda name=name: self._choose(name))
-                self._chips[name] = named(chip, f"family-{name}")
-        self._mark()
-
-    def _mark(self) -> None:
-        for name, chip in self._chips.items():
-            chip.props["aria-pressed"] = "true" if name == self._family else "false"
-
     def _choose(self, family: str) -> None:
         """Go to another family; what it knows too comes along where its own draft says nothing."""
-        if family == self._family:
-            return
         brought = {
             name: self._form.settings.values.get(name) for name in ("prompt", "negative_prompt", "seed")
         }
         self._family = family
         self._desk.drafts[family] = {**brought, **self._desk.drafts.get(family, {})}
-        self._mark()
         self._place.clear()
         with self._place:
             self._form = self._draw_form()
@@ -175,10 +156,3 @@ class _Page:
     def _reset(self) -> None:
         self._form.settings.load({})
         self._form.reload()
-
-
-def _title_of(family: str) -> tuple[str, str]:
-    """A family's name and what it does, as its schema says: "Name: what it makes."."""
-    told = str(families.configs(family).GENERATE.__doc__ or family).strip().splitlines()[0]
-    title, _, about = told.partition(": ")
-    return title, about.rstrip(".")
