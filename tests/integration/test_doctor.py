@@ -51,7 +51,7 @@ def test_a_machine_without_a_gpu_is_told_of_and_is_no_problem(told):
     assert facts["torch"] == metadata.version("torch")
     assert facts["video written with"] == "libx264"
     assert "comes with the package" in (facts["cogvideox tiny"], facts["framepack tiny"])
-    assert "hf download zai-org/CogVideoX-2b" in facts["cogvideox 2b"]
+    assert "reelwright models download cogvideox 2b" in facts["cogvideox 2b"]
     assert "GiB free" in facts["disk for outputs"]
     assert findings == {}
     assert facts["problems"] == "none"

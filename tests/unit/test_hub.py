@@ -10,7 +10,10 @@ from reelwright.checkpoint.hub import find_model
 from reelwright.core.errors import FileError
 
 PATTERNS = ("transformer/*", "vae/*.safetensors", "model_index.json")
-FILES = ("transformer/config.json", "vae/diffusion_pytorch_model.safetensors", "model_index.json")
+FILES = (
+    *("transformer/config.json", "transformer/diffusion_pytorch_model.safetensors"),
+    *("vae/diffusion_pytorch_model.safetensors", "model_index.json"),
+)
 
 
 @pytest.fixture(autouse=True)
@@ -83,6 +86,16 @@ def test_an_incomplete_download_is_continued(cache, monkeypatch, tmp_path):
     assert snapshot.is_dir()
 
 
+def test_settings_that_came_without_their_weights_are_no_model(cache):
+    put(
+        cache,
+        "owner/name",
+        [name for name in FILES if name != "transformer/diffusion_pytorch_model.safetensors"],
+    )
+    with pytest.raises(FileError, match="owner/name: no weights in transformer\n"):
+        find_model("owner/name", patterns=PATTERNS, offline=True)
+
+
 def test_a_shard_that_the_index_names_must_be_there(cache):
     snapshot = put(cache, "owner/name", (*FILES, "transformer/x-00001-of-00002.safetensors"))
     shards = {name: f"x-0000{number}-of-00002.safetensors" for number, name in ((1, "a"), (2, "b"))}
@@ -99,7 +112,7 @@ def test_a_shard_that_the_index_names_must_be_there(cache):
 
 def test_a_file_whose_content_was_cleaned_away_counts_as_missing(cache):
     put(cache, "owner/name")
-    (cache / "models--owner--name" / "blobs" / "2").unlink()
+    (cache / "models--owner--name" / "blobs" / "3").unlink()
     with pytest.raises(FileError, match=r"no model_index\.json"):
         find_model("owner/name", patterns=PATTERNS, offline=True)
 

@@ -1,6 +1,7 @@
 """Downloads from the model hub: how much they are before they begin, then file by file."""
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,7 +30,8 @@ def plan_download(repositories: Sequence[str], patterns: Sequence[str]) -> Downl
     """Ask the hub for the first repository that can be had. Raises FileError if none can."""
 
     def ask(repository: str) -> Download:
-        listed = snapshot_download(repository, allow_patterns=list(patterns), dry_run=True)
+        with _without_bars():
+            listed = snapshot_download(repository, allow_patterns=list(patterns), dry_run=True)
         assert isinstance(listed, list)
         return _planned(repository, patterns, listed)
 
@@ -37,27 +39,35 @@ def plan_download(repositories: Sequence[str], patterns: Sequence[str]) -> Downl
 
 
 def fetch_file(planned: Download, file: str) -> None:
-    """Fetch one file, or go on with it where a download stopped. Raises FileError."""
+    """Fetch one file, going on where the line was cut. Raises FileError."""
 
     def ask(repository: str) -> str:
-        return hf_hub_download(repository, file, revision=planned.revision)
+        with _without_bars():
+            return hf_hub_download(repository, file, revision=planned.revision)
 
-    was_disabled = are_progress_bars_disabled()
-    disable_progress_bars()  # progress is told by events
-    try:
-        ask_hub([planned.repository], [file], ask)
-    finally:
-        if not was_disabled:
-            enable_progress_bars()
+    ask_hub([planned.repository], [file], ask)
 
 
 def finish_download(planned: Download) -> Path:
     """Give the revision its name in the cache, by which it is found again; returns its folder."""
 
     def ask(repository: str) -> Path:
-        return Path(snapshot_download(repository, allow_patterns=list(planned.patterns)))
+        with _without_bars():
+            return Path(snapshot_download(repository, allow_patterns=list(planned.patterns)))
 
     return ask_hub([planned.repository], planned.patterns, ask)
+
+
+@contextmanager
+def _without_bars() -> Generator[None]:
+    """Events tell of progress, so the library does not."""
+    were_disabled = are_progress_bars_disabled()
+    disable_progress_bars()
+    try:
+        yield
+    finally:
+        if not were_disabled:
+            enable_progress_bars()
 
 
 def _planned(repository: str, patterns: Sequence[str], listed: Sequence[DryRunFileInfo]) -> Download:
@@ -66,7 +76,7 @@ def _planned(repository: str, patterns: Sequence[str], listed: Sequence[DryRunFi
         repository=repository,
         revision=listed[0].commit_hash if listed else "",
         patterns=tuple(patterns),
-        files=tuple(each.filename for each in wanted),
+        files=tuple(sorted(each.filename for each in wanted)),
         num_bytes=sum(each.file_size or 0 for each in wanted),
         cache=Path(constants.HF_HUB_CACHE),
     )

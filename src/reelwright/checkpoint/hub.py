@@ -19,6 +19,7 @@ T = TypeVar("T")
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _NUM_SHOWN = 5
+_WEIGHTS = {".safetensors", ".bin", ".pt", ".gguf"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +120,21 @@ def _cached(repository: str, patterns: Sequence[str]) -> Path | None:
 
 
 def _absent_from(folder: Path, patterns: Sequence[str]) -> list[str]:
-    """What an interrupted download lacks: patterns that no file matches, and shards that an index names."""
+    """What an interrupted download lacks: patterns without a file, shards that an index names, weights."""
     names = [path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()]
     unmatched = [f"no {pattern}" for pattern in patterns if not any(fnmatchcase(n, pattern) for n in names)]
     wanted = [name for name in names if not patterns or any(fnmatchcase(name, p) for p in patterns)]
     indexes = [folder / name for name in wanted if name.endswith(".index.json")]
-    return unmatched + [f"no {shard}" for index in indexes for shard in _absent_shards(index, folder)]
+    shards = [f"no {shard}" for index in indexes for shard in _absent_shards(index, folder)]
+    parts = [pattern.removesuffix("/*") for pattern in patterns if pattern.endswith("/*")]
+    return [*unmatched, *shards, *(f"no weights in {part}" for part in parts if _is_bare(folder / part))]
+
+
+def _is_bare(part: Path) -> bool:
+    """Whether the settings of a network came, which are small, and its weights did not."""
+    return (part / "config.json").is_file() and not any(
+        path.suffix in _WEIGHTS for path in part.iterdir() if path.is_file()
+    )
 
 
 def _absent_shards(index: Path, folder: Path) -> list[str]:

@@ -30,6 +30,8 @@ class StoredNetwork:
     """Whether a tensor, by our name, stays in float32 when the others become that format."""
     roundable: Callable[[nn.Module], Iterable[str]] | None = None
     """The layers whose weights may be written in 8 bits; None where programs expect none."""
+    keeps_unread: bool = False
+    """Whether tensors that are never read here are written too, since other programs may read them."""
     prefix: str = ""
     """What stands before every name in released files."""
     stem: str = "diffusion_pytorch_model"

@@ -27,6 +27,7 @@ from reelwright.protocols.bench_config import BenchConfig
 from reelwright.protocols.cache_configs import CachePruneConfig, CacheTask, CacheVerifyConfig
 from reelwright.protocols.datasets import DatasetConfig, GeneralKeys
 from reelwright.protocols.lora_configs import LORA_ACTIONS
+from reelwright.protocols.models_configs import MODELS_ACTIONS
 from reelwright.protocols.plan_config import PlanConfig
 from reelwright.protocols.studio_config import StudioConfig
 
@@ -37,6 +38,7 @@ _COMMANDS: Mapping[str, type] = {
     "replay": ReplayLine,
     "resume": ResumeLine,
     **{f"lora {action}": schema for action, schema in LORA_ACTIONS.items()},
+    **{f"models {action}": schema for action, schema in MODELS_ACTIONS.items()},
     **{f"dataset {action}": schema for action, schema in dataset.LINES.items()},
     "plan": PlanConfig,
     "curves": CurvesLine,
@@ -119,7 +121,7 @@ def _dataset_page() -> str:
 
 def _other_commands_page() -> str:
     title = (
-        "# reelwright replay, resume, lora, dataset, plan, curves, evaluate, doctor, studio, bench,"
+        "# reelwright replay, resume, lora, models, dataset, plan, curves, evaluate, doctor, studio, bench,"
         " cache verify, prune and stats"
     )
     text = [title, "", _ORIGIN]

@@ -101,6 +101,7 @@ class Pretrained(Generic[C, N]):
             layouts=self._kind.layouts,
             settings=config.to_diff_dict,
             keeps_float32=self._kind.keeps_float32,
+            keeps_unread=True,
             prefix=self._kind.released_prefix,
             stem="model",
         )

@@ -129,4 +129,5 @@ _SIGLIP = NetworkKind(
     config=_config,
     network=_build,
     finish=count_positions,
+    released_prefix="vision_model.",
 )

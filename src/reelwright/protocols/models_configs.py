@@ -58,7 +58,7 @@ class ConvertModel:
     names of original files as released ones."""
 
     source: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="SOURCE")]
-    """A single file, the folder of a part, or that of a whole model."""
+    """A single file, the folder of a part or of a whole model, or with --family a variant's name."""
     out: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="OUT")]
     """A file that ends in .safetensors, or a folder, which then has config.json too."""
     family: str = ""

@@ -77,14 +77,12 @@ def _all_models(config: VerifyModels, folders: list[Path]) -> list[FoundModel]:
 
 
 def _models_in(folder: Path, family: str) -> Iterator[FoundModel]:
-    """The models of a folder, by the families whose transformer it holds."""
-    from reelwright.workflows.models_here.recognizing import recognize_file  # noqa: PLC0415 - takes torch
+    """The model of a folder, for the family that is named or those that know any network in it."""
+    from reelwright.workflows.models_here.recognizing import is_known  # noqa: PLC0415 - takes torch
 
     for name in [family] if family else families.names():
         model = find_folder(name, folder)
-        if model is not None and any(
-            recognize_file(path, name, part) for part, path in model.paths.items() if part == "transformer"
-        ):
+        if model is not None and (family or is_known(name, model.paths)):
             yield model
 
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from reelwright import families
+from reelwright.checkpoint.key_map import KeyMap
 from reelwright.checkpoint.layout_fit import detect_layout, fit_layout
 from reelwright.checkpoint.loading import expected_shapes
 from reelwright.checkpoint.network_files import is_one_file, write_network
@@ -14,11 +15,13 @@ from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.checkpoint.scales import SCALE_WEIGHT
 from reelwright.checkpoint.stored_network import StoredNetwork
 from reelwright.checkpoint.stored_tensor import StoredTensor, staging_buffer
-from reelwright.core.errors import CheckpointError, ConfigError
+from reelwright.checkpoint.tensor_source import TensorSource
+from reelwright.core.errors import CheckpointError, ConfigError, FileError
 from reelwright.core.events import Event, Notice, StageStarted
 from reelwright.execution.weights import ROUNDINGS, format_in_file, saved_weight
 from reelwright.protocols.models_configs import ConvertModel
 from reelwright.workflows.lora_writing import check_new
+from reelwright.workflows.models_here.finding import FoundModel, find_model
 from reelwright.workflows.models_here.recognizing import LORA, Recognized, recognize_file
 
 _OF_ONE_FILE = ("format", "sshs_", "modelspec.hash")
@@ -44,9 +47,21 @@ def convert(config: ConvertModel) -> Iterator[Event]:
 
 
 def _place(config: ConvertModel) -> Path:
-    """The part's own folder, where the source is that of a whole model."""
+    """The part's own folder, where the source is that of a whole model, or a model's name."""
     part = config.part or "transformer"
+    if config.family and not config.source.exists():
+        model = find_model(config.family, str(config.source))
+        if model is not None:
+            return _part_of(model, part)
     return config.source / part if (config.source / part).is_dir() else config.source
+
+
+def _part_of(model: FoundModel, part: str) -> Path:
+    if part not in model.paths:
+        raise FileError(
+            f"{model.variant.name}: its {part} is not on this machine. Get it: {model.get_command}"
+        )
+    return model.paths[part]
 
 
 def _recognized(config: ConvertModel) -> Recognized:
@@ -85,9 +100,23 @@ def _read(stored: StoredNetwork, config: ConvertModel) -> tuple[dict[str, Tensor
         for name, shape in shapes.items():
             tensor = StoredTensor(source, fit.located[name], shape, staging)
             tensors |= _convert(name, tensor, stored, config, chosen)
+        named = stored.layouts[0].to_file(tensors)
+        if stored.keeps_unread and fit.layout == stored.layouts[0]:
+            named |= _unread(source, fit.layout, config)
         metadata = {key: text for key, text in source.metadata.items() if not key.startswith(_OF_ONE_FILE)}
-    named = stored.layouts[0].to_file(tensors)
     return {stored.prefix + name: tensor for name, tensor in named.items()}, {**metadata, **stored.facts}
+
+
+def _unread(source: TensorSource, layout: KeyMap, config: ConvertModel) -> dict[str, Tensor]:
+    """Tensors that belong to the same network and that nothing here needs."""
+    unread: dict[str, Tensor] = {}
+    for raw_name in source.names():
+        name = layout.without_prefix(raw_name)
+        if layout.drops(name) and not layout.find(name):
+            tensor = source.read(raw_name)
+            is_converted = config.dtype != "auto" and tensor.is_floating_point()
+            unread[name] = tensor.to(getattr(torch, config.dtype)) if is_converted else tensor
+    return unread
 
 
 def _convert(

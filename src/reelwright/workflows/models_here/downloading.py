@@ -21,24 +21,31 @@ def download(config: DownloadModel) -> Iterator[Event]:
         raise ConfigError(
             f"model: {config.model} is no variant of {config.family}; `hf download` fetches any other."
         )
-    missing = [each for each in model.missing if not config.part or each.part.name in config.part]
     _check_parts(config.part, [each.part for each in model.parts])
-    if not missing:
-        yield Facts({"model": f"{model.family} {model.variant.name}", "missing": "nothing"})
-        return
-    if config.offline or is_offline():
-        raise ConfigError(
-            "offline: a download needs the network, which may not be used. Leave out --offline, and unset"
-            " HF_HUB_OFFLINE if it is set."
-        )
-    downloads = [plan_download(*each) for each in _by_repository(model, missing)]
+    wanted = [each for each in model.parts if not config.part or each.part.name in config.part]
+    downloads = _planned(model, wanted, is_allowed=not (config.offline or is_offline()))
     for each in downloads:
-        yield Facts(_told(model, missing, each))
-    if config.dry_run:
+        yield Facts(_told(model, wanted, each))
+    if not downloads:
+        yield Facts({"model": f"{model.family} {model.variant.name}", "missing": "nothing"})
+    if not downloads or config.dry_run:
         return
     check_writable(downloads[0].cache, sum(each.num_bytes for each in downloads))
     for each in downloads:
         yield from _fetch(each)
+
+
+def _planned(model: FoundModel, wanted: Sequence[FoundPart], *, is_allowed: bool) -> list[Download]:
+    """What is to be fetched. The hub is asked what belongs to parts that look whole, too, where it may be."""
+    if model.variant.embedded or (not is_allowed and all(each.path is not None for each in wanted)):
+        return []
+    if not is_allowed:
+        raise ConfigError(
+            "offline: a download needs the network, which may not be used. Leave out --offline, and unset"
+            " HF_HUB_OFFLINE if it is set."
+        )
+    downloads = [plan_download(*each) for each in _by_repository(model, wanted)]
+    return [each for each in downloads if each.files]
 
 
 def _fetch(planned: Download) -> Iterator[Event]:
@@ -60,11 +67,11 @@ def _check_parts(wanted: Sequence[str], known: Sequence[ReleasedPart]) -> None:
 
 
 def _by_repository(
-    model: FoundModel, missing: Sequence[FoundPart]
+    model: FoundModel, wanted: Sequence[FoundPart]
 ) -> list[tuple[Sequence[str], Sequence[str]]]:
     """The repositories that are to be asked and what is wanted of each."""
     patterns: dict[tuple[str, ...], list[str]] = {}
-    for found in missing:
+    for found in wanted:
         places = found.part.repositories or model.variant.repositories
         # A download that was begun goes on in the repository that it is of.
         ordered = (found.repository, *(each for each in places if each != found.repository))
@@ -72,14 +79,14 @@ def _by_repository(
     return list(patterns.items())
 
 
-def _told(model: FoundModel, missing: Sequence[FoundPart], planned: Download) -> dict[str, str]:
-    wanted = [each.part for each in missing if set(each.part.patterns) <= set(planned.patterns)]
-    licenses = dict.fromkeys(part.license or model.variant.license for part in wanted)
+def _told(model: FoundModel, wanted: Sequence[FoundPart], planned: Download) -> dict[str, str]:
+    parts = [each.part for each in wanted if set(each.part.patterns) <= set(planned.patterns)]
+    licenses = dict.fromkeys(part.license or model.variant.license for part in parts)
     return {
         "model": f"{model.family} {model.variant.name}",
         "repository": planned.repository,
         "revision": planned.revision,
-        "parts": ", ".join(part.name for part in wanted),
+        "parts": ", ".join(part.name for part in parts),
         "license": "; ".join(licenses),
         "size": f"{size_text(planned.num_bytes)} in {len(planned.files)} files",
         "into": str(planned.cache),

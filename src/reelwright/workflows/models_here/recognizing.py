@@ -1,6 +1,6 @@
 """What a single file is, by its tensors: a part of a model of some family, a LoRA, or nothing known."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from reelwright.adapters.matching import ForeignAdapterError
 from reelwright.checkpoint.layout_fit import is_lora
 from reelwright.checkpoint.safetensors_io import open_tensors
 from reelwright.core.errors import CheckpointError
+from reelwright.protocols.model_part import ModelPart
 from reelwright.workflows.adapter_origin import find_origin
 
 LORA = "lora"
@@ -38,6 +39,11 @@ def recognize_file(path: Path, family: str = "", part: str = "") -> list[Recogni
     return list(_as_part(path, family, part))
 
 
+def is_known(family: str, paths: Mapping[str, Path]) -> bool:
+    """Whether any part of a model, by the paths of its parts, is one of the family's."""
+    return any(_is(part, paths[part.name]) for part in families.load(family).parts if part.name in paths)
+
+
 def _as_lora(path: Path, family: str) -> Iterator[Recognized]:
     try:
         origin = find_origin([path], family)
@@ -49,10 +55,16 @@ def _as_lora(path: Path, family: str) -> Iterator[Recognized]:
 def _as_part(path: Path, family: str, wanted: str) -> Iterator[Recognized]:
     for name in [family] if family else families.names():
         for part in families.load(name).parts:
-            if part.describe is None or wanted not in ("", part.name):
-                continue
-            try:
-                part.describe(path).check()
-            except CheckpointError:
-                continue
-            yield Recognized(family=name, part=part.name)
+            if wanted in ("", part.name) and _is(part, path):
+                yield Recognized(family=name, part=part.name)
+
+
+def _is(part: ModelPart, path: Path) -> bool:
+    """Whether a network of that kind is there."""
+    if part.describe is None:
+        return False
+    try:
+        part.describe(path).check()
+    except CheckpointError:
+        return False
+    return True
