@@ -1,6 +1,6 @@
 """A place to drop a picture or a clip, which shows what lies in it."""
 
-from collections.abc import AsyncIterable, Callable
+from collections.abc import AsyncIterable, Awaitable, Callable
 from pathlib import Path
 
 from nicegui import ui
@@ -15,14 +15,19 @@ _CLIPS = (".mp4", ".mov", ".mkv", ".webm", ".avi")
 _ACCEPTED = "image/*,video/*,.mkv,.safetensors"
 
 
+Taken = Callable[[str], Awaitable[None] | None]
+"""Told where the file lies; nothing once it was taken away."""
+
+
 class DropPlace:
     """Takes one file, keeps its bytes as an upload, and tells where it lies; it can be emptied."""
 
     def __init__(
-        self, studio: Studio, name: str, hint: str, taken: Callable[[str], None], *, accept: str = _ACCEPTED
+        self, studio: Studio, name: str, hint: str, taken: Taken, *, accept: str = _ACCEPTED
     ) -> None:
         self._studio, self._taken, self._name, self._hint = studio, taken, name, hint
-        with named(ui.element("div").classes("rw-drop"), f"drop-{name}") as element:
+        self._element = named(ui.element("div").classes("rw-drop"), f"drop-{name}")
+        with self._element as element:
             self._upload = ui.upload(on_upload=self._take, auto_upload=True, max_files=None)
             self._upload.props["accept"] = accept
             self._upload.props["aria-hidden"] = "true"
@@ -33,6 +38,10 @@ class DropPlace:
         pick = f"() => runMethod({self._upload.id}, 'pickFiles', [])"
         element.on("click", js_handler=pick)
         element.on("keydown.enter.self", js_handler=pick)
+
+    def slim(self) -> None:
+        """A strip rather than a square."""
+        self._element.classes("slim")
 
     def show(self, path: str) -> None:
         """Show the file that lies at a path; none for an empty one."""
@@ -61,8 +70,8 @@ class DropPlace:
     async def _take(self, event: UploadEventArguments) -> None:
         self._upload.reset()
         path = await keep(self._studio, event.file.iterate())
-        if path:
-            self._taken(path)
+        if path and (later := self._taken(path)) is not None:
+            await later
 
 
 async def keep(studio: Studio, chunks: AsyncIterable[bytes]) -> str:

@@ -93,8 +93,10 @@ def draw_thumbnail(source: str) -> None:
     if not source:
         ui.icon("movie")
     elif source.partition("?")[0].endswith(".mp4"):
-        clip = ui.element("video").props('muted playsinline preload="metadata"')
+        clip = ui.element("video").props('muted loop playsinline preload="metadata" tabindex="-1"')
         clip.props["src"] = source
+        clip.on("mouseenter", js_handler="(event) => event.target.play()")
+        clip.on("mouseleave", js_handler="(event) => event.target.pause()")
     else:
         picture = ui.element("img").props('alt="" loading="lazy"')
         picture.props["src"] = source
