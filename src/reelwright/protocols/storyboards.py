@@ -11,6 +11,8 @@ class StorySchema:
 
     field: str = "story"
     """The field of the family's GENERATE that takes such a file."""
+    count: str = "video_sections"
+    """The field that says how many sections a video has, where there is no such file."""
     whole: type[Any]
     """The keys for the whole video."""
     tables: str = "section"

@@ -8,11 +8,10 @@ from reelwright.web.form_layout import Fold, titled
 
 DATA_OPEN = ("dataset", "model", "mode")
 """What decides which clips there are."""
-TRAIN_OPEN = (
-    *("name", "method", "steps", "adapter.rank", "optimizer.learning_rate", "seed", "accumulation"),
-    *("samples.prompts", "samples.every_steps", "validation.dataset", "validation.every_steps"),
-)
+TRAIN_OPEN = ("name", "method", "adapter.rank", "steps", "optimizer.learning_rate", "seed")
 """What matters in most trainings."""
+TRAIN_WATCHED = ("samples.prompts", "samples.every_steps", "validation.dataset", "validation.every_steps")
+"""By what one sees how it goes."""
 NOT_ASKED = frozenset(("out", "run", "state", "stage", "show_timesteps"))
 """Where a job's files are is the queue's to say; a page trains, and shows curves of its own."""
 _REST = "More"

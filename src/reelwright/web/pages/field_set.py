@@ -20,6 +20,7 @@ class FieldSet:
         self._shown: dict[str, ShownField] = {}
         self._folds: list[tuple[Fold, ui.expansion]] = []
         self._place = ui.element("div").classes("rw-quiet")
+        self._rest: ui.expansion | None = None
         self._pause: ui.timer | None = None
 
     def draw(self, names: Iterable[str]) -> None:
@@ -28,6 +29,14 @@ class FieldSet:
             for name in names:
                 if name in self.settings.facts:
                     self._shown[name] = ShownField(self.settings.facts[name], self.settings, self._changed)
+
+    def draw_rest(self, folds: Iterable[Fold]) -> None:
+        """All that few people need, behind one title."""
+        rest = list(folds)
+        caption = ", ".join(fold.title.lower() for fold in rest[:5])
+        with named(ui.expansion("All settings", caption=f"{caption}, …"), "fold-all") as self._rest:
+            for fold in rest:
+                self.draw_fold(fold)
 
     def draw_fold(self, fold: Fold) -> None:
         """Fields behind a title that tells of the first of them, or how many are changed."""
@@ -46,6 +55,8 @@ class FieldSet:
         for fold, expansion in self._folds:
             if any(each.dotted in problems for each in fold.fields):
                 expansion.open()
+                if self._rest is not None:
+                    self._rest.open()
         return "\n".join(text for dotted, text in problems.items() if dotted not in self._shown)
 
     def _changed(self, _: str) -> None:

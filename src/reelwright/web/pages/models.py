@@ -28,7 +28,6 @@ def build(studio: Studio, desk: Desk) -> None:
     """Draw the page; the models are looked for while it stands."""
     with frame(studio, desk, NAME, _ABOUT):
         ReleasedModels(studio)
-        LoraFiles(studio)
 
 
 class ReleasedModels:
@@ -39,9 +38,11 @@ class ReleasedModels:
         self._cards: list[ModelCard] = []
         with block("rw-stack", name="models"):
             with block("rw-row rw-spread"):
-                heading(2, "Released models")
+                heading(2, "On this machine")
                 button("Look again", self._look, "models-look", look="ghost", icon="refresh")
             self._place = named(ui.element("div").classes("rw-grid").style("--tile: 330px"), "model-cards")
+        LoraFiles(studio)
+        self._missing = named(ui.element("div").classes("rw-stack"), "missing-models")
         background_tasks.create(self._look(), name="models")
         ui.timer(_LOOK_SECONDS, self._follow)
 
@@ -58,7 +59,11 @@ class ReleasedModels:
             if message := failure_of(events):
                 words(message, "rw-alert")
             found = [event["facts"] for event in events if event["event"] == "facts"]
-            self._cards = [ModelCard(self._studio, told) for told in found if "model" in told]
+            models = [told for told in found if "model" in told]
+            self._cards = [ModelCard(self._studio, told) for told in models if not _is_missing(told)]
+        self._missing.clear()
+        with self._missing:
+            _draw_missing([told for told in models if _is_missing(told)])
 
     def _follow(self) -> None:
         for card in self._cards:
@@ -71,10 +76,10 @@ class ModelCard:
     def __init__(self, studio: Studio, told: dict[str, str]) -> None:
         self._studio, self._job, self._progress = studio, "", Progress()
         self._model = told["model"]
-        parts = {name: place for name, place in told.items() if name not in _NOT_PARTS}
+        parts = _parts(told)
         missing = [name for name, place in parts.items() if place.startswith(_MISSING)]
         with block("rw-card rw-stack", name=f"model-{self._name}"):
-            self._draw_head(told, *_state(parts, missing))
+            self._draw_head(told, *(("paused", "In part") if missing else ("done", "Here")))
             with ui.expansion("Parts", caption=f"{len(parts) - len(missing)} of {len(parts)} here"):
                 facts(parts, classes="mo-parts")
             if missing:
@@ -134,8 +139,23 @@ def _draw_findings(events: Sequence[dict[str, Any]]) -> None:
             facts(event["facts"])
 
 
-def _state(parts: dict[str, str], missing: Sequence[str]) -> tuple[str, str]:
-    """The look and the word for how much of a model is here."""
-    if not missing:
-        return "done", "Here"
-    return ("queued", "Missing") if len(missing) == len(parts) else ("paused", "In part")
+def _draw_missing(models: Sequence[dict[str, str]]) -> None:
+    """A line for each model of which nothing is here, with the command that fetches it."""
+    if not models:
+        return
+    heading(2, "To be had")
+    with block("rw-card mo-missing"):
+        for told in models:
+            with block("mo-row", name=f"model-{told['model'].replace(' ', '-')}"):
+                with block("rw-grow"):
+                    words(told["title"], "rw-strong rw-small")
+                    words(f"{told['model']} · {told['license']}", "rw-muted rw-tiny")
+                words(told.get("get it", ""), "mo-command mono")
+
+
+def _parts(told: dict[str, str]) -> dict[str, str]:
+    return {name: place for name, place in told.items() if name not in _NOT_PARTS}
+
+
+def _is_missing(told: dict[str, str]) -> bool:
+    return all(place.startswith(_MISSING) for place in _parts(told).values())

@@ -8,6 +8,7 @@ from nicegui import ui
 
 from reelwright.core.schema_fields import FieldFacts
 from reelwright.protocols.storyboards import StorySchema
+from reelwright.web.form_layout import titled
 from reelwright.web.pages.drop import DropPlace
 from reelwright.web.pages.elements import block, icon_button, named, words
 from reelwright.web.pages.fields import ShownField
@@ -17,6 +18,7 @@ from reelwright.web.storyboards import Storyboard, count_sections
 from reelwright.web.studio import Studio
 
 _PICTURES = "image/*"
+_FIRST_PARTS = 3
 _PROMPT, _IMAGE = "prompt", "image"
 
 
@@ -34,7 +36,8 @@ class StoryCards:
         self._studio, self._schema = studio, schema
         self._config, self._told = config, changed
         self._whole = Settings(schema.whole, board.whole)
-        self._parts = [Settings(schema.part, part) for part in board.parts] or [Settings(schema.part)]
+        parts = board.parts or ({},) * _FIRST_PARTS
+        self._parts = [Settings(schema.part, part) for part in parts]
         self._strip = block("st-strip-place").__enter__()
         self._strip.__exit__()
         self._cards = named(ui.element("div").classes("st-cards"), "story-cards")
@@ -201,9 +204,7 @@ def _draw_picture(
         place.show(path)
         told()
 
-    if not hint:
-        words(each.name.replace("_", " ").capitalize(), "rw-label")
-    place = DropPlace(studio, name, hint or each.name.replace("_", " "), take, accept=_PICTURES)
+    place = DropPlace(studio, name, hint or titled(each.name), take, accept=_PICTURES)
     place.show(settings.get(each.dotted) or "")
 
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from nicegui import ui
+from nicegui import background_tasks, ui
 
 from reelwright import families
 from reelwright.core.errors import ConfigError, UserError
@@ -13,6 +13,7 @@ from reelwright.web.form_layout import Fold
 from reelwright.web.pages.desk import Desk
 from reelwright.web.pages.elements import block, button, heading, named, nothing_here, tell, words
 from reelwright.web.pages.field_set import FieldSet
+from reelwright.web.pages.plan_card import PlanCard
 from reelwright.web.pages.run_picker import draw_run_picker, new_run_folder
 from reelwright.web.pages.shell import frame
 from reelwright.web.pages.story_cards import StoryCards, board_from, board_to
@@ -22,8 +23,9 @@ from reelwright.web.storyboards import STORY, read_storyboard, write_storyboard
 from reelwright.web.studio import Studio
 
 NAME = "Storyboard"
+PAGE, NEW = "/storyboard", "New storyboard"
 _ABOUT = "A long video, section by section: what each shows, and for how long."
-_OPEN_FIELDS = ("model", "height", "width", "steps", "seed", "guidance_scale", "distilled_guidance")
+_OPEN_FIELDS = ("model", "width", "height", "steps", "seed", "guidance_scale", "distilled_guidance")
 
 
 def build(studio: Studio, desk: Desk, run: str = "", again: str = "") -> None:
@@ -35,8 +37,8 @@ def build(studio: Studio, desk: Desk, run: str = "", again: str = "") -> None:
             return
         family = desk.family if desk.family in known else next(iter(known))
         runs = {path.name: path for path in runs_with_sections(studio)}
-        draw_run_picker("/storyboard", "New storyboard", tuple(runs), run)
         if run in runs:
+            draw_run_picker(PAGE, NEW, tuple(runs), run)
             StoryRun(studio, runs[run], known[family])
             return
         if run:
@@ -60,38 +62,50 @@ class NewStory:
         self._key = draft_key(family)
         draft = desk.drafts.get(self._key, {})
         self._settings = Settings(families.configs(family).GENERATE, draft.get("settings", {}))
+        with block("rw-row rw-spread st-head"):
+            draw_run_picker(PAGE, NEW, tuple(path.name for path in runs_with_sections(studio)), "")
+            self._draw_act()
+        self._cards = StoryCards(studio, schema, board_from(draft), self._config, self._keep)
         with block("rw-split"):
-            with block("rw-stack"):
-                self._cards = StoryCards(studio, schema, board_from(draft), self._config, self._keep)
+            with block("rw-card rw-stack"):
+                heading(2, "How it is made")
+                self._fields = FieldSet(self._settings, self._settled)
+                self._fields.draw(_OPEN_FIELDS)
+                self._fields.draw_rest(_folds(self._settings, schema))
             with block("rw-stack rw-side"):
-                self._draw_side()
-
-    def _draw_side(self) -> None:
-        with block("rw-card rw-stack"):
-            heading(2, "The whole video")
-            self._cards.draw_whole()
-        with block("rw-card rw-stack"):
-            heading(2, "How it is made")
-            self._fields = FieldSet(self._settings, self._settled)
-            self._fields.draw(_OPEN_FIELDS)
-            for fold in _folds(self._settings, self._schema):
-                self._fields.draw_fold(fold)
-        with block("rw-card rw-stack rw-sticky"):
-            self._sum = named(words("", "rw-muted rw-small"), "story-sum")
-            self._alert = named(words("", "rw-alert"), "story-problem")
-            self._alert.set_visibility(False)
-            button("Make the video", self._make, "story-make", look="primary", icon="movie_creation")
+                with block("rw-card rw-stack"):
+                    heading(2, "The whole video")
+                    self._cards.draw_whole()
+                self._plan = PlanCard(studio)
         self._show_sum()
+        self._ask_plan()
+
+    def _draw_act(self) -> None:
+        with block("st-act rw-sticky"):
+            self._sum = named(words("", "rw-muted rw-small"), "story-sum")
+            button("Make the video", self._make, "story-make", look="primary", icon="movie_creation")
+        self._alert = named(words("", "rw-alert"), "story-problem")
+        self._alert.props["role"] = "alert"
+        self._alert.set_visibility(False)
 
     def _settled(self, problems: dict[str, str]) -> None:
         self._cards.refresh_times()
         self._keep()
+
+    def _ask_plan(self) -> None:
+        """Ask what so many sections take, once the settings are legal."""
+        if self._settings.problems():
+            return
+        values = {**self._settings.values, self._schema.count: self._cards.num_sections}
+        order = Order(workflow="generate", family=self._family, values=values)
+        background_tasks.create(self._plan.ask(order), name="plan", context=ui.context.client)
 
     def _keep(self) -> None:
         draft = {**board_to(self._cards.board), "settings": self._settings.values}
         self._desk.drafts[self._key] = draft
         self._desk.keep()
         self._show_sum()
+        self._ask_plan()
 
     def _show_sum(self) -> None:
         count = self._cards.num_sections

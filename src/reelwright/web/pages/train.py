@@ -9,6 +9,7 @@ from reelwright.core.errors import UserError
 from reelwright.jobs.order import Order
 from reelwright.web.pages.desk import Desk
 from reelwright.web.pages.elements import block, button, heading, named, tell, words
+from reelwright.web.pages.family_chips import FamilyChips
 from reelwright.web.pages.field_set import FieldSet
 from reelwright.web.pages.run_picker import draw_run_picker, new_run_folder
 from reelwright.web.pages.shell import frame
@@ -16,10 +17,11 @@ from reelwright.web.pages.train_data import TrainData
 from reelwright.web.pages.train_run import TrainRun
 from reelwright.web.settings import Settings, by_field
 from reelwright.web.studio import Studio
-from reelwright.web.train_layout import TRAIN_OPEN, group_folds, shared_values
+from reelwright.web.train_layout import TRAIN_OPEN, TRAIN_WATCHED, group_folds, shared_values
 from reelwright.web.training_log import METRICS
 
 NAME = "Train"
+PAGE, NEW = "/train", "New training"
 _ABOUT = "Teach a model from clips of yours: check them, encode them, train, and watch."
 _FROM_DATA = ("dataset", "model")
 """What the data says for the training too."""
@@ -29,8 +31,8 @@ def build(studio: Studio, desk: Desk, run: str = "") -> None:
     """Draw a new training, or the run of that name."""
     with frame(studio, desk, NAME, _ABOUT):
         runs = {path.name: path for path in training_runs(studio)}
-        draw_run_picker("/train", "New training", tuple(runs), run)
         if run in runs:
+            draw_run_picker(PAGE, NEW, tuple(runs), run)
             TrainRun(studio, desk, runs[run])
             return
         if run:
@@ -53,16 +55,17 @@ class NewTraining:
         known = families.names()
         self._family = desk.family if desk.family in known else known[0]
         draft = desk.drafts.get(self._key, {})
-        with block("rw-row"):
-            picker = ui.toggle(
-                list(known), value=self._family, on_change=lambda event: self._choose(event.value)
-            )
-            named(picker.props("unelevated no-caps"), "train-family")
+        with block("rw-row rw-spread st-head"):
+            draw_run_picker(PAGE, NEW, tuple(path.name for path in training_runs(studio)), "")
+            with block("st-act rw-sticky"):
+                button("Start training", self._start, "train-start", look="primary", icon="school")
+            self._alert = named(words("", "rw-alert"), "train-problem")
+            self._alert.props["role"] = "alert"
+            self._alert.set_visibility(False)
+        FamilyChips(known, self._family, self._choose)
         with block("tr-columns"):
-            with block("rw-stack"):
-                self._data = TrainData(studio, self._family, draft.get("data", {}), self._keep)
-            with block("rw-stack"):
-                self._draw_settings(draft.get("train", {}))
+            self._data = TrainData(studio, self._family, draft.get("data", {}), self._keep)
+            self._draw_settings(draft.get("train", {}))
 
     @property
     def _key(self) -> str:
@@ -75,12 +78,9 @@ class NewTraining:
             heading(2, "2 · Training")
             self._fields = FieldSet(self._settings, lambda _: self._keep())
             self._fields.draw(TRAIN_OPEN)
-            for fold in group_folds(schema, (*TRAIN_OPEN, *_FROM_DATA)):
-                self._fields.draw_fold(fold)
-        with block("rw-card rw-stack tight rw-sticky"):
-            self._alert = named(words("", "rw-alert"), "train-problem")
-            self._alert.set_visibility(False)
-            button("Start training", self._start, "train-start", look="primary", icon="school")
+            words("What to watch", "rw-label rw-strong")
+            self._fields.draw(TRAIN_WATCHED)
+            self._fields.draw_rest(group_folds(schema, (*TRAIN_OPEN, *TRAIN_WATCHED, *_FROM_DATA)))
 
     def _choose(self, family: str) -> None:
         self._keep()

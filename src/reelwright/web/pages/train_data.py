@@ -40,8 +40,7 @@ class TrainData:
             heading(2, "1 · Data")
             self._fields = FieldSet(self.settings, self._settled)
             self._fields.draw(DATA_OPEN)
-            for fold in group_folds(self.settings.schema, DATA_OPEN):
-                self._fields.draw_fold(fold)
+            self._fields.draw_rest(group_folds(self.settings.schema, DATA_OPEN))
             with block("rw-row"):
                 self._check = button("Check it", self._look, "data-check", icon="fact_check")
                 self._encode = button("Encode it", self._cache, "data-cache", icon="memory")
