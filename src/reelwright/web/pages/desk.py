@@ -2,9 +2,11 @@
 
 import json
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from reelwright.core.paths import write_text_atomic
 
@@ -29,11 +31,10 @@ class Desk:
     def open(cls, folder: Path) -> "Desk":
         """The desk as it was left; a fresh one where there is none, or none that can be read."""
         path = folder / "desk.json"
-        known: Values = {}
         with suppress(OSError, ValueError):
-            known = dict(json.loads(path.read_text(encoding="utf-8")))
-        kept = {each.name: known[each.name] for each in fields(cls) if each.name in known}
-        return cls(**{**kept, "path": path})
+            known = json.loads(path.read_text(encoding="utf-8"))
+            return TypeAdapter(cls).validate_python({**known, "path": path})
+        return cls(path)
 
     def keep(self) -> None:
         """Write it down. A full disk costs the memory of it, not the page."""

@@ -21,15 +21,15 @@ _WISHES = {
     "cancel": "Cancelling",
 }
 _Act = tuple[str, str, str, Callable[[JobQueue, str], object]]
-_PAUSE: _Act = ("pause", "Pause at the next step, keep memory", "pause", lambda queue, job: queue.pause(job))
+_PAUSE: _Act = ("pause", "Pause at the next step, keep memory", "pause", JobQueue.pause)
 _PAUSE_SECTION: _Act = (
     *("motion_photos_paused", "Pause after this section, free memory", "pause-section"),
-    lambda queue, job: queue.pause(job, at="section"),
+    partial(JobQueue.pause, at="section"),
 )
-_GO_ON: _Act = ("play_arrow", "Go on", "go-on", lambda queue, job: queue.go_on(job))
-_CANCEL: _Act = ("close", "Cancel", "cancel", lambda queue, job: queue.cancel(job))
-_RETRY: _Act = ("replay", "Try again", "retry", lambda queue, job: queue.retry(job))
-_REMOVE: _Act = ("delete_outline", "Remove from the queue", "remove", lambda queue, job: queue.remove(job))
+_GO_ON: _Act = ("play_arrow", "Go on", "go-on", JobQueue.go_on)
+_CANCEL: _Act = ("close", "Cancel", "cancel", JobQueue.cancel)
+_RETRY: _Act = ("replay", "Try again", "retry", JobQueue.retry)
+_REMOVE: _Act = ("delete_outline", "Remove from the queue", "remove", JobQueue.remove)
 _ACTS: dict[str, tuple[_Act, ...]] = {
     "queued": (_PAUSE, _CANCEL),
     "running": (_PAUSE, _PAUSE_SECTION, _CANCEL),

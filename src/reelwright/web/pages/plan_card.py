@@ -2,17 +2,15 @@
 
 from typing import Any
 
-from nicegui import run, ui
+from nicegui import ui
 
-from reelwright.core.errors import UserError
 from reelwright.core.sizes import size_text
-from reelwright.jobs.answers import QuestionReplacedError
 from reelwright.jobs.order import Order
 from reelwright.web.following import duration
+from reelwright.web.pages.asking import events_of
 from reelwright.web.pages.elements import block, named, words
 from reelwright.web.studio import Studio
 
-_ANSWER_SECONDS = 120.0
 _PLACES = {"device": "GPU memory", "host": "Memory"}
 
 
@@ -39,15 +37,8 @@ class PlanCard:
         question = Order(
             workflow="plan", family=order.family, values=order.values, options={"command": "generate"}
         )
-        try:
-            events = await run.io_bound(
-                self._studio.answers.ask, question, topic=topic, limit=_ANSWER_SECONDS
-            )
-        except QuestionReplacedError:
-            return None
-        except UserError as error:
-            events = [{"event": "failed", "message": str(error)}]
-        if self._place.is_deleted:  # the tab was closed in the meantime
+        events = await events_of(self._studio, question, topic=topic)
+        if events is None or self._place.is_deleted:  # a later question came, or the tab was closed
             return None
         self._busy.set_visibility(False)
         self._asked = order.to_json()

@@ -5,10 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nicegui import run, ui
+from nicegui import ui
 
 from reelwright import families
 from reelwright.jobs.order import Order
+from reelwright.web.pages.asking import last_event
 from reelwright.web.pages.desk import Desk
 from reelwright.web.pages.elements import tell
 from reelwright.web.settings import Settings
@@ -17,7 +18,7 @@ from reelwright.web.studio import Studio
 
 async def restore_file(studio: Studio, path: str) -> tuple[str, dict[str, Any]] | None:
     """The family and settings that the record in a file tells; where there is none, say so."""
-    answer = await ask(studio, Order(workflow="record", options={"file": path}))
+    answer = await last_event(studio, Order(workflow="record", options={"file": path}))
     if answer is None:
         return None
     told: dict[str, str] = answer["facts"]
@@ -36,7 +37,7 @@ async def keep_last_frame(studio: Studio, clip: Path) -> str:
     if picture.is_file() and picture.stat().st_mtime > clip.stat().st_mtime:
         return str(picture)
     options = {"file": str(clip), "picture": str(picture)}
-    answer = await ask(studio, Order(workflow="last_frame", options=options))
+    answer = await last_event(studio, Order(workflow="last_frame", options=options))
     return "" if answer is None else str(answer["path"])
 
 
@@ -47,12 +48,3 @@ def fill_generate(desk: Desk, family: str, values: Mapping[str, Any]) -> None:
     desk.job = ""
     desk.keep()
     ui.navigate.to("/")
-
-
-async def ask(studio: Studio, order: Order) -> dict[str, Any] | None:
-    """The last event of a short workflow; None where it failed, which is said."""
-    events: list[dict[str, Any]] = await run.io_bound(studio.answers.ask, order)
-    if events and events[-1]["event"] != "failed":
-        return events[-1]
-    tell(events[-1]["message"] if events else "There was no answer.", "negative")
-    return None
