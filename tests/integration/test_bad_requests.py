@@ -2,6 +2,8 @@
 
 import pytest
 
+from reelwright.execution import fp8_products
+
 
 def test_a_misspelt_flag_names_the_nearest(refused):
     said = refused("--guidanc-scale", "3", code=2)
@@ -84,3 +86,16 @@ def test_folders_that_cannot_be_written_are_refused(refused, tmp_path, flag, pla
     said = refused(flag, place, code=1)
     assert f"{place}: cannot be written" in said
     assert "Choose another folder" in said
+
+
+@pytest.mark.parametrize("family", ["cogvideox", "framepack"])
+def test_products_in_eight_bits_are_refused_where_the_device_has_none(
+    family, generate, packed, refused, monkeypatch
+):
+    monkeypatch.setattr(fp8_products, "why_not", lambda device, dtype: f"does not run on {device.type}")
+    command = generate if family == "cogvideox" else packed
+    words = ("--execution.weights", "fp8", "--execution.fp8-matmul", "on")
+    error = refused(*words, code=2, command=command)
+    assert error == "error: execution.fp8_matmul: does not run on cpu; or leave it out.\n"
+    error = refused("--execution.weights", "int8", *words[2:], code=2, command=command)
+    assert "the model has no weights in fp8" in error

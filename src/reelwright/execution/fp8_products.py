@@ -1,11 +1,15 @@
 """Products in 8 bits: inputs are rounded, row by row, to meet weights that are in fp8 already."""
 
+from typing import Literal
+
 import torch
 from torch import Tensor, nn
 
 from reelwright.core.errors import ConfigError
+from reelwright.execution.devices import choose_device, choose_dtype
 from reelwright.execution.fp8 import QuantizedLinear
 from reelwright.execution.policy import Policy, Rounded
+from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.policy_configs import Fp8Products
 
 _LARGEST = 448.0
@@ -14,6 +18,19 @@ _MULTIPLE = 16
 """Both sizes of a weight must be one of it; other layers multiply as before."""
 _FIRST_CAPABILITY = (8, 9)
 """Of GPUs with units for such products: Ada and Hopper."""
+_NO_LAYERS = "the model has no weights in fp8 with one scale for a row at most: add --execution.weights fp8"
+
+
+def check_products(config: ExecutionConfig, released: Literal["float32", "bfloat16", "float16"]) -> None:
+    """Raise ConfigError where such products are demanded and the device cannot, before anything is loaded.
+
+    `released` is the number format of the model.
+    """
+    if config.fp8_matmul != "on":
+        return
+    device = choose_device(config.device)
+    reason = why_not(device, choose_dtype(config.dtype, device, released))
+    _refuse(_NO_LAYERS if config.weights in ("int8", "int4") else reason)
 
 
 def multiply_in_fp8(
@@ -27,10 +44,9 @@ def multiply_in_fp8(
     if wanted == "off" or (wanted == "auto" and not has_units(device)):
         return []
     layers = [each for each in network.modules() if isinstance(each, QuantizedLinear) and _is_fit(each)]
-    nothing = "the model has no weights in fp8 with one scale for a row at most: add --execution.weights fp8"
-    reason = why_not(device, dtype) if layers else nothing
-    if reason and wanted == "on":
-        raise ConfigError(f"execution.fp8_matmul: {reason}; or leave it out.")
+    reason = why_not(device, dtype) if layers else _NO_LAYERS
+    if wanted == "on":
+        _refuse(reason)
     if reason:
         return []
     for layer in layers:
@@ -73,6 +89,11 @@ def multiply(inputs: Tensor, weight: Tensor, scale: Tensor | None, bias: Tensor 
     if bias is not None:
         product = product + bias.to(product.dtype)
     return product.view(*inputs.shape[:-1], -1)
+
+
+def _refuse(reason: str) -> None:
+    if reason:
+        raise ConfigError(f"execution.fp8_matmul: {reason}; or leave it out.")
 
 
 def _is_fit(layer: QuantizedLinear) -> bool:

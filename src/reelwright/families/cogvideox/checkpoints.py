@@ -19,6 +19,7 @@ from reelwright.encoders.t5 import T5Text
 from reelwright.execution.block_swap import check_swap, loading_device
 from reelwright.execution.compiling import check_compiling
 from reelwright.execution.devices import choose_device
+from reelwright.execution.fp8_products import check_products
 from reelwright.execution.weights import hold_weights
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.config import (
@@ -121,6 +122,8 @@ def locate(config: CogVideoXGenerate, loaded: TransformerConfig | None = None) -
     autoencoder_path = config.vae or root / "vae"
     transformer = loaded or read_transformer_config(transformer_path)
     check_swap(config.execution, transformer.num_layers, has_loras=bool(config.lora))
+    released = variant.dtype if variant else guess_dtype(transformer)
+    check_products(config.execution, released)
     if config.compatibility.norm_eps == "sat":
         transformer = replace(transformer, norm_eps=1e-6)
     scheduler, sampler = read_scheduler(None if config.dit else root, transformer)
@@ -142,7 +145,7 @@ def locate(config: CogVideoXGenerate, loaded: TransformerConfig | None = None) -
         layout=find_layout(
             transformer, config.model, wants_image=config.image is not None and config.control_video is None
         ),
-        released_dtype=variant.dtype if variant else guess_dtype(transformer),
+        released_dtype=released,
         fingerprints=_fingerprints(root, config, own) | adapters.fingerprints,
         adapters=adapters,
         notices=(*weight_notices(config.model, root), *adapters.notices),

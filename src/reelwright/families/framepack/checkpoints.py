@@ -21,6 +21,7 @@ from reelwright.encoders.siglip import SiglipImage
 from reelwright.execution.block_swap import check_swap, loading_device
 from reelwright.execution.compiling import check_compiling
 from reelwright.execution.devices import choose_device
+from reelwright.execution.fp8_products import check_products
 from reelwright.execution.weights import hold_weights
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.buckets import TRAINED_RESOLUTION
@@ -89,6 +90,7 @@ def locate(config: FramePackGenerate, of_training: Parts | None = None) -> Frame
         return locate_transformer(config, parts)
     transformer = read_transformer_config(parts.transformer)
     check_swap(config.execution, transformer.num_blocks, has_loras=bool(config.lora))
+    check_products(config.execution, _released_dtype(parts))
     check_parts_are_meant(parts)
     autoencoder = describe_autoencoder(parts.autoencoder)
     llama = LlamaText(parts.text_encoder, parts.tokenizer)
@@ -114,7 +116,7 @@ def locate(config: FramePackGenerate, of_training: Parts | None = None) -> Frame
         trained=trained,
         resolution=told_resolution(own_folder(parts.transformer)),
         adapters=adapters,
-        released_dtype=parts.variant.dtype if parts.variant else "bfloat16",
+        released_dtype=_released_dtype(parts),
         fingerprints={
             **prints,
             **fingerprint_parts(parts),
@@ -212,6 +214,10 @@ def told_resolution(folder: Path | None) -> int:
     return int(told) if told.isdecimal() else TRAINED_RESOLUTION
 
 
+def _released_dtype(parts: Parts) -> Literal["float32", "bfloat16", "float16"]:
+    return parts.variant.dtype if parts.variant else "bfloat16"
+
+
 def _locate_autoencoder(config: FramePackGenerate, parts: Parts) -> FramePackModel:
     autoencoder = describe_autoencoder(parts.autoencoder)
     check_autoencoder(parts, autoencoder)
@@ -247,7 +253,7 @@ def _nothing_located(config: FramePackGenerate, parts: Parts) -> FramePackModel:
         direction="backward",
         resolution=TRAINED_RESOLUTION,
         adapters=plan_adapters(unadapted, lambda: adapter_targets(TransformerConfig(), str(nowhere))),
-        released_dtype=parts.variant.dtype if parts.variant else "bfloat16",
+        released_dtype=_released_dtype(parts),
         fingerprints={},
     )
 
