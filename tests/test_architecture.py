@@ -26,6 +26,7 @@ from reelwright.cli import (
     lora,
     models,
     plan,
+    queue,
     replay,
     resume,
     studio,
@@ -69,6 +70,7 @@ PARSERS = {
     "doctor": doctor.parse,
     "studio": studio.parse,
     "plan": plan.parse,
+    "queue": queue.parse,
 }
 
 

@@ -82,6 +82,11 @@ COMMANDS = {
         "studio [--flags]",
         "serve the pages in the browser and REST",
     ),
+    "queue": Command(
+        "reelwright.cli.queue",
+        "queue ACTION ...",
+        "let jobs wait for their turn, and do them",
+    ),
     "curves": Command(
         "reelwright.cli.curves",
         "curves RUN ...",

@@ -18,6 +18,7 @@ from reelwright.cli.curves import CurvesLine
 from reelwright.cli.doctor import DoctorLine
 from reelwright.cli.evaluate import EvaluateLine
 from reelwright.cli.generate import GenerateLine
+from reelwright.cli.queue_lines import LINES as QUEUE_LINES
 from reelwright.cli.replay import ReplayLine
 from reelwright.cli.resume import ResumeLine
 from reelwright.core.config import field_docs
@@ -45,6 +46,7 @@ _COMMANDS: Mapping[str, type] = {
     "evaluate": EvaluateLine,
     "doctor": DoctorLine,
     "studio": StudioConfig,
+    **{f"queue {action}": schema for action, schema in QUEUE_LINES.items()},
     "bench": BenchConfig,
     "cache verify": CacheVerifyConfig,
     "cache prune": CachePruneConfig,
@@ -121,8 +123,8 @@ def _dataset_page() -> str:
 
 def _other_commands_page() -> str:
     title = (
-        "# reelwright replay, resume, lora, models, dataset, plan, curves, evaluate, doctor, studio, bench,"
-        " cache verify, prune and stats"
+        "# reelwright replay, resume, lora, models, dataset, plan, curves, evaluate, doctor, studio, queue,"
+        " bench, cache verify, prune and stats"
     )
     text = [title, "", _ORIGIN]
     for command, schema in _COMMANDS.items():

@@ -40,7 +40,13 @@ class ResumeLine:
 
 def run(arguments: Sequence[str], output: OutputFlags) -> int:
     """Run the command line after `reelwright resume` and return the exit code."""
-    line = parse(arguments)
+    workflow, job = call_of(parse(arguments))
+    with open_sinks(output) as sinks:
+        return run_workflow(workflow, job, sinks)
+
+
+def call_of(line: ResumeLine) -> tuple[str, dict[str, object]]:
+    """The workflow that goes on with a run, and what it is called with. Raises ConfigError."""
     stored = read_run(line.run)
     job: dict[str, object] = {"family": stored.family, "config": stored.config}
     workflow = stored.workflow
@@ -49,8 +55,7 @@ def run(arguments: Sequence[str], output: OutputFlags) -> int:
             raise ConfigError(f"{line.run}: is a run of {workflow}, which has no sections to make again.")
         workflow = "redo"
         job |= {"section": section, "prompt": line.prompt, "seed": line.seed, "branch": _branch_folder(line)}
-    with open_sinks(output) as sinks:
-        return run_workflow(workflow, job, sinks)
+    return workflow, job
 
 
 def parse(arguments: Sequence[str]) -> ResumeLine:

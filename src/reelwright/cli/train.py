@@ -36,8 +36,7 @@ def run(arguments: Sequence[str], output: OutputFlags) -> int:
     if not arguments or arguments[0] in ("--help", "-h"):
         sys.stdout.write(_usage())
         return 0 if arguments else ConfigError.exit_code
-    if find_spec("accelerate") is None:
-        raise ConfigError("train: needs the package accelerate. Run: pip install 'reelwright[train]'")
+    check_installed()
     family, line = parse(arguments)
     with open_sinks(output) as sinks:
         return run_workflow("train", {"family": family, "config": line.config}, sinks)
@@ -48,6 +47,12 @@ def parse(arguments: Sequence[str]) -> tuple[str, TrainLine]:
     family, words = take_family("train", arguments)
     schema = train_schema(family, *_said_stage(words))
     return family, read_recipe_line(TrainLine, words, command="train", family=family, schema=schema)
+
+
+def check_installed() -> None:
+    """Raise ConfigError where what training needs is not there."""
+    if find_spec("accelerate") is None:
+        raise ConfigError("train: needs the package accelerate. Run: pip install 'reelwright[train]'")
 
 
 def _said_stage(words: Sequence[str]) -> tuple[str, str]:
