@@ -95,15 +95,12 @@ class StoryCards:
         with block("st-card", tag="section", name=f"story-part-{at}") as card:
             card.props["aria-label"] = f"Part {at + 1}"
             with block("rw-row still rw-spread"):
-                with block("rw-row still tight"):
-                    words(str(at + 1), "st-number")
-                    time = words("", "rw-muted rw-tiny")
+                words(str(at + 1), "st-number")
                 self._draw_acts(at)
             _draw_picture(self._studio, part, part.facts[_IMAGE], f"part-{at}", self._told, hint="Picture")
             self._draw_prompt(at, part)
-            length = self._draw_length(at, part)
+            self._times.append(self._draw_length(at, part))
             self._draw_more(part)
-        self._times.append(partial(_show_span, time, length))
 
     def _draw_acts(self, at: int) -> None:
         last = len(self._parts) - 1
@@ -128,15 +125,15 @@ class StoryCards:
         named(area.props("outlined autogrow dense debounce=250"), f"prompt-{at}")
         area.props["aria-label"] = f"Prompt of part {at + 1}"
 
-    def _draw_length(self, at: int, part: Settings) -> ui.label:
-        """Buttons that make the part a section longer or shorter."""
+    def _draw_length(self, at: int, part: Settings) -> Callable[[Span], None]:
+        """Buttons that make the part a section longer or shorter; what shows its place in time."""
         with block("rw-row still rw-spread st-length"):
-            words("Length", "rw-small rw-muted")
+            time = ui.label().classes("rw-tiny rw-muted")
             with block("rw-row still tight"):
                 icon_button("remove", "Shorter", partial(self._stretch, part, -1), f"shorter-{at}")
                 shown = named(ui.label().classes("rw-strong rw-small"), f"length-{at}")
                 icon_button("add", "Longer", partial(self._stretch, part, 1), f"longer-{at}")
-        return shown
+        return partial(_show_span, time, shown)
 
     def _draw_more(self, part: Settings) -> None:
         said = {_PROMPT, _IMAGE, *self._schema.lengths}
@@ -208,7 +205,6 @@ def _draw_picture(
     place.show(settings.get(each.dotted) or "")
 
 
-def _show_span(time: Any, length: ui.label, span: Span) -> None:  # noqa: ANN401 - NiceGUI's text element
+def _show_span(time: ui.label, length: ui.label, span: Span) -> None:
     time.set_text(f"{seconds_text(span.start)} to {seconds_text(span.start + span.seconds)}")
-    length.set_text(f"{seconds_text(span.seconds)}")
-    length.tooltip(f"{span.sections} sections" if span.sections > 1 else "one section")
+    length.set_text(seconds_text(span.seconds))
