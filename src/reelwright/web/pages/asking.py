@@ -14,12 +14,14 @@ from reelwright.web.studio import Studio
 _ANSWER_SECONDS = 120.0
 
 
-async def events_of(studio: Studio, order: Order, *, topic: str = "") -> list[dict[str, Any]] | None:
+async def events_of(
+    studio: Studio, order: Order, *, topic: str = "", limit: float = _ANSWER_SECONDS
+) -> list[dict[str, Any]] | None:
     """The events of a short workflow, of which the last is `failed` where it failed.
 
     None where a later question of the same topic took its place, or the studio is closing.
     """
-    question = partial(studio.answers.ask, order, topic=topic, limit=_ANSWER_SECONDS)
+    question = partial(studio.answers.ask, order, topic=topic, limit=limit)
     try:
         return await run.io_bound(question)
     except QuestionReplacedError:
