@@ -44,7 +44,11 @@ _CLIP_RATE: Input = (
     },
 )
 _OWN_DEFAULTS = {"preview_every": 1}
-"""Where nodes have other defaults than the command line: here a preview costs no file to look at."""
+"""Where nodes have other defaults than the command line: here a preview is seen at once."""
+_SHOWN_OTHERWISE = {
+    **{name: {"default": default} for name, default in _OWN_DEFAULTS.items()},
+    "seed": {"control_after_generate": True},
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,8 +253,8 @@ def _sample_node(family: str) -> Node:
 
     def optional() -> dict[str, Input]:
         inputs = inputs_of(fields)
-        for name, default in _OWN_DEFAULTS.items():
-            inputs[name] = (inputs[name][0], {**inputs[name][1], "default": default})
+        for name, told in _SHOWN_OTHERWISE.items():
+            inputs[name] = (inputs[name][0], {**inputs[name][1], **told})
         return {**{name: (kind, {}) for name, kind in links.items()}, **inputs}
 
     return Node(

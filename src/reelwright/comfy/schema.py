@@ -24,8 +24,8 @@ def input_of(facts: FieldFacts) -> Input:
         choices = [NOTHING, *facts.choices] if facts.optional else list(facts.choices)
         return choices, {"default": NOTHING if facts.default is None else facts.default, **options}
     if facts.kind == "list":
-        default = (", " if facts.items in _NUMBERS else "\n").join(map(str, facts.default or ()))
-        return "STRING", {"default": default, "multiline": facts.items in ("text", "path"), **options}
+        between = ", " if facts.items in _NUMBERS else "; "
+        return "STRING", {"default": between.join(map(str, facts.default or ())), **options}
     default = str(facts.default or "") if facts.kind in ("text", "path") else facts.default
     return _KINDS[facts.kind], {"default": default, **_shown_as(facts), **options}
 
@@ -40,7 +40,7 @@ def value_of(facts: FieldFacts, given: Any) -> Any:  # noqa: ANN401 - of the fie
         return given
     if facts.items in _NUMBERS:
         return [_number(word) for word in re.split(r"[\s,;]+", str(given)) if word]
-    return [line.strip() for line in str(given).splitlines() if line.strip()]
+    return [words.strip() for words in re.split(r"[;\n]", str(given)) if words.strip()]
 
 
 def tooltip_of(facts: FieldFacts) -> str:
@@ -48,15 +48,13 @@ def tooltip_of(facts: FieldFacts) -> str:
     about = " ".join(facts.about.split())
     if facts.kind != "list":
         return about
-    return f"{about} {'Numbers with commas.' if facts.items in _NUMBERS else 'One a line.'}"
+    return f"{about} {'Numbers with commas.' if facts.items in _NUMBERS else 'Several with ; between.'}"
 
 
 def _shown_as(facts: FieldFacts) -> dict[str, Any]:
     """What the page needs to know beyond the default."""
     if facts.name in _PROSE:
         return {"multiline": True, "dynamicPrompts": facts.name != "system_prompt"}
-    if facts.name == "seed":
-        return {"min": facts.minimum, "max": facts.maximum, "control_after_generate": True}
     if facts.kind == "integer":
         return _bounds(facts, _LARGEST_WHOLE)
     if facts.kind == "number":
