@@ -1,4 +1,6 @@
-"""Scenes that keep to a grid: measured in the truth of their clips, in pixels."""
+"""Scenes that keep to a grid, and even ones: measured in their clips, in pixels."""
+
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -47,3 +49,19 @@ def test_without_a_grid_scenes_are_what_they_were():
     scene = describe(0, 1)
     assert scene == describe(0, 1, SceneOptions())
     assert scene.objects[0].radius * CELLS % 0.5 != 0
+
+
+@pytest.mark.parametrize("place", ["sea", "snow", "sky", "night"])
+def test_even_places_have_one_color_above_and_one_below(place):
+    def colors_of_rows(*, even: bool) -> set[int]:
+        """How many colors a row has in its left and right border, where the object in the middle is not."""
+        options = SceneOptions(
+            max_objects=1, camera=False, motions=("still",), backgrounds=(place,), even=even
+        )
+        scene = describe(6, 0, options)
+        thing = replace(scene.objects[0], start=(0.0, 0.0))
+        borders = render(replace(scene, objects=(thing,)), 0.0, (SIDE, SIDE))[:, [0, 1, 2, -3, -2, -1]]
+        return {len(np.unique(row, axis=0)) for row in borders}
+
+    assert colors_of_rows(even=True) == {1}
+    assert max(colors_of_rows(even=False)) > 1

@@ -21,7 +21,7 @@ _NUM_WAVES = 24
 
 @dataclass(frozen=True, kw_only=True)
 class Waves:
-    """A texture: a sum of waves, each [right, down, phase, height]."""
+    """A texture: a sum of waves, each [right, down, phase, height]. Of none it is even."""
 
     table: NDArray[np.float64]
 
@@ -95,6 +95,8 @@ def _place(
 @lru_cache(maxsize=64)
 def _waves(texture: int, longest: float, shortest: float, flatness: float) -> Waves:
     """Waves in all directions, from `longest` to `shortest` in radians per side; `flatness` presses them."""
+    if texture < 0:
+        return Waves(table=np.empty((0, 4)))
     lots = Random(f"texture {texture}")
     table = np.empty((_NUM_WAVES, 4))
     for number in range(_NUM_WAVES):

@@ -2,12 +2,20 @@
 
 import math
 from collections.abc import Collection, Iterable, Sequence
+from dataclasses import replace
 from random import Random
 from typing import TypeVar
 
 from reelwright.data.synthetic.grid import horizon_on_grid, on_grid
 from reelwright.data.synthetic.motion import half_extent, pose_at
-from reelwright.data.synthetic.scene import Background, Camera, SceneDescription, SceneObject, SceneOptions
+from reelwright.data.synthetic.scene import (
+    NO_TEXTURE,
+    Background,
+    Camera,
+    SceneDescription,
+    SceneObject,
+    SceneOptions,
+)
 from reelwright.data.synthetic.vocabulary import (
     CAMERA_MOVES,
     COLORS,
@@ -51,6 +59,8 @@ def describe(seed: int, index: int, options: SceneOptions | None = None) -> Scen
     background = _background(lots, camera, options)
     if options.grid:
         background = horizon_on_grid(background, options.grid)
+    if options.even:
+        background = replace(background, texture=NO_TEXTURE)
     objects: list[SceneObject] = []
     for color in _colors(lots, visible_colors(background, options), _num_objects(lots, options)):
         objects.append(_placed(lots, objects, color, camera, options))

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le
 
 MOST_OBJECTS = 3
+NO_TEXTURE = -2
+"""One for skies, and the next for grounds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,9 @@ class SceneOptions:
     """Cells to the side of a square picture, or 0: what moves begins between cells and is a whole number of
     them further each half second, each size has one radius, horizons lie between cells. A small model learns
     such scenes far sooner; best with the cells of its latents."""
+    even: bool = False
+    """Skies and grounds of one color each, without texture: a small model need not learn what no caption
+    tells."""
     combinations: Literal["all", "seen", "unseen"] = "all"
     """Leave out a tenth of all combinations of shape, color and motion (seen), or draw only those (unseen):
     to train on some, and to see what was learned on the others."""
@@ -82,7 +87,7 @@ class Background:
     horizon: float = 0.0
     """Of a place: from -1 at the top to 1 at the bottom of the picture."""
     texture: int = 0
-    """Which of the many textures."""
+    """Which of the many textures; below 0 there is none."""
 
 
 @dataclass(frozen=True, kw_only=True)
