@@ -11,7 +11,8 @@ WORDS = ("prompt", "negative_prompt")
 """What is said."""
 PICTURES = ("image", "end_image", "video", "extend", "bridge_to", "control_video")
 """What is shown: files to drop."""
-PICTURE_OPTIONS = ("image_fit", "strength")
+PICTURE_OPTIONS = {"image_fit": PICTURES, "strength": ("video",)}
+"""What says how a picture is used -> those without one of which it is of no use, or even refused."""
 EXACT = ("height", "width", "num_frames", "video_seconds", "video_sections")
 """What a picker of legal shapes sets; to be typed too, folded away."""
 ESSENTIALS = ("steps", "guidance_scale", "distilled_guidance", "seed", "num_videos")

@@ -25,8 +25,9 @@ class Settings:
     def load(self, values: Mapping[str, Any]) -> None:
         """Take these values instead, which may be those of another schema: what is not known here is left."""
         self.values = {}
-        for dotted in self.facts:
-            if (value := _at(values, dotted)) is not None and not isinstance(value, Mapping):
+        for dotted, each in self.facts.items():
+            value = _at(values, dotted)
+            if each.kind != "group" and value is not None and not isinstance(value, Mapping):
                 self.set(dotted, value)
 
     def get(self, dotted: str) -> Any:  # noqa: ANN401 - of the field

@@ -11,7 +11,7 @@ from reelwright.web.studio import Studio
 _NEAR_SECONDS = 0.05
 _FOLLOW = {
     "play": "other.play()",
-    "pause": "other.pause()",
+    "pause": "other.pause(); other.currentTime = player.currentTime",
     "ratechange": "other.playbackRate = player.playbackRate",
     "seeked": f"if (Math.abs(other.currentTime - player.currentTime) > {_NEAR_SECONDS})"
     " other.currentTime = player.currentTime",

@@ -28,7 +28,7 @@ class DropPlace:
         self._studio, self._taken, self._name, self._hint = studio, taken, name, hint
         self._element = named(ui.element("div").classes("rw-drop"), f"drop-{name}")
         with self._element as element:
-            self._upload = ui.upload(on_upload=self._take, auto_upload=True, max_files=None)
+            self._upload = ui.upload(on_upload=self._take, on_rejected=_refuse, auto_upload=True)
             self._upload.props["accept"] = accept
             self._upload.props["aria-hidden"] = "true"
             named(self._upload, f"upload-{name}")
@@ -72,6 +72,11 @@ class DropPlace:
         path = await keep(self._studio, event.file.iterate())
         if path and (later := self._taken(path)) is not None:
             await later
+
+
+def _refuse() -> None:
+    """What the browser did not even send."""
+    tell("This file is none that can be used here. Take a picture, a clip or a safetensors file.", "negative")
 
 
 async def keep(studio: Studio, chunks: AsyncIterable[bytes]) -> str:

@@ -47,6 +47,9 @@ class ShownField:
         if self._input is not None:
             self._input.set_value(shown(self._each, self._settings.get(self._each.dotted)))
 
+    def set_visibility(self, is_shown: bool) -> None:
+        self._element.set_visibility(is_shown)
+
     def _draw(self) -> None:
         each = self._each
         words(titled(each.dotted), "rw-label")

@@ -103,7 +103,7 @@ class SettingsForm:
         with block("rw-grid").style("--tile: 124px"):
             for name in names:
                 self._draw_drop(name)
-        with block("rw-fields", name="picture-options") as self._options:
+        with block("rw-fields"):
             for name in self._known(form_layout.PICTURE_OPTIONS):
                 self._draw_field(name)
         self._show_options()
@@ -122,7 +122,10 @@ class SettingsForm:
 
     def _show_options(self) -> None:
         """What says how to use a picture is of no use, and even refused, without one."""
-        self._options.set_visibility(any(self.settings.get(name) for name in self._drops))
+        for option, pictures in form_layout.PICTURE_OPTIONS.items():
+            if option in self._shown:
+                is_used = any(self.settings.get(name) for name in self._known(pictures))
+                self._shown[option].set_visibility(is_used)
 
     def _draw_field(self, name: str) -> None:
         self._shown[name] = ShownField(self.settings.facts[name], self.settings, self._changed)

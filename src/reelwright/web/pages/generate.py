@@ -1,5 +1,7 @@
 """Generate: settings at the left, what they take and what comes of them at the right."""
 
+from copy import deepcopy
+
 from nicegui import background_tasks, ui
 
 from reelwright import families
@@ -97,7 +99,8 @@ class _Page:
             self._trouble.set_visibility(False)
 
     def _order(self) -> Order:
-        return Order(workflow="generate", family=self._family, values=self._form.settings.values)
+        values = deepcopy(self._form.settings.values)  # which change while the plan is made
+        return Order(workflow="generate", family=self._family, values=values)
 
     def _settled(self, problems: dict[str, str]) -> None:
         """The settings changed: keep them, and ask what they take once they are legal."""
