@@ -67,6 +67,11 @@ COMMANDS = {
         "dataset ACTION ...",
         "make data sets of synthetic clips, look at what will be trained on",
     ),
+    "comfy": Command(
+        "reelwright.cli.comfy",
+        "comfy install DIR",
+        "put the nodes for ComfyUI into its folder",
+    ),
     "bench": Command(
         "reelwright.cli.bench",
         "bench FAMILY [recipe.toml] [--flags]",

@@ -14,6 +14,7 @@ import tyro
 
 from reelwright import families
 from reelwright.cli import cache, dataset
+from reelwright.cli.comfy import LINES as COMFY_LINES
 from reelwright.cli.curves import CurvesLine
 from reelwright.cli.doctor import DoctorLine
 from reelwright.cli.evaluate import EvaluateLine
@@ -47,6 +48,7 @@ _COMMANDS: Mapping[str, type] = {
     "doctor": DoctorLine,
     "studio": StudioConfig,
     **{f"queue {action}": schema for action, schema in QUEUE_LINES.items()},
+    **{f"comfy {action}": schema for action, schema in COMFY_LINES.items()},
     "bench": BenchConfig,
     "cache verify": CacheVerifyConfig,
     "cache prune": CachePruneConfig,
@@ -124,7 +126,7 @@ def _dataset_page() -> str:
 def _other_commands_page() -> str:
     title = (
         "# reelwright replay, resume, lora, models, dataset, plan, curves, evaluate, doctor, studio, queue,"
-        " bench, cache verify, prune and stats"
+        " comfy, bench, cache verify, prune and stats"
     )
     text = [title, "", _ORIGIN]
     for command, schema in _COMMANDS.items():
