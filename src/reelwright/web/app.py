@@ -5,6 +5,7 @@ from contextlib import asynccontextmanager
 
 from anyio.to_thread import run_sync
 from fastapi import FastAPI
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from reelwright import __version__
 from reelwright.protocols.studio_config import StudioConfig
@@ -39,20 +40,35 @@ def create_app(config: StudioConfig, *, with_pages: bool = True) -> FastAPI:
         finally:
             await run_sync(studio.stop)
 
-    app = FastAPI(
+    rest = FastAPI(
         title="Reelwright",
         version=__version__,
         description=_ABOUT,
-        lifespan=alive,
         docs_url=None,  # that page and the next load their scripts from elsewhere
         redoc_url=None,
     )
+    add_error_answers(rest)
+    add_rest(rest, studio)
+    app = FastAPI(lifespan=alive, openapi_url=None)
     app.state.studio = studio
     add_error_answers(app)
     add_login(app, gate)
-    add_rest(app, studio)
     if with_pages:
         add_pages(app, studio)
+    app.add_middleware(RestFirst, rest=rest)
     app.add_middleware(BodyLimit, max_upload=studio.uploads.max_bytes)
     app.add_middleware(Guard, gate=gate)
     return app
+
+
+class RestFirst:
+    """Lets REST answer what is asked of it, an application of its own: pages take all other paths."""
+
+    def __init__(self, app: ASGIApp, rest: ASGIApp) -> None:
+        self.app = app
+        self.rest = rest
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        path: str = scope.get("path", "")
+        is_rest = scope["type"] == "http" and (path == "/openapi.json" or f"{path}/".startswith("/v1/"))
+        await (self.rest if is_rest else self.app)(scope, receive, send)
