@@ -5,14 +5,18 @@ import sys
 from pathlib import Path
 
 import pytest
+from fastapi import FastAPI
+from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
 from reelwright.core.errors import ConfigError
 from reelwright.protocols.studio_config import StudioConfig
 from reelwright.web.access import check_access, is_loopback
+from reelwright.web.pages.files import mount_files
 from reelwright.web.server import bound_socket
+from reelwright.web.studio import Studio
 
-from .studio_clients import ADDRESS, ASKED, calling, message
+from .studio_clients import ADDRESS, ASKED, calling, config_in, message
 
 TOKEN = "a-token-of-24-characters"
 
@@ -187,6 +191,33 @@ def test_no_answer_may_be_framed_guessed_at_or_embedded_elsewhere(client):
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cross-origin-resource-policy"] == "same-origin"
     assert headers["content-security-policy"] == "frame-ancestors 'none'"
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/files/runs/a/clip.mp4", 200),
+        ("/files/runs/.queue/queue.sqlite", 404),
+        ("/files/runs/a/../.queue/queue.sqlite", 404),
+        ("/files/runs/%2equeue/queue.sqlite", 404),
+        ("/files/runs/a%2f..%2f.queue/queue.sqlite", 404),
+        ("/files/runs/link/passwd", 404),
+        ("/files/runs/..%2f..%2fetc/passwd", 404),
+        ("/files/runs//etc/passwd", 404),
+        ("/files/runs/%00", 404),
+        ("/files/uploads/..%2fqueue.sqlite", 404),
+    ],
+)
+def test_of_the_folders_only_what_is_made_is_shown(tmp_path: Path, path: str, status: int):
+    runs = tmp_path / "runs"
+    for file in (runs / "a" / "clip.mp4", runs / ".queue" / "queue.sqlite"):
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"content")
+    (runs / "link").symlink_to("/etc")
+    app, studio = FastAPI(), Studio(config_in(tmp_path, queue=runs / ".queue"))
+    studio.start()
+    mount_files(app, studio)
+    assert TestClient(app, raise_server_exceptions=False).get(path).status_code == status
 
 
 def test_the_process_of_the_studio_never_imports_torch(tmp_path: Path):

@@ -4,8 +4,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from fastapi import FastAPI
+from fastapi.responses import Response
 from fastapi.staticfiles import StaticFiles
+from starlette.types import Scope
 
+from reelwright.web.places import Places
 from reelwright.web.studio import Studio
 
 _RUNS, _UPLOADS = "/files/runs", "/files/uploads"
@@ -14,7 +17,7 @@ _RUNS, _UPLOADS = "/files/runs", "/files/uploads"
 def mount_files(app: FastAPI, studio: Studio) -> None:
     """Serve what is in the two folders, and nothing that a link in them leads out to."""
     for path, folder in ((_RUNS, studio.runs), (_UPLOADS, studio.uploads.folder)):
-        app.mount(path, StaticFiles(directory=folder, check_dir=False))
+        app.mount(path, _ShownFiles(folder, studio.places))
 
 
 def url_of(studio: Studio, path: Path | str) -> str:
@@ -31,3 +34,17 @@ def url_of(studio: Studio, path: Path | str) -> str:
                 return ""
             return f"{start}/{quote(file.relative_to(folder).as_posix())}?{stamp:x}"
     return ""
+
+
+class _ShownFiles(StaticFiles):
+    """Only what jobs may use is served: the queue, which may lie among the runs, is not."""
+
+    def __init__(self, folder: Path, places: Places) -> None:
+        super().__init__(directory=folder, check_dir=False)
+        self._folder = folder
+        self._places = places
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        if not self._places.inside(self._folder / path):
+            return Response(status_code=404)
+        return await super().get_response(path, scope)
