@@ -34,7 +34,7 @@ def test_a_run_tells_its_settings_its_files_and_how_it_ended(tmp_path):
     assert (card.seconds, card.peak_memory) == (12.5, 2000)
     assert [path.name for path in card.clips] == ["clip-001_seed-1.mp4"]
     assert [path.name for path in card.latents] == ["clip-001_seed-1.latent.safetensors"]
-    assert card.thumbnail.name == "clip-001_seed-1.sheet.png"
+    assert card.thumbnail.name == "clip-001_seed-1.mp4"
     assert card.settings["steps"] == 50
     assert "workflow" not in card.settings
 

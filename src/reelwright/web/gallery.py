@@ -62,8 +62,8 @@ def read_run_card(folder: Path) -> RunCard | None:
 
 
 def thumbnail_of(folder: Path) -> Path | None:
-    """The picture that stands for a run: a contact sheet, else the newest rough preview, else a clip."""
-    for pattern in ("clip-*.sheet.png", "preview.mp4", "preview.png", "clip-*.mp4"):
+    """What stands for a run: its first clip, a sheet of its frames, else a rough preview."""
+    for pattern in ("clip-*.mp4", "clip-*.sheet.png", "preview.mp4", "preview.png"):
         if (found := min(folder.glob(pattern), default=None)) is not None:
             return found
     return next((min(frames.glob("*.png")) for frames in _frame_folders(folder)), None)

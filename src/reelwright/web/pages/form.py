@@ -103,7 +103,7 @@ class SettingsForm:
         with block("rw-grid").style("--tile: 124px"):
             for name in names:
                 self._draw_drop(name)
-        with block("rw-fields"):
+        with block("rw-fields") as self._options:
             for name in self._known(form_layout.PICTURE_OPTIONS):
                 self._draw_field(name)
         self._show_options()
@@ -126,6 +126,7 @@ class SettingsForm:
             if option in self._shown:
                 is_used = any(self.settings.get(name) for name in self._known(pictures))
                 self._shown[option].set_visibility(is_used)
+        self._options.set_visibility(any(self.settings.get(name) for name in self._drops))
 
     def _draw_field(self, name: str) -> None:
         self._shown[name] = ShownField(self.settings.facts[name], self.settings, self._changed)

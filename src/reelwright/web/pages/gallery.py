@@ -99,8 +99,7 @@ class _Page:
             with ui.link(target=f"/gallery?run={quote(name)}").classes("open") as link:
                 named(link, f"open-{name}")
                 with block("rw-frame"):
-                    seen = card.clips[0] if card.clips else card.thumbnail
-                    draw_thumbnail(url_of(self._studio, seen) if seen else "")
+                    draw_thumbnail(url_of(self._studio, card.thumbnail) if card.thumbnail else "")
                 with block("body"):
                     words(card.title, "rw-strong rw-clamp")
                     with block("rw-row rw-spread rw-tiny rw-muted"):

@@ -89,11 +89,13 @@ class _Page:
     def _draw_act(self) -> None:
         with block("rw-card rw-stack tight rw-sticky"):
             with block("rw-row still"):
-                self._press = button(
-                    "Generate", self._generate, "generate", look="primary", icon="auto_awesome"
-                )
+                text, icon = ("Save changes", "check") if self._edited else ("Generate", "auto_awesome")
+                self._press = button(text, self._generate, "generate", look="primary", icon=icon)
                 self._press.classes("rw-grow").props('accesskey=g title="Alt+G"')
-                button("Reset", self._reset, "reset", look="ghost")
+                if self._edited:
+                    button("Back", lambda: ui.navigate.to("/queue"), "back", look="ghost")
+                else:
+                    button("Reset", self._reset, "reset", look="ghost")
             self._trouble = named(words("", "rw-alert"), "form-problem")
             self._trouble.props["role"] = "alert"
             self._trouble.set_visibility(False)
@@ -113,12 +115,12 @@ class _Page:
             background_tasks.create(self._check(), name="plan", context=ui.context.client)
 
     async def _check(self) -> bool:
-        """Ask for the plan, which finds what only the model can tell; whether all is well."""
-        failure = await self._plan.ask(self._order())
-        if failure is None or self._form.settings.problems():
+        """Ask for the plan, which finds what only the model can tell; whether the settings can be used."""
+        failed = await self._plan.ask(self._order())
+        if failed is None or self._form.settings.problems():
             return False
-        self._show(by_field(failure, self._form.settings.facts))
-        return not failure
+        self._show(by_field(failed.message, self._form.settings.facts))
+        return not failed.is_config
 
     def _show(self, problems: dict[str, str]) -> None:
         """Beside each field; what belongs to none that is drawn, beside the button."""
@@ -126,7 +128,7 @@ class _Page:
         rest = [text for name, text in problems.items() if text and not self._form.shows(name)]
         hint = ["Some settings cannot be used: see what stands beside them."] if problems and not rest else []
         self._trouble.set_text("\n".join(rest + hint))
-        self._trouble.set_visibility(bool(problems) and any(problems.values()))
+        self._trouble.set_visibility(bool(problems))
 
     async def _generate(self) -> None:
         problems = self._form.settings.problems()
@@ -135,9 +137,8 @@ class _Page:
             return
         self._press.props("loading")
         try:
-            if not await self._check():
-                return
-            self._add_or_edit()
+            if await self._check():
+                self._add_or_edit()
         except UserError as error:
             self._show(by_field(str(error), self._form.settings.facts))
         finally:

@@ -1,9 +1,11 @@
 """What a run will take, shown while its settings are changed: memory and time of each stage."""
 
+from dataclasses import dataclass
 from typing import Any
 
 from nicegui import ui
 
+from reelwright.core.errors import ConfigError
 from reelwright.core.sizes import size_text
 from reelwright.jobs.order import Order
 from reelwright.web.following import duration
@@ -14,11 +16,20 @@ from reelwright.web.studio import Studio
 _PLACES = {"device": "GPU memory", "host": "Memory"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why there is no plan; no message where there is one."""
+
+    message: str = ""
+    is_config: bool = False
+    """Whether the settings are to be changed; else a job may yet do it, as by fetching a model."""
+
+
 class PlanCard:
     """Asks for the plan of an order and shows it; a later order takes the place of one not answered yet."""
 
     def __init__(self, studio: Studio) -> None:
-        self._studio, self._asked, self._failure = studio, "", ""
+        self._studio, self._asked, self._failure = studio, "", Failure()
         with block("rw-card rw-stack", name="plan"):
             with block("rw-row rw-spread"):
                 words("What it takes", tag="h2")
@@ -27,8 +38,8 @@ class PlanCard:
                 words("Memory and time show here as soon as the settings are legal.", "rw-muted rw-small")
         self._busy.set_visibility(False)
 
-    async def ask(self, order: Order) -> str | None:
-        """Show the plan of an order. What is wrong with it, empty if nothing; None if a later one came."""
+    async def ask(self, order: Order) -> "Failure | None":
+        """Show the plan of an order, and return what is wrong with it; None if a later one came."""
         if order.to_json() == self._asked:
             return self._failure
         self._asked = ""
@@ -42,7 +53,7 @@ class PlanCard:
             return None
         self._busy.set_visibility(False)
         self._asked = order.to_json()
-        self._failure = next((each["message"] for each in events if each["event"] == "failed"), "")
+        self._failure = next((_failure(each) for each in events if each["event"] == "failed"), Failure())
         self._place.clear()
         with self._place:
             self._draw(events)
@@ -65,6 +76,10 @@ class PlanCard:
         if plan["flags"]:
             words(f"Chosen to make it fit: {plan['flags']}", "rw-note")
         words(f"On {plan['machine']}. An estimate.", "rw-muted rw-tiny")
+
+
+def _failure(event: dict[str, Any]) -> Failure:
+    return Failure(message=event["message"], is_config=event.get("kind") == ConfigError.__name__)
 
 
 def _draw_number(number: str, title: str, name: str) -> None:

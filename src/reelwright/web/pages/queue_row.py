@@ -4,12 +4,13 @@ from collections.abc import Callable
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from nicegui import ui
 
 from reelwright.jobs.queue import Job
 from reelwright.web.following import duration
-from reelwright.web.gallery import thumbnail_of
+from reelwright.web.gallery import RECIPE, thumbnail_of
 from reelwright.web.pages.elements import block, icon_button, named, words
 from reelwright.web.pages.files import url_of
 from reelwright.web.pages.job_acts import draw_acts, state_text
@@ -72,6 +73,9 @@ class QueueRow:
             if self._move is not None:
                 icon_button("arrow_upward", "Earlier", partial(self._move, -1), f"up-{job.id}")
                 icon_button("arrow_downward", "Later", partial(self._move, 1), f"down-{job.id}")
+            if job.run is not None and (job.run / RECIPE).is_file() and job.run.parent == self._studio.runs:
+                go = partial(ui.navigate.to, f"/gallery?run={quote(job.run.name)}")
+                icon_button("open_in_full", "Look at it in the gallery", go, f"open-{job.id}")
             if self._edit is not None:
                 icon_button("edit", "Edit", self._edit, f"edit-{job.id}")
             draw_acts(self._studio.queue, job, self._changed)
