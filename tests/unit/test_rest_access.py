@@ -210,13 +210,13 @@ def test_no_answer_may_be_framed_guessed_at_or_embedded_elsewhere(client):
 )
 def test_of_the_folders_only_what_is_made_is_shown(tmp_path: Path, path: str, status: int):
     runs = tmp_path / "runs"
-    for file in (runs / "a" / "clip.mp4", runs / ".queue" / "queue.sqlite"):
-        file.parent.mkdir(parents=True)
-        file.write_bytes(b"content")
-    (runs / "link").symlink_to("/etc")
     app, studio = FastAPI(), Studio(config_in(tmp_path, queue=runs / ".queue"))
     studio.start()
     mount_files(app, studio)
+    (runs / "a").mkdir()
+    (runs / "a" / "clip.mp4").write_bytes(b"content")
+    (runs / "link").symlink_to("/etc")
+    assert (runs / ".queue" / "queue.sqlite").is_file()
     assert TestClient(app, raise_server_exceptions=False).get(path).status_code == status
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from reelwright.core.paths import check_writable
 from reelwright.jobs.answers import AnsweringProcess
 from reelwright.jobs.dispatcher import Dispatcher
 from reelwright.jobs.order import Order
@@ -53,6 +54,12 @@ class Studio:
             if path in _texts(job):
                 raise JobStateError(f"upload {upload}: job {job.id} is going to use it. Cancel that first.")
         self.uploads.remove(upload)
+
+    def check(self) -> None:
+        """Raise FileError where the runs cannot be written, or the queue cannot be used."""
+        check_writable(self.runs)
+        check_writable(self.queue.folder)
+        self.queue.revision()
 
     def start(self) -> None:
         """Make the folders, forget uploads that nobody uses, let the workers work."""
