@@ -5,11 +5,11 @@ from urllib.parse import quote
 
 from fastapi import FastAPI
 from fastapi.responses import Response
-from fastapi.staticfiles import StaticFiles
 from starlette.types import Scope
 
 from reelwright.web.places import Places
 from reelwright.web.studio import Studio
+from reelwright.web.whole_files import WholeFiles
 
 _RUNS, _UPLOADS = "/files/runs", "/files/uploads"
 
@@ -36,7 +36,7 @@ def url_of(studio: Studio, path: Path | str) -> str:
     return ""
 
 
-class _ShownFiles(StaticFiles):
+class _ShownFiles(WholeFiles):
     """Only what jobs may use is served: the queue, which may lie among the runs, is not."""
 
     def __init__(self, folder: Path, places: Places) -> None:

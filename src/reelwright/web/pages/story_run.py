@@ -105,7 +105,7 @@ class StoryRun:
             with block("rw-frame"):
                 url = url_of(self._studio, section.clip) if section and section.clip else ""
                 if url:
-                    ui.element("video").props(f'src="{url}" muted loop playsinline autoplay')
+                    _draw_part(url)
                 else:
                     ui.icon("hourglass_empty")
             if section is None:
@@ -189,6 +189,14 @@ class RedoDialog:
         title = f"Section {self._section.index + 1}: {prompt}"
         self._studio.queue.add(order_of("redo", asked), title=title, run=branch or self._run)
         return branch or self._run
+
+
+def _draw_part(url: str) -> None:
+    """A section's own frames, which move while one points at them: all at once would wear out a computer."""
+    clip = ui.element("video").props("muted loop playsinline preload=auto tabindex=0")
+    clip.props["src"] = url
+    for event, act in {"mouseenter": "play", "focus": "play", "mouseleave": "pause", "blur": "pause"}.items():
+        clip.on(event, js_handler=f"(event) => event.target.{act}()")
 
 
 def runs_with_sections(studio: Studio) -> list[Path]:

@@ -67,7 +67,7 @@ class NewStory:
             self._draw_act()
         self._cards = StoryCards(studio, schema, board_from(draft), self._config, self._keep)
         with block("rw-split"):
-            with block("rw-card rw-stack"):
+            with block("rw-card rw-stack", name="story-settings"):
                 heading(2, "How it is made")
                 self._fields = FieldSet(self._settings, self._settled)
                 self._fields.draw(_OPEN_FIELDS)

@@ -52,7 +52,7 @@ class TrainData:
 
     async def _look(self) -> None:
         """Ask what is wrong with the clips and draw what will be trained on."""
-        sheets = self._studio.runs / ".sheets" / self._family
+        sheets = self._studio.runs / "data-sheets" / self._family
         clips = shared_values(self.settings.values, families.configs(self._family).CLIPS)
         lint = Order(workflow="lint", family=self._family, options={"clips": clips})
         preview = {"out": str(sheets), "num_clips": _NUM_CLIPS, "rows": _NUM_CLIPS}
