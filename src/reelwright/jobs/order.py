@@ -7,7 +7,7 @@ from typing import Any
 
 from reelwright.core.config import from_mapping, to_mapping
 from reelwright.core.errors import ConfigError, FileError
-from reelwright.jobs.schemas import Schemas, schemas_of
+from reelwright.jobs.schemas import DENOISER, STAGE, Schemas, schemas_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +73,8 @@ def order_of(workflow: str, arguments: Mapping[str, Any]) -> Order:
     """The order of which these are the arguments. Raises ConfigError for workflows that no job does."""
     family, config = str(arguments.get("family", "")), arguments.get("config")
     values = {} if config is None else to_mapping(config, only_changed=True)
+    if (stage := getattr(config, STAGE, DENOISER)) != DENOISER:  # its schema's default, by which it is found
+        values[STAGE] = stage
     schemas = schemas_of(workflow, family, {**arguments, **values})
     known = {each.name for each in fields(schemas.options)}
     given = {name: value for name, value in arguments.items() if name in known}

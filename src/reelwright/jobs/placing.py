@@ -18,7 +18,9 @@ _SEEDS = 2**31
 
 def with_seeds(order: Order) -> Order:
     """The order with every seed that was left to chance drawn, so that a job gone on with makes the same."""
-    if order.workflow == "generate" and order.values.get("seed", -1) == -1:
+    # A training that goes on from a state has its seed from there.
+    draws = order.workflow == "generate" or (order.workflow == "train" and "state" not in order.values)
+    if draws and order.values.get("seed", -1) == -1:
         return replace(order, values={**order.values, "seed": secrets.randbelow(_SEEDS)})
     if order.workflow == "redo" and order.options.get("seed") is None:
         return replace(order, options={**order.options, "seed": secrets.randbelow(_SEEDS)})

@@ -23,6 +23,8 @@ from reelwright.protocols.train_configs import LearningConfig
 
 DENOISER, AUTOENCODER, ENCODERS = "denoiser", "autoencoder", "encoders"
 """Stages of training: which of the networks learns."""
+STAGE = "stage"
+"""The key that says so."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +176,7 @@ def _redo(family: str, said: Mapping[str, Any]) -> Schemas:
 
 
 def _train(family: str, said: Mapping[str, Any]) -> Schemas:
-    return Schemas(config=train_schema(family, str(said.get("stage", DENOISER)), "train"))
+    return Schemas(config=train_schema(family, str(said.get(STAGE, DENOISER)), "train"))
 
 
 def _cache(family: str, said: Mapping[str, Any]) -> Schemas:

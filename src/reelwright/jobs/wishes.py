@@ -59,6 +59,7 @@ class Wishes:
             raise Interrupted(signal.SIGINT)
 
     def __enter__(self) -> Self:
+        self._report()  # an attempt before this one may have been further
         self._looker.start()
         return self
 
