@@ -17,15 +17,15 @@ PLAN = {
 
 
 class Answers:
-    """Answers every question the same way, and remembers what was asked."""
+    """Answers by workflow what was told beforehand, and remembers what was asked."""
 
     def __init__(self) -> None:
         self.asked: list[Any] = []
-        self.told: list[dict[str, Any]] = [{"event": "planned", "plan": PLAN}]
+        self.told: dict[str, list[dict[str, Any]]] = {"plan": [{"event": "planned", "plan": PLAN}]}
 
     def ask(self, order: Any, *, topic: str = "", limit: float = 0.0) -> list[dict[str, Any]]:
         self.asked.append(order)
-        return self.told
+        return self.told.get(order.workflow, [])
 
     def stop(self) -> None: ...
 

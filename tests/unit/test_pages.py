@@ -55,11 +55,13 @@ def test_a_problem_shows_beside_its_field_and_nothing_is_queued(tmp_path):
     assert not any(order.values.get("steps") == 0 for order in studio.answers.asked)
 
 
+def _fails(kind, message):
+    return [{"event": "failed", "kind": kind, "message": message}]
+
+
 def test_what_only_the_model_can_tell_shows_beside_its_field_too(tmp_path):
     studio = idle_studio(tmp_path)
-    studio.answers.told = [
-        {"event": "failed", "kind": "ConfigError", "message": "image: needs another model."}
-    ]
+    studio.answers.told["check"] = _fails("ConfigError", "image: needs another model.")
 
     async def play(user):
         user.find(marker="generate").click()
@@ -70,6 +72,32 @@ def test_what_only_the_model_can_tell_shows_beside_its_field_too(tmp_path):
     assert studio.queue.list() == []
 
 
+def test_that_there_is_no_prompt_yet_is_said_when_one_wants_to_go(tmp_path):
+    studio = idle_studio(tmp_path)
+    studio.answers.told["check"] = _fails("ConfigError", "prompt: is empty.")
+
+    async def play(user):
+        await user.should_see("2.0 GB", retries=100)
+        await user.should_not_see("is empty.")
+        user.find(marker="generate").click()
+        await user.should_see("is empty.", retries=100)
+
+    visit(generate.build, studio, play)
+    assert studio.queue.list() == []
+
+
+def test_a_model_that_is_still_to_be_fetched_stops_nobody(tmp_path):
+    studio = idle_studio(tmp_path)
+    studio.answers.told["check"] = _fails("FileError", "The model is not on this machine.")
+
+    async def play(user):
+        await user.should_see("The model is not on this machine.", retries=100)
+        user.find(marker="generate").click()
+        await until(studio.queue.list)
+
+    visit(generate.build, studio, play)
+
+
 def test_the_plan_of_the_settings_is_shown_before_anything_runs(tmp_path):
     studio = idle_studio(tmp_path)
 
@@ -78,7 +106,7 @@ def test_the_plan_of_the_settings_is_shown_before_anything_runs(tmp_path):
         await user.should_see("denoise")
 
     visit(generate.build, studio, play)
-    assert studio.answers.asked[0].options == {"command": "generate"}
+    assert [order.workflow for order in studio.answers.asked] == ["check", "plan"]
 
 
 def test_a_tab_that_comes_back_finds_the_form_as_it_was_left(tmp_path):

@@ -257,6 +257,7 @@ _WORKFLOWS: Mapping[str, Callable[[str, Mapping[str, Any]], Schemas]] = {
     "synth": _synth,
     "doctor": _doctor,
     "replay": _replay,
+    "check": _generate,
     "record": _record,
     "last_frame": _last_frame,
 }

@@ -10,13 +10,14 @@ from reelwright.protocols.variant import Variant
 from reelwright.web import form_layout
 from reelwright.web.form_layout import Fold, titled
 from reelwright.web.pages.drop import DropPlace
-from reelwright.web.pages.elements import block, named, words
+from reelwright.web.pages.elements import block, button, named, words
 from reelwright.web.pages.fields import ShownField
 from reelwright.web.pages.shape_picker import ShapePicker
 from reelwright.web.settings import Settings
 from reelwright.web.studio import Studio
 
 _SETTLE_SECONDS = 0.3
+_SEED = "seed"
 
 
 class SettingsForm:
@@ -28,7 +29,9 @@ class SettingsForm:
         family: ModuleType,
         settings: Settings,
         settled: Callable[[dict[str, str]], None],
+        last_seed: Callable[[], int | None] = lambda: None,
     ) -> None:
+        self._last_seed = last_seed
         self._studio, self._family, self.settings, self._settled = studio, family, settings, settled
         self._shown: dict[str, ShownField] = {}
         self._drops: dict[str, DropPlace] = {}
@@ -71,7 +74,7 @@ class SettingsForm:
             self._shape = ShapePicker(self.settings, self._family.SHAPES, self._changed)
             with block("rw-fields"):
                 for name in self._known(form_layout.ESSENTIALS):
-                    self._draw_field(name)
+                    self._draw_seed() if name == _SEED else self._draw_field(name)
         with block("rw-card", name="folds"):
             exact = tuple(self.settings.facts[name] for name in self._known(form_layout.EXACT))
             for fold in (Fold("Exact size and length", exact), *form_layout.folds(self.settings.schema)):
@@ -127,6 +130,25 @@ class SettingsForm:
                 is_used = any(self.settings.get(name) for name in self._known(pictures))
                 self._shown[option].set_visibility(is_used)
         self._options.set_visibility(any(self.settings.get(name) for name in self._drops))
+
+    def _draw_seed(self) -> None:
+        """A seed is drawn, or that of the job before is taken again."""
+        with block("rw-stack tight"):
+            self._draw_field(_SEED)
+            with block("rw-row tight"):
+                button("Draw one", lambda: self._take_seed(None), "seed-draw", look="ghost", icon="casino")
+                button(
+                    "As before",
+                    lambda: self._take_seed(self._last_seed()),
+                    "seed-last",
+                    look="ghost",
+                    icon="replay",
+                )
+
+    def _take_seed(self, seed: int | None) -> None:
+        self.settings.set(_SEED, seed)
+        self._shown[_SEED].refresh()
+        self._changed(_SEED)
 
     def _draw_field(self, name: str) -> None:
         self._shown[name] = ShownField(self.settings.facts[name], self.settings, self._changed)

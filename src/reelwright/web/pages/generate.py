@@ -20,6 +20,7 @@ from reelwright.web.settings import Settings, by_field
 from reelwright.web.studio import Studio
 
 NAME = "Generate"
+_PROMPT = "prompt"
 
 
 def build(studio: Studio, desk: Desk, job: str = "") -> None:
@@ -84,7 +85,14 @@ class _Page:
         settings = Settings(configs.GENERATE, values)
         for name in NOT_ASKED:
             settings.set(name, None)
-        return SettingsForm(self._studio, configs, settings, self._settled)
+        return SettingsForm(self._studio, configs, settings, self._settled, self._last_seed)
+
+    def _last_seed(self) -> int | None:
+        """That of the job that is watched."""
+        try:
+            return self._studio.queue.get(self._desk.job).order.values.get("seed")
+        except UserError:
+            return None
 
     def _draw_act(self) -> None:
         with block("rw-card rw-stack tight rw-sticky"):
@@ -112,23 +120,32 @@ class _Page:
             self._desk.keep()
         self._show(problems)
         if not problems:
-            background_tasks.create(self._check(), name="plan", context=ui.context.client)
+            background_tasks.create(self._check(is_pressed=False), name="check", context=ui.context.client)
 
-    async def _check(self) -> bool:
-        """Ask for the plan, which finds what only the model can tell; whether the settings can be used."""
+    async def _check(self, *, is_pressed: bool) -> bool:
+        """Ask what only the model can tell, and what it takes; whether the settings can be used.
+
+        That there is no prompt yet is said when the button is pressed. What no setting mends, such as a model
+        that is still to be fetched, is told but stops nobody.
+        """
         failed = await self._plan.ask(self._order())
         if failed is None or self._form.settings.problems():
             return False
-        self._show(by_field(failed.message, self._form.settings.facts))
-        return not failed.is_config
+        problems = by_field(failed.message, self._form.settings.facts)
+        if not is_pressed and not self._form.settings.get(_PROMPT):
+            problems.pop(_PROMPT, None)
+        is_bad = failed.is_config or any(problems)
+        self._show(problems, is_bad=is_bad)
+        return not is_bad
 
-    def _show(self, problems: dict[str, str]) -> None:
+    def _show(self, problems: dict[str, str], *, is_bad: bool = True) -> None:
         """Beside each field; what belongs to none that is drawn, beside the button."""
         self._form.show_problems(problems)
         rest = [text for name, text in problems.items() if text and not self._form.shows(name)]
         hint = ["Some settings cannot be used: see what stands beside them."] if problems and not rest else []
         self._trouble.set_text("\n".join(rest + hint))
         self._trouble.set_visibility(bool(problems))
+        self._trouble.classes(replace="rw-alert" if is_bad else "rw-note")
 
     async def _generate(self) -> None:
         problems = self._form.settings.problems()
@@ -137,7 +154,7 @@ class _Page:
             return
         self._press.props("loading")
         try:
-            if await self._check():
+            if await self._check(is_pressed=True):
                 self._add_or_edit()
         except UserError as error:
             self._show(by_field(str(error), self._form.settings.facts))
@@ -154,6 +171,7 @@ class _Page:
         self._desk.job = job.id
         self._desk.keep()
         self._card.show(job.id)
+        self._card.reveal()
         ahead = sum(other.place < job.place for other in self._studio.queue.list(("queued", "running")))
         tell(f"In the queue, {ahead} before it." if ahead else "In the queue.", "positive")
 

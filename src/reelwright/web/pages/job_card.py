@@ -1,13 +1,15 @@
 """One job from its place in the queue to the finished clip, kept up to date while one looks."""
 
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
 from nicegui import ui
 
 from reelwright.core.sizes import size_text
 from reelwright.jobs.queue import Job, UnknownJobError
 from reelwright.web.following import Progress, duration, follow
-from reelwright.web.pages.elements import block, named, words
+from reelwright.web.pages.elements import block, icon_button, named, words
 from reelwright.web.pages.files import url_of
 from reelwright.web.pages.job_acts import draw_acts, state_text
 from reelwright.web.studio import Studio
@@ -42,6 +44,12 @@ class JobCard:
         self._frame.clear()
         self._poll()
 
+    def reveal(self) -> None:
+        """Bring it into sight, where it is below the edge of a small screen."""
+        ui.run_javascript(
+            f"getHtmlElement({self._card.id}).scrollIntoView({{behavior: 'smooth', block: 'nearest'}})"
+        )
+
     def _poll(self) -> None:
         if not self._job:
             return
@@ -65,6 +73,7 @@ class JobCard:
         self._state.classes(replace=f"rw-state {job.state}")
         self._bar.set_value(self._progress.share)
         self._line.set_text(progress_line(job, self._progress))
+        self._bar.set_visibility(not job.is_final)
         self._steps.set_visibility(job.state in ("running", "paused", "done", "queued"))
         trouble = (self._progress.error or job.message) if job.state == "failed" else ""
         self._trouble.set_text(trouble)
@@ -72,6 +81,9 @@ class JobCard:
         self._draw_frame(job)
         self._acts.clear()
         with self._acts:
+            if job.is_final and job.run is not None and job.run.parent == self._studio.runs:
+                go = partial(ui.navigate.to, f"/gallery?run={quote(job.run.name)}")
+                icon_button("open_in_full", "Look at it in the gallery", go, f"open-{job.id}")
             draw_acts(self._studio.queue, job, self._poll)
 
     def _draw_frame(self, job: Job) -> None:

@@ -1,6 +1,6 @@
 """What a run will take, shown while its settings are changed: memory and time of each stage."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from nicegui import ui
@@ -18,7 +18,7 @@ _PLACES = {"device": "GPU memory", "host": "Memory"}
 
 @dataclass(frozen=True, kw_only=True)
 class Failure:
-    """Why there is no plan; no message where there is one."""
+    """What is wrong with an order; no message where nothing is."""
 
     message: str = ""
     is_config: bool = False
@@ -39,25 +39,29 @@ class PlanCard:
         self._busy.set_visibility(False)
 
     async def ask(self, order: Order) -> "Failure | None":
-        """Show the plan of an order, and return what is wrong with it; None if a later one came."""
+        """Show what an order takes, and return what is wrong with it; None if a later one came."""
         if order.to_json() == self._asked:
             return self._failure
         self._asked = ""
         self._busy.set_visibility(True)
-        topic = f"plan {ui.context.client.id}"
-        question = Order(
-            workflow="plan", family=order.family, values=order.values, options={"command": "generate"}
-        )
-        events = await events_of(self._studio, question, topic=topic)
-        if events is None or self._place.is_deleted:  # a later question came, or the tab was closed
+        checked = await self._events_of(replace(order, workflow="check"))
+        planned = await self._events_of(replace(order, workflow="plan", options={"command": "generate"}))
+        if checked is None or planned is None or self._place.is_deleted:
             return None
         self._busy.set_visibility(False)
         self._asked = order.to_json()
-        self._failure = next((_failure(each) for each in events if each["event"] == "failed"), Failure())
+        self._failure = next((_failure(each) for each in checked if each["event"] == "failed"), Failure())
         self._place.clear()
         with self._place:
-            self._draw(events)
+            self._draw(planned)
+            for each in checked:
+                if each["event"] == "notice":
+                    words(each["message"], "rw-note")
         return self._failure
+
+    async def _events_of(self, question: Order) -> list[dict[str, Any]] | None:
+        topic = f"{question.workflow} {self._place.client.id}"
+        return await events_of(self._studio, question, topic=topic)
 
     def _draw(self, events: list[dict[str, Any]]) -> None:
         plan = next((each["plan"] for each in events if each["event"] == "planned"), None)
