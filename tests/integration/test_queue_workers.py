@@ -202,3 +202,17 @@ def test_a_running_and_a_held_job_are_cancelled_and_can_be_retried(queue: JobQue
     assert (made(running), made(held)) == (["1", "2", "3"], ["1", "2"])
     assert states_told(queue, running) == ["running", "cancelled", "running", "done"]
     assert states_told(queue, held) == ["running", "paused", "cancelled"]
+
+
+def test_a_worker_that_is_deaf_to_a_wish_to_cancel_is_killed(
+    queue: JobQueue, dispatch, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("reelwright.jobs.dispatcher._GRACE", 0.0)
+    (tmp_path / "hold-2").touch()
+    job = add(queue)
+    dispatch()
+    wait_until(lambda: made(job) == ["1"])
+    os.kill(process_of(queue, job), signal.SIGSTOP)
+    queue.cancel(job.id)
+    assert wait_for_state(queue, job, "cancelled", "failed").state == "cancelled"
+    assert states_told(queue, job) == ["running", "cancelled"]
