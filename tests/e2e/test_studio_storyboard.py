@@ -20,13 +20,14 @@ def write_story(page: Page) -> None:
     for number, text in enumerate(("a ball lies still", "it rolls away")):
         page.get_by_test_id(f"prompt-{number}").fill(text)
     page.get_by_test_id("remove-2").click()
-    page.get_by_test_id("longer-1").click()
     settings = page.get_by_test_id("story-settings")
     settings.get_by_test_id("fold-all").click()
     settings.get_by_test_id("fold-more").click()
     said = {"width": "64", "height": "64", "steps": "2", "seed": "7", "latent_window_size": "2"}
     for name, text in said.items():
         settings.get_by_test_id(f"input-{name}").fill(text)
+    expect(page.get_by_test_id("length-1")).to_have_text("0.3 s")
+    page.get_by_test_id("longer-1").click()
 
 
 def test_a_storyboard_grows_section_by_section_and_one_of_them_is_made_again_in_a_branch(
