@@ -33,10 +33,10 @@ class StoryRun:
         self._studio, self._run, self._schema = studio, run, schema
         self._shown: object = None
         self._job = ""
-        with block("rw-split", name="story-run"):
+        with block("rw-split st-run", name="story-run"):
             with block("rw-stack"):
                 self._strip = ui.element("div")
-                self._cards = named(ui.element("div").classes("st-cards"), "story-sections")
+                self._cards = named(ui.element("div").classes("st-cards small"), "story-sections")
             with block("rw-stack rw-side", tag="aside"):
                 self._card = JobCard(studio)
                 self._finished = ui.element("div")

@@ -45,7 +45,7 @@ class TrainRun:
         self._studio, self._desk, self._run = studio, desk, run
         self._log = TrainingLog(run)
         self._job, self._shown = "", None
-        with block("rw-split", name="train-run"):
+        with block("rw-split st-run", name="train-run"):
             with block("rw-stack"):
                 self._draw_curves()
                 self._samples = named(ui.element("div").classes("rw-stack"), "samples")
