@@ -268,25 +268,37 @@ class _Memory(ModuleType):
             loaded = _Loaded(model)
             for at, each in reversed(list(enumerate(self.current_loaded_models))):
                 if model.is_clone(each.model):
-                    self.current_loaded_models.pop(at).model.detach(unpatch_all=False)
+                    former = self.current_loaded_models.pop(at)
+                    former.model.detach(unpatch_all=False)
+                    former.finalizer.detach()
             if model.current_loaded_device() != loaded.device:
                 model.model_size()
             model.model_patches_to(loaded.device)
             model.model_patches_to(model.model_dtype())
             model.partially_load(loaded.device, 1e32, force_patch_weights=False)
             loaded.real_model = weakref.ref(model.model)
+            loaded.finalizer = weakref.finalize(model.model, self._clean_up)
             self.current_loaded_models.insert(0, loaded)
 
+    def _clean_up(self) -> None:
+        """A model is gone that nobody was asked to let go of."""
+        self.current_loaded_models = [each for each in self.current_loaded_models if each.real_model()]
+
     def free_memory(self, wanted: float, device: torch.device, keep_loaded: Any = ()) -> None:
-        for each in list(self.current_loaded_models):
-            model = each.model
-            if each.device != device or each in keep_loaded or model is None:
+        """It holds on to places in the list while models leave, as ComfyUI's does."""
+        leaving: list[int] = []
+        for at, each in enumerate(self.current_loaded_models):
+            if each.device != device or each in keep_loaded or each.model is None:
                 continue
-            held = model.model_size() - (model.model_size() - model.loaded_size())
-            if wanted < held and model.partially_unload(model.offload_device, wanted) >= wanted:
+            held = each.model.model_size() - (each.model.model_size() - each.model.loaded_size())
+            if wanted < held and each.model.partially_unload(each.model.offload_device, wanted) >= wanted:
                 continue
-            model.detach(True)
-            self.current_loaded_models.remove(each)
+            each.model.detach(True)
+            each.finalizer.detach()
+            each.real_model = None
+            leaving.append(at)
+        for at in reversed(leaving):
+            self.current_loaded_models.pop(at)
 
     def unload_all_models(self) -> None:
         self.free_memory(1e30, self.device)
@@ -301,6 +313,7 @@ class _Loaded:
         self._model = weakref.ref(model)
         self.device = model.load_device
         self.real_model: Any = None
+        self.finalizer: Any = None
 
     @property
     def model(self) -> Any:

@@ -20,6 +20,7 @@ from reelwright.comfy import NODE_CLASS_MAPPINGS, layout
 from reelwright.comfy.inputs import CLIP_RATE
 from reelwright.comfy.making import made_of
 from reelwright.comfy.nodes import node_id
+from reelwright.comfy.sessions import SESSIONS
 from reelwright.core.provenance import METADATA_KEY, Provenance
 from reelwright.core.schema_fields import FieldFacts, describe
 from reelwright.families.cogvideox.config import TransformerConfig
@@ -55,7 +56,7 @@ def text_to_video(**changes: Any) -> dict[str, Any]:
     nodes: dict[str, Any] = {
         "1": ("Model", {"model": "tiny"}),
         "2": ("Text", {"prompt": PROMPT}),
-        "3": ("Sample", {"model": ["1", 0], "text": ["2", 0], "seed": 3, "steps": 2, "num_frames": 5}),
+        "3": ("Sample", {"model": ["1", 0], "text": ["2", 0], "seed": 3, "steps": 2, "num_frames": 9}),
         "4": ("Decode", {"model": ["1", 0], "samples": ["3", 0]}),
         "5": ("Save", {"images": ["4", 0]}),
     }
@@ -86,7 +87,7 @@ def test_a_clip_is_the_one_that_the_command_line_makes(comfy: ComfyStandIn, tmp_
         prompt=PROMPT,
         seed=3,
         steps=2,
-        num_frames=5,
+        num_frames=9,
         out=tmp_path,
         contact_sheet=False,
     )
@@ -111,10 +112,10 @@ def test_the_file_says_how_it_was_made_and_opens_as_a_workflow(comfy: ComfyStand
 def test_only_what_changed_runs_again_and_the_model_stays(comfy: ComfyStandIn):
     comfy.run(text_to_video())
     assert comfy.run(text_to_video()).executed == []
-    before = [each.model.model for each in comfy.memory.current_loaded_models]
+    before = open_sessions()
     changed = comfy.run(text_to_video(Text_prompt="a blue square"))
     assert changed.executed == ["2", "3", "4", "5"]
-    assert [each.model.model for each in comfy.memory.current_loaded_models] == before
+    assert open_sessions() == before and len(before) == 1
     assert comfy.run(text_to_video(Text_prompt="a blue square", Save_crf=30)).executed == ["5"]
 
 
@@ -145,12 +146,16 @@ def test_cancel_stops_at_the_next_step_and_what_comes_after_is_right(comfy: Comf
 
 def test_free_memory_lets_go_of_the_model(comfy: ComfyStandIn):
     comfy.run(text_to_video())
-    kept = [weakref.ref(each.model.model) for each in comfy.memory.current_loaded_models]
-    assert kept
+    kept = [weakref.ref(each) for each in open_sessions()]
+    assert kept and comfy.memory.current_loaded_models
     comfy.memory.unload_all_models()
     assert not any(each() for each in kept) and not comfy.memory.current_loaded_models
     assert comfy.run(text_to_video(Sample_seed=11)).error is None
-    assert len(comfy.memory.current_loaded_models) == 1
+    assert len(comfy.memory.current_loaded_models) == len(open_sessions()) == 1
+
+
+def open_sessions() -> list[object]:
+    return [session for session, _ in SESSIONS._managed]
 
 
 def test_frames_that_another_node_changed_are_saved_without_a_record(comfy: ComfyStandIn):

@@ -8,7 +8,13 @@ from typing import Any
 import torch
 
 from reelwright.comfy import host
-from reelwright.protocols.family import Session
+
+
+class VideoModel:
+    """What the manager holds on to and names in its log; it stays when the session leaves.
+
+    If it went too, the manager would hear of it while it is going through its list, and trip over that.
+    """
 
 
 class ManagedSession:
@@ -19,8 +25,9 @@ class ManagedSession:
 
     parent = None
 
-    def __init__(self, session: Session, device: torch.device, let_go: Callable[[Session], None]) -> None:
-        self.model = session
+    def __init__(self, device: torch.device, let_go: Callable[["ManagedSession"], None]) -> None:
+        """`let_go` is told to drop the session; it keeps this object until the next one comes."""
+        self.model = VideoModel()
         self.load_device = device
         self.offload_device = torch.device("cpu")
         self._let_go = let_go
@@ -64,7 +71,7 @@ class ManagedSession:
     def detach(self, unpatch_all: bool = True) -> object:
         """Let go of everything, unless the manager only lists the model anew."""
         if unpatch_all:
-            self._let_go(self.model)
+            self._let_go(self)
             gc.collect()
         return self.model
 

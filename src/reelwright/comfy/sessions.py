@@ -23,7 +23,8 @@ class SessionsInUse:
 
     def __init__(self) -> None:
         self._kept = KeptSessions()
-        self._managed: dict[int, ManagedSession] = {}
+        self._managed: list[tuple[Session, ManagedSession]] = []
+        self._left: list[ManagedSession] = []
         self._fits: dict[str, ExecutionConfig] = {}
 
     def open(
@@ -32,23 +33,18 @@ class SessionsInUse:
         """A session in use, or a new one, for which ComfyUI's own models and other sessions have left."""
         session = self._kept.open(family, model, config, only_to_decode=only_to_decode)
         device = choose_device(config.execution.device)
-        managed = self._managed.get(id(session))
+        managed = next((each for kept, each in self._managed if kept is session), None)
+        make_room(device, managed)
         if managed is None:
-            make_room(device, None)
-            managed = self._managed[id(session)] = ManagedSession(session, device, self.close)
-        else:
-            make_room(device, managed)
+            self._left.clear()
+            managed = ManagedSession(device, self._close)
+            self._managed.append((session, managed))
         announce(managed)
         return session
 
     def open_to_decode(self, family: Family, model: Model, config: GenerateConfig) -> Session:
         """The same, where it is of no concern how the denoiser runs."""
         return self.open(family, model, config, only_to_decode=True)
-
-    def close(self, session: Session) -> None:
-        """Let go of a session."""
-        self._kept.close(session)
-        self._managed.pop(id(session), None)
 
     def fit(self, family: str, config: GenerateConfig) -> GenerateConfig:
         """The configuration with options that fit into memory, chosen once for each size of clip.
@@ -68,6 +64,13 @@ class SessionsInUse:
                 host.tell(line)
             self._fits[asked] = replace(found.execution, fit="off")
         return replace(config, execution=self._fits[asked])
+
+    def _close(self, managed: ManagedSession) -> None:
+        """Let go of a session that the manager wants gone."""
+        for session in [kept for kept, each in self._managed if each is managed]:
+            self._kept.close(session)
+        self._managed = [(kept, each) for kept, each in self._managed if each is not managed]
+        self._left.append(managed)
 
 
 def _what_matters(family: str, config: GenerateConfig) -> str:
