@@ -66,7 +66,7 @@ def test_what_only_the_model_can_tell_shows_beside_its_field_too(tmp_path):
     async def play(user):
         user.find(marker="generate").click()
         await user.should_see("needs another model.", retries=100)
-        assert _field(user, "problem-image").text == "needs another model."
+        assert _field(user, "problem-image").text == "First frame: needs another model."
 
     visit(generate.build, studio, play)
     assert studio.queue.list() == []

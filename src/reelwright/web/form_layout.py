@@ -83,6 +83,8 @@ _TITLES = {
     "lora_include": "modules to change",
     "lora_exclude": "modules to leave alone",
     "dtype": "number format",
+    "vae_chunk": "frames decoded at a time",
+    "fp8_matmul": "multiply in fp8",
     "dataset": "data set",
     "ema": "running average",
     "samples.prompts": "prompts of samples",

@@ -21,6 +21,11 @@ _MODULES = {
 }
 """Path -> the module whose `build(studio, desk)` draws the page."""
 _STYLES = Path(__file__).parent / "style"
+_ICON = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 32 32"><rect width="32" height="32" rx="8"
+fill="#c2410c"/><g fill="none" stroke="#fff" stroke-width="2.4"><circle cx="16" cy="16" r="8.6"/>
+<path d="M16 7.4v5M16 19.6v5M7.4 16h5M19.6 16h5"/></g><circle cx="16" cy="16" r="2.2" fill="#fff"/></svg>"""
+_PATIENCE = 30.0
+"""Seconds that a page waits for a studio whose machine is busy with videos before it calls it lost."""
 
 
 class Page(Protocol):
@@ -41,10 +46,17 @@ def add_pages(app: FastAPI, studio: Studio) -> None:
     mount_files(app, studio)
     desk = Desk.open(studio.queue.folder)
     for path, module in _MODULES.items():
-        if not (Path(__file__).parent / f"{module}.py").is_file():
-            continue
         page = cast(Page, import_module(f"{__name__}.{module}"))
         ui.page(path)(partial(page.build, studio, desk))
     style = "\n".join(path.read_text(encoding="utf-8") for path in sorted(_STYLES.glob("*.css")))
     ui.add_head_html(f"<style>{style}</style>", shared=True)
-    ui.run_with(app, title="Reelwright", dark=None, tailwind=False, show_welcome_message=False)
+    ui.run_with(
+        app,
+        title="Reelwright",
+        favicon=_ICON,
+        language="en-US",
+        dark=None,
+        tailwind=False,
+        reconnect_timeout=_PATIENCE,
+        show_welcome_message=False,
+    )

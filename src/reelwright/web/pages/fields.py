@@ -36,7 +36,8 @@ class ShownField:
 
     def show_problem(self, text: str) -> None:
         """What is wrong; empty for nothing."""
-        self._problem.set_text(text)
+        name = f"{titled(self._each.name)}: " if text and self._input is None else ""
+        self._problem.set_text(name + text)
         self._problem.set_visibility(bool(text))
         self._element.classes(add="wrong" if text else "", remove="" if text else "wrong")
         is_changed = self._settings.is_changed(self._each.dotted)

@@ -106,6 +106,10 @@ class SettingsForm:
         with block("rw-grid").style("--tile: 124px"):
             for name in names:
                 self._draw_drop(name)
+        with block("rw-stack tight"):
+            for name in names:
+                facts = self.settings.facts[name]
+                self._shown[name] = ShownField(facts, self.settings, self._changed, bare=True)
         with block("rw-fields") as self._options:
             for name in self._known(form_layout.PICTURE_OPTIONS):
                 self._draw_field(name)
@@ -118,9 +122,7 @@ class SettingsForm:
             self._show_options()
             self._changed(name)
 
-        with block("rw-field"):
-            self._drops[name] = DropPlace(self._studio, name, titled(name), take)
-            self._shown[name] = ShownField(self.settings.facts[name], self.settings, self._changed, bare=True)
+        self._drops[name] = DropPlace(self._studio, name, titled(name), take)
         self._drops[name].show(str(self.settings.get(name) or ""))
 
     def _show_options(self) -> None:
