@@ -1,28 +1,13 @@
 """Generate, Queue and Gallery in a browser: what is filled in is made, can be held, and comes back."""
 
-import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
 from reelwright.core.config import read_toml
 
-from .studio_process import PATIENCE, StudioProcess
-
-TIMEOUT = PATIENCE * 1000
-DONE, RUNNING = re.compile("Done"), re.compile("Running")
-
-
-def fill_generate(page: Page, **fields: str) -> None:
-    """Open Generate with the first family, and type."""
-    page.goto("/")
-    page.get_by_test_id("family-cogvideox").click()
-    for name, text in fields.items():
-        page.get_by_test_id(f"input-{name}").fill(text)
-
-
-def state(page: Page):
-    return expect(page.get_by_test_id("job-state"))
+from .studio_pages import DONE, RUNNING, TIMEOUT, expect_state, fill_generate
+from .studio_process import StudioProcess
 
 
 def test_a_filled_form_shows_its_plan_becomes_a_clip_and_comes_back_from_the_file(
@@ -31,11 +16,8 @@ def test_a_filled_form_shows_its_plan_becomes_a_clip_and_comes_back_from_the_fil
     fill_generate(page, prompt="a green box turns", steps="12", seed="5")
     expect(page.get_by_test_id("plan-seconds")).to_be_visible(timeout=TIMEOUT)
     page.get_by_test_id("generate").click()
-    state(page).to_have_text(RUNNING, timeout=TIMEOUT)
-    expect(page.get_by_test_id("job-line")).to_contain_text("of 12", timeout=TIMEOUT)
-    expect(page.get_by_test_id("job-preview")).to_be_visible(timeout=TIMEOUT)
+    expect_state(page, DONE)
     expect(page.get_by_test_id("job-video")).to_be_visible(timeout=TIMEOUT)
-    state(page).to_have_text(DONE, timeout=TIMEOUT)
     run = studio.jobs().list(("done",))[-1].run
     assert run is not None
     recipe = read_toml(run / "recipe.toml")
@@ -49,30 +31,10 @@ def test_a_filled_form_shows_its_plan_becomes_a_clip_and_comes_back_from_the_fil
     expect(page.get_by_test_id("input-seed")).to_have_value("5")
 
 
-def test_a_job_held_between_two_steps_outlives_the_studio_and_finishes_under_the_next(
-    page: Page, studio: StudioProcess
-):
-    fill_generate(page, prompt="a blue ball rolls", steps="300", seed="6")
-    page.get_by_test_id("generate").click()
-    expect(page.get_by_test_id("job-line")).to_contain_text("of 300", timeout=TIMEOUT)
-    job = studio.jobs().list(("running",))[-1].id
-    page.get_by_test_id(f"pause-{job}").click()
-    state(page).to_have_text("Paused", timeout=TIMEOUT)
-    page.goto("about:blank")
-    studio.stop()
-    studio.start()
-    page.goto(studio.address)
-    state(page).to_have_text("Paused", timeout=TIMEOUT)
-    page.get_by_test_id(f"go-on-{job}").click()
-    state(page).to_have_text(DONE, timeout=TIMEOUT)
-    expect(page.get_by_test_id("job-video")).to_be_visible(timeout=TIMEOUT)
-    assert studio.jobs().get(job).attempts == 1
-
-
 def test_a_cancelled_job_stops_and_can_be_tried_again(page: Page, studio: StudioProcess):
     fill_generate(page, prompt="a long way to go", steps="1000")
     page.get_by_test_id("generate").click()
-    state(page).to_have_text(RUNNING, timeout=TIMEOUT)
+    expect_state(page, RUNNING)
     job = studio.jobs().list(("running",))[-1].id
     page.goto("/queue")
     page.get_by_test_id(f"cancel-{job}").click()

@@ -7,9 +7,9 @@ from playwright.sync_api import Page, expect
 
 from reelwright.core.config import read_toml
 
-from .studio_process import PATIENCE, StudioProcess
+from .studio_pages import DONE, TIMEOUT, expect_state
+from .studio_process import StudioProcess
 
-TIMEOUT = PATIENCE * 1000
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "ball-left.png"
 
 
@@ -38,7 +38,7 @@ def test_a_storyboard_grows_section_by_section_and_one_of_them_is_made_again_in_
     page.get_by_test_id("story-make").click()
     page.wait_for_url(re.compile(r"storyboard\?run="))
     expect(page.get_by_test_id("job-preview")).to_be_visible(timeout=TIMEOUT)
-    expect(page.get_by_test_id("job-state")).to_have_text("Done", timeout=TIMEOUT)
+    expect_state(page, DONE)
     shown = [page.get_by_test_id(f"shown-prompt-{index}") for index in range(3)]
     for section, text in zip(shown, ("a ball lies still", "it rolls away", "it rolls away"), strict=True):
         expect(section).to_have_text(text, timeout=TIMEOUT)
@@ -51,7 +51,7 @@ def test_a_storyboard_grows_section_by_section_and_one_of_them_is_made_again_in_
     page.get_by_test_id("redo-seed").fill("3")
     page.get_by_test_id("redo-start").click()
     page.wait_for_url(re.compile(r"-branch"))
-    expect(page.get_by_test_id("job-state")).to_have_text("Done", timeout=TIMEOUT)
+    expect_state(page, DONE)
     expect(page.get_by_test_id("shown-prompt-1")).to_have_text("it jumps", timeout=TIMEOUT)
     branch = studio.jobs().list(("done",))[-1].run
     assert branch is not None

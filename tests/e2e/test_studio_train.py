@@ -1,13 +1,12 @@
-"""Train and Models in a browser: data is checked and encoded, curves grow, what was learned is looked into."""
+"""Train and Models in a browser: data is checked and encoded, curves grow, a LoRA is looked into."""
 
 import re
 from pathlib import Path
 
 from playwright.sync_api import Page, expect
 
-from .studio_process import PATIENCE, StudioProcess
-
-TIMEOUT = PATIENCE * 1000
+from .studio_pages import DONE, TIMEOUT, expect_state
+from .studio_process import StudioProcess
 
 
 def test_clips_are_checked_encoded_and_trained_on_while_the_curve_moves(
@@ -32,7 +31,7 @@ def test_clips_are_checked_encoded_and_trained_on_while_the_curve_moves(
     page.get_by_test_id("train-start").click()
     page.wait_for_url(re.compile(r"train\?run="))
     expect(page.get_by_test_id("number-step")).to_have_text("20 / 20", timeout=TIMEOUT)
-    expect(page.get_by_test_id("job-state")).to_have_text("Done", timeout=TIMEOUT)
+    expect_state(page, DONE)
     drawn = page.get_by_test_id("loss-chart").locator("svg path[stroke]")
     assert drawn.count() >= 3, "loss, smoothed loss and validation"
     expect(page.get_by_test_id("saved")).to_contain_text("ball.safetensors")
