@@ -67,15 +67,18 @@ def parse(arguments: Sequence[str]) -> QueueLine:
 
 
 def find(queue: JobQueue, said: str) -> Job:
-    """The job whose id this is or begins so, or the last one with this title. Raises UnknownJobError."""
+    """The job with this id, else the last one with this title, else the one whose id begins so.
+
+    Raises UnknownJobError.
+    """
     jobs = queue.list()
-    called = [job for job in jobs if job.title == said]
+    exact = [job for job in jobs if job.title == said] + [job for job in jobs if job.id == said]
+    if exact:
+        return exact[-1]
     begun = [job for job in jobs if job.id.startswith(said)]
-    if len(begun) == 1 or called:
-        return begun[0] if len(begun) == 1 else called[-1]
-    if begun:
+    if len(begun) > 1:
         raise UnknownJobError(f"job {said}: {len(begun)} jobs begin so. Say more of the id.")
-    return queue.get(said)
+    return begun[0] if begun else queue.get(said)
 
 
 def _parse_add(words: Sequence[str]) -> QueueLine:

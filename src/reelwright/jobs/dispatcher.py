@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from reelwright.core.errors import FileError, UserError
 from reelwright.jobs.job_record import Job, State
 from reelwright.jobs.queue import JobQueue
-from reelwright.jobs.worker import LOCK, PROCESS, job_event
+from reelwright.jobs.worker import LOCK, PROCESS
 
 _logger = logging.getLogger(__name__)
 
@@ -138,8 +138,7 @@ class Dispatcher:
         if job.attempts >= _ATTEMPTS and not job.wish and not job.holds:
             state = "failed"
             reason = f"{reason}, at attempt {job.attempts}. What it wrote: {self._output_of(job)}"
-        ended = self._queue.finish(job.id, state, reason)
-        self._queue.log_of(job.id).append(job_event(ended.state, reason))
+        self._queue.finish(job.id, state, reason)
 
     def _kill_deaf(self, job: Job) -> None:
         """By force, with all that it started, if it was to cancel itself long ago."""

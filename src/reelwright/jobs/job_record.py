@@ -83,6 +83,11 @@ class Job:
         return json.loads(json.dumps(asdict(self), default=str))
 
 
+def job_event(state: State, message: str = "") -> dict[str, Any]:
+    """What the log of a job says of the job itself."""
+    return {"event": "job", "state": state, "message": message}
+
+
 Changes = Mapping[str, object]
 """Column -> value."""
 

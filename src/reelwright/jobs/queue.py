@@ -6,11 +6,13 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from reelwright.core.errors import FileError
 from reelwright.core.paths import remove_folder
 from reelwright.jobs import job_record
 from reelwright.jobs.event_log import EventLog, Events
@@ -23,6 +25,7 @@ from reelwright.jobs.job_record import (
     State,
     UnknownJobError,
     check_state,
+    job_event,
 )
 from reelwright.jobs.order import Order, arguments_of
 from reelwright.jobs.placing import is_untouched, new_run_folder, run_folder, title_of, with_seeds
@@ -155,11 +158,11 @@ class JobQueue:
 
         Raises JobStateError where it has none any more: a job comes to one end only.
         """
-        return self._change(identity, partial(job_record.ended, state=state, message=message))
+        return self._change(identity, partial(job_record.ended, state=state, message=message), is_told=True)
 
     def hold(self, identity: str) -> Job:
         """Say that the worker of a job holds between two steps, if that is still wished."""
-        return self._change(identity, job_record.held)
+        return self._change(identity, job_record.held, is_told=True)
 
     def report(self, identity: str, progress: Mapping[str, Any]) -> None:
         """Keep how far a job is."""
@@ -190,11 +193,18 @@ class JobQueue:
         """Let go of the file; the next call opens it again."""
         self._file.close()
 
-    def _change(self, identity: str, change: Callable[[Job], Changes]) -> Job:
+    def _change(self, identity: str, change: Callable[[Job], Changes], *, is_told: bool = False) -> Job:
+        """`is_told`: the log tells of it too, before it can be seen, so that who sees it finds all events."""
         with self._file.changing() as rows:
             if values := change(rows.get(identity)):
                 rows.update(identity, values)
+                if is_told:
+                    self._tell(rows.get(identity))
             return rows.get(identity)
+
+    def _tell(self, job: Job) -> None:
+        with suppress(FileError):  # a full disk must not keep a job from its end
+            self.log_of(job.id).append(job_event(job.state, job.message))
 
 
 def _edited(job: Job, order: Order, arguments: Mapping[str, Any]) -> Changes:

@@ -37,7 +37,7 @@ class Wishes:
     """While the block runs: looks at what the queue wishes of the job, and tells it how far the job is."""
 
     def __init__(self, queue: JobQueue, job: Job, tell: Callable[[State, str], None]) -> None:
-        """`tell` is told when the worker holds and when it goes on."""
+        """`tell` is told when a worker that held goes on."""
         self._queue = queue
         self._job = job
         self._tell = tell
@@ -98,7 +98,6 @@ class Wishes:
             return
         if not is_held:
             return
-        self._tell("paused", "its worker holds between two steps")
         while is_held:
             time.sleep(_LOOK_EVERY)
             with suppress(FileError):

@@ -17,7 +17,7 @@ from reelwright.core.events import Event, EventSink, Failed, to_json
 from reelwright.jobs.event_log import EventLog
 from reelwright.jobs.interrupt import Interrupted, StopSignals
 from reelwright.jobs.job import run_workflow
-from reelwright.jobs.job_record import Job, State
+from reelwright.jobs.job_record import Job, State, job_event
 from reelwright.jobs.order import arguments_of
 from reelwright.jobs.queue import JobQueue
 from reelwright.jobs.stored_runs import RECIPE, read_run
@@ -43,11 +43,6 @@ def main(arguments: Sequence[str]) -> int:
             return _work(queue, job) if job.state == "running" else 0
     except Timeout:
         return 0  # another worker does it
-
-
-def job_event(state: State, message: str = "") -> dict[str, Any]:
-    """What the log of a job says of the job itself."""
-    return {"event": "job", "state": state, "message": message}
 
 
 def call_of(job: Job) -> tuple[str, Mapping[str, object]]:
@@ -93,7 +88,7 @@ def _work(queue: JobQueue, job: Job) -> int:
         if state == "failed":
             message = record.failure or f"it ended with exit code {exit_code}."
         with suppress(UserError):  # a dispatcher sees to a job whose end could not be told
-            record.tell(_finish(queue, job, state, message), message)
+            _finish(queue, job, state, message)
     return exit_code
 
 
@@ -116,15 +111,17 @@ def _state_after(exit_code: int) -> State:
     return "queued" if exit_code in _STOPPED else "failed"
 
 
-def _finish(queue: JobQueue, job: Job, state: State, message: str) -> State:
+def _finish(queue: JobQueue, job: Job, state: State, message: str) -> None:
     """Tell the queue how the job ended; if its disk is full, for a while. Raises UserError after that."""
     until = time.monotonic() + _PATIENCE
     while True:
         try:
-            return queue.finish(job.id, state, message).state
+            queue.finish(job.id, state, message)
         except FileError:
             if time.monotonic() > until:
                 raise
+        else:
+            return
         time.sleep(1.0)
 
 
