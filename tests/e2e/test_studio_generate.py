@@ -49,3 +49,12 @@ def test_a_file_that_is_none_of_use_is_refused_in_the_page(page: Page, tmp_path:
     page.get_by_test_id("family-cogvideox").click()
     page.get_by_test_id("upload-image").locator("input[type=file]").set_input_files(hostile)
     expect(page.locator(".q-notification")).to_contain_text("none that can be used", timeout=TIMEOUT)
+
+
+def test_no_page_is_wider_than_a_phone_and_each_is_reached_by_its_link(page: Page):
+    page.set_viewport_size({"width": 390, "height": 844})
+    page.goto("/")
+    for name in ("storyboard", "queue", "gallery", "train", "models", "generate"):
+        page.get_by_test_id(f"go-{name}").click()
+        expect(page.get_by_role("heading", level=1)).to_have_text(name.capitalize(), timeout=TIMEOUT)
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
