@@ -7,9 +7,8 @@ from nicegui import ui
 from reelwright.web.form_layout import Fold, titled
 from reelwright.web.pages.elements import block, named
 from reelwright.web.pages.fields import ShownField
+from reelwright.web.pages.pause import Pause
 from reelwright.web.settings import Settings
-
-_SETTLE_SECONDS = 0.3
 
 
 class FieldSet:
@@ -19,9 +18,8 @@ class FieldSet:
         self.settings, self._settled = settings, settled
         self._shown: dict[str, ShownField] = {}
         self._folds: list[tuple[Fold, ui.expansion]] = []
-        self._place = ui.element("div").classes("rw-quiet")
         self._rest: ui.expansion | None = None
-        self._pause: ui.timer | None = None
+        self._pause = Pause(self._settle)
 
     def draw(self, names: Iterable[str]) -> None:
         """Open fields, side by side; names that the schema does not have are left out."""
@@ -60,10 +58,7 @@ class FieldSet:
         return "\n".join(text for dotted, text in problems.items() if dotted not in self._shown)
 
     def _changed(self, _: str) -> None:
-        if self._pause is not None:
-            self._pause.cancel()
-        with self._place:
-            self._pause = ui.timer(_SETTLE_SECONDS, self._settle, once=True)
+        self._pause.begin()
 
     def _settle(self) -> None:
         problems = self.settings.problems()

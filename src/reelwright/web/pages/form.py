@@ -12,11 +12,11 @@ from reelwright.web.form_layout import Fold, titled
 from reelwright.web.pages.drop import DropPlace
 from reelwright.web.pages.elements import block, button, named, words
 from reelwright.web.pages.fields import ShownField
+from reelwright.web.pages.pause import Pause
 from reelwright.web.pages.shape_picker import ShapePicker
 from reelwright.web.settings import Settings
 from reelwright.web.studio import Studio
 
-_SETTLE_SECONDS = 0.3
 _SEED = "seed"
 
 
@@ -37,7 +37,7 @@ class SettingsForm:
         self._drops: dict[str, DropPlace] = {}
         self._folds: dict[str, tuple[Fold, ui.expansion]] = {}
         self._shape: ShapePicker | None = None
-        self._pause: ui.timer | None = None
+        self._pause = Pause(self._settle)
         with block("rw-stack", name="form") as self._place:
             self._draw()
 
@@ -167,10 +167,7 @@ class SettingsForm:
         return (name for name in names if name in self.settings.facts)
 
     def _changed(self, dotted: str) -> None:
-        if self._pause is not None:
-            self._pause.cancel()
-        with self._place:
-            self._pause = ui.timer(_SETTLE_SECONDS, self._settle, once=True)
+        self._pause.begin()
 
     def _settle(self) -> None:
         problems = self.settings.problems()
