@@ -249,3 +249,21 @@ def test_a_longer_clip_never_takes_less() -> None:
             sizes.append(meter.reading)
     assert sizes[0].peak < sizes[1].peak
     assert sizes[0].flops < sizes[1].flops
+
+
+def test_what_checkpointed_blocks_free_below_what_they_keep_counts_as_holes() -> None:
+    class Block(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return (x + 1) * 2 + 3  # two of three results are let go
+
+    blocks = nn.Sequential(*(Block() for _ in range(3)))
+    meter = Meter()
+    meter.watch_holes(blocks[0])
+    meter.watch_holes(blocks[1])
+    inputs = torch.zeros(1000)
+    with meter:
+        kept = blocks(inputs)
+    # At most two results of 4000 bytes are there at once, and one is left, in each of the two blocks.
+    assert (meter.reading.holes, kept.nbytes) == (2 * 4000, 4000)
+    twice = meter.reading.plus(meter.reading, 1)
+    assert twice.holes == 4 * 4000

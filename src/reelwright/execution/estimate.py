@@ -291,10 +291,13 @@ def activation_terms(
     allowance = on_processor if machine.is_processor else GPU
     extra = allowance.fixed + allowance.by_thread * (machine.num_threads - 1)
     extra += round(allowance.share * reading.peak + allowance.heap * reading.small)
-    return [
+    terms = [
         Term(name=name, num_bytes=reading.peak, place=machine.device),
         Term(name="workspace", num_bytes=extra, place=machine.device),
     ]
+    if machine.is_processor and reading.holes:
+        terms.append(Term(name="holes in the heap", num_bytes=reading.holes, place="host"))
+    return terms
 
 
 def _video_encoder(shape: ClipShape) -> Term:

@@ -37,6 +37,8 @@ class Reading:
     """Most bytes of tensors that a processor's allocator takes from its heap, which it does not give back."""
     large: int = 0
     """Most bytes of all others."""
+    holes: int = 0
+    """Bytes of the heap that blocks freed below what they left behind; `Meter.watch_holes` counts them."""
     learned: int = 0
     """Parameters that learn, where whoever measures tells it."""
     attention: int = 0
@@ -49,6 +51,7 @@ class Reading:
             peak=self.peak + times * step.peak,
             small=self.small + times * step.small,
             large=self.large + times * step.large,
+            holes=self.holes + times * step.holes,
             learned=self.learned + times * step.learned,
             flops=self.flops + times * step.flops,
         )
@@ -140,7 +143,7 @@ class Meter(TorchDispatchMode):
         super().__init__()
         self._live, self._most = _NOTHING, _NOTHING
         self._flops = 0.0
-        self._scores = 0
+        self._scores = self._holes = 0
         self._seen: weakref.WeakKeyDictionary[torch.UntypedStorage, int] = weakref.WeakKeyDictionary()
         for network in known:
             for tensor in (*network.parameters(), *network.buffers()):
@@ -154,8 +157,27 @@ class Meter(TorchDispatchMode):
             flops=self._flops,
             small=self._most.small,
             large=self._most.large,
+            holes=self._holes,
             attention=self._scores,
         )
+
+    def watch_holes(self, block: nn.Module) -> None:
+        """Count what a block frees while it keeps something for the backward pass.
+
+        What is kept lies above it in the heap and among it lie the records of operations, so the next block,
+        whose tensors are as large, finds no room there and the heap grows.
+        """
+        forward = block.forward
+
+        def noted(*inputs: object, **named: object) -> object:
+            before = self.begin_part()
+            try:
+                return forward(*inputs, **named)
+            finally:
+                most, left, _ = self.end_part(before)
+                self._holes += max(0, most.small - left.small)
+
+        block.forward = noted
 
     def attend(self, query_BNLK: Tensor, key_BNLK: Tensor) -> None:
         """Two products for each pair of tokens."""

@@ -104,15 +104,23 @@ def _one_step(
         for name, adapter in (factors or {}).items():
             _put_beside(network, name, adapter)
         network.train()
+        meter = Meter([network])
         if config.execution.activation_checkpoint:
-            for stack in stacks_of(network):
-                checkpoint_blocks(stack, offload=False, keep_last=stack is stacks_of(network)[-1])
-        with Meter([network]) as meter:
+            _checkpoint(network, meter)
+        with meter:
             answer = readings.model.ask(network, shape, device, readings.dtype)
             target = torch.empty(answer.shape, device=device)
             (answer.float() - target).square().mean().backward()
         count = sum(each.numel() for each in network.parameters() if each.requires_grad)
         return meter.reading, count
+
+
+def _checkpoint(network: nn.Module, meter: Meter) -> None:
+    stacks = stacks_of(network)
+    for stack in stacks:
+        checkpoint_blocks(stack, offload=False, keep_last=stack is stacks[-1])
+    for block in [block for stack in stacks for block in stack][:-1]:
+        meter.watch_holes(block)
 
 
 def _adapters(readings: Readings, config: TrainConfig, depths: tuple[int, ...]) -> dict[str, Adapter]:
