@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from reelwright.comfy import NODE_CLASS_MAPPINGS
+from reelwright.comfy.pages import shape_of
 from reelwright.core.provenance import METADATA_KEY
 from reelwright.media.image_ops import read_png_metadata
 from reelwright.media.video_reader import read_mp4_metadata
@@ -113,6 +114,13 @@ def test_the_page_reads_the_workflows_as_the_api_does(comfyui: ComfyUIProcess, b
         )
         for key, node in workflow(path.stem).items():
             assert read[key]["class_type"] == node["class_type"]
-            assert node["inputs"].items() <= read[key]["inputs"].items(), (path.stem, key)
+            assert all_inputs(node) == {**all_inputs(node), **read[key]["inputs"]}, (path.stem, key)
+            assert node["inputs"].keys() <= read[key]["inputs"].keys()
         assert read.keys() == workflow(path.stem).keys()
     page.close()
+
+
+def all_inputs(node: dict[str, Any]) -> dict[str, Any]:
+    """What a node is given, and for the rest of its widgets their defaults."""
+    shape = shape_of(node["class_type"])
+    return {name: told.get("default") for name, told in shape.widgets.items()} | node["inputs"]

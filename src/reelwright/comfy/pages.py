@@ -18,7 +18,7 @@ Prompt = Mapping[str, Mapping[str, Any]]
 
 _LINKED_KINDS = ("IMAGE", "MASK", "LATENT", "VIDEO")
 _COLUMN, _GAP, _WIDTH = 400, 60, 340
-_HEAD, _ROW, _PROSE = 60, 26, 110
+_HEAD, _ROW, _PROSE, _PICTURE = 60, 26, 110, 260
 _AFTER_SEED, _UPLOAD = "fixed", "image"
 
 
@@ -149,21 +149,27 @@ def _widget_values(shape: Shape, given: Mapping[str, Any]) -> list[Any]:
 
 
 def _places(prompt: Prompt, shapes: Mapping[str, Shape]) -> dict[str, tuple[int, int]]:
-    """Columns by how many nodes come before, in each one below the other."""
-    depths: dict[str, int] = {}
+    """Each node in the column before the first that it is linked to; in a column one below the other."""
+    columns: dict[str, int] = {}
+    for key, node in reversed(list(prompt.items())):  # in which nodes come after those that they are linked to
+        own = columns.setdefault(key, 0)
+        for name in shapes[key].links:
+            if name in node["inputs"]:
+                source = node["inputs"][name][0]
+                columns[source] = min(columns.get(source, 0), own - 1)
+    first = min(columns.values())
     bottoms: dict[int, int] = {}
     places: dict[str, tuple[int, int]] = {}
-    for key, node in prompt.items():
-        linked = [node["inputs"][name][0] for name in shapes[key].links if name in node["inputs"]]
-        depths[key] = max((depths[source] + 1 for source in linked), default=0)
-        top = bottoms.get(depths[key], 0)
-        places[key] = (depths[key] * _COLUMN, top)
-        bottoms[depths[key]] = top + _height(shapes[key]) + _GAP
+    for key in prompt:
+        top = bottoms.get(columns[key], 0)
+        places[key] = ((columns[key] - first) * _COLUMN, top)
+        bottoms[columns[key]] = top + _height(shapes[key]) + _GAP
     return places
 
 
 def _height(shape: Shape) -> int:
     prose = sum(_PROSE for told in shape.widgets.values() if told.get("multiline"))
+    prose += sum(_PICTURE for told in shape.widgets.values() if told.get("image_upload"))
     rows = max(len(shape.links), len(shape.outputs)) + len(shape.widgets)
     return _HEAD + _ROW * rows + prose
 

@@ -55,6 +55,8 @@ def _shown_as(facts: FieldFacts) -> dict[str, Any]:
     """What the page needs to know beyond the default."""
     if facts.name in _PROSE:
         return {"multiline": True, "dynamicPrompts": facts.name != "system_prompt"}
+    if facts.name == "seed":  # of which the page would draw a new one after each run, unless told not to
+        return {**_bounds(facts, _LARGEST_WHOLE), "control_after_generate": False}
     if facts.kind == "integer":
         return _bounds(facts, _LARGEST_WHOLE)
     if facts.kind == "number":
