@@ -28,8 +28,9 @@ def find_chromium() -> str | None:
 class StudioProcess:
     """Runs between `start` and `stop`; folders stay, so that another one goes on."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *more: str) -> None:
         self.folder = folder
+        self._more = more
         self.runs, self.queue = folder / "runs", folder / "queue"
         self.address = ""
         self.addresses: tuple[str, ...] = ()
@@ -38,17 +39,8 @@ class StudioProcess:
 
     def start(self) -> Self:
         """Start it and wait until it answers."""
-        words = (
-            "studio",
-            "--port",
-            "0",
-            "--runs",
-            self.runs,
-            "--queue",
-            self.queue,
-            "--folders",
-            self.folder,
-        )
+        folders = ("--runs", self.runs, "--queue", self.queue, "--folders", self.folder)
+        words = ("studio", "--port", "0", *folders, *self._more)
         self._process = subprocess.Popen(
             [Path(sys.executable).parent / "reelwright", *map(str, words), "--json"],
             cwd=self.folder,
@@ -61,12 +53,19 @@ class StudioProcess:
         self.addresses = (*self.addresses, self.address, self.address.replace("http", "ws"))
         return self
 
-    def stop(self, number: int = signal.SIGTERM) -> None:
-        """End it, by SIGTERM or otherwise; workers go on."""
-        if self._process is not None:
-            self._process.send_signal(number)
-            self._process.wait(PATIENCE)
-            self._process = None
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        """End it, by SIGTERM or otherwise, and return its exit code; workers go on."""
+        if self._process is None:
+            return 0
+        self._process.send_signal(number)
+        code = self._process.wait(PATIENCE)
+        self._process = None
+        return code
 
     def jobs(self) -> JobQueue:
         """The queue, as any process may open it."""

@@ -9,6 +9,7 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 from starlette.websockets import WebSocketDisconnect
 
+from reelwright.cli.main import main
 from reelwright.core.errors import ConfigError
 from reelwright.protocols.studio_config import StudioConfig
 from reelwright.web.access import check_access, is_loopback
@@ -64,6 +65,30 @@ def test_a_token_that_is_easily_guessed_or_no_header_can_hold_is_refused(token: 
 def test_a_port_that_is_taken_is_told_with_the_way_out(tmp_path: Path):
     with bound_socket(StudioConfig(port=0)) as first, pytest.raises(ConfigError, match=r"taken.*--port"):
         bound_socket(StudioConfig(port=first.getsockname()[1]))
+
+
+def test_a_studio_that_cannot_listen_ends_with_a_sentence_and_exit_code_2(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("REELWRIGHT_TOKEN", raising=False)
+    with bound_socket(StudioConfig(port=0)) as first:
+        port = str(first.getsockname()[1])
+        assert main(["studio", "--port", port]) == main(["studio", "--host", "0.0.0.0"]) == 2
+    told = capsys.readouterr().err
+    assert f"port: {port} is taken" in told
+    assert "so callers must show a token" in told
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_studio_whose_queue_is_broken_ends_with_a_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "queue").mkdir()
+    (tmp_path / "queue" / "queue.sqlite").write_bytes(b"no database at all, but long enough to be one")
+    folders = ["--queue", str(tmp_path / "queue"), "--runs", str(tmp_path / "runs")]
+    assert main(["studio", "--port", "0", *folders]) == 1
+    assert "the queue cannot be used" in capsys.readouterr().err
 
 
 def test_an_address_of_another_machine_is_told():

@@ -152,6 +152,8 @@ def _turned_away(refusal: tuple[int, str], headers: Headers, scope: Scope) -> Re
     if status == 401 and scope["method"] == "GET" and "text/html" in headers.get("accept", ""):
         return RedirectResponse(f"{LOGIN}?next={quote(scope['path'])}", status_code=303)
     wanted = {"www-authenticate": 'Bearer realm="reelwright"'} if status == 401 else {}
+    if scope["method"] not in _READS:  # whatever comes with it is not read
+        wanted["connection"] = "close"
     kind = "authentication_error" if status == 401 else "permission_error"
     return JSONResponse(error_body(reason, kind), status_code=status, headers=wanted)
 

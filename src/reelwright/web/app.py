@@ -26,10 +26,12 @@ Whatever is wrong is told as `{"error": {"message", "type", "code"}}`: what, whe
 def create_app(config: StudioConfig, *, with_pages: bool = True) -> FastAPI:
     """The application over a studio of its own, which starts and stops with it; `app.state.studio` is it.
 
-    A process can have one with pages. Raises ConfigError for an address that needs a token and has none.
+    A process can have one with pages. Raises ConfigError for an address that needs a token and has none,
+    FileError for folders that cannot be used.
     """
     check_access(config)
     studio = Studio(config)
+    studio.check()
     gate = Gate.of(config)
 
     @asynccontextmanager

@@ -76,7 +76,10 @@ def status_of(error: UserError) -> int:
 def _tell_user_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, UserError)
     status, kind = _answer_to(error)
-    return JSONResponse(error_body(str(error), kind, type(error).__name__), status_code=status)
+    body = error_body(str(error), kind, type(error).__name__)
+    # Who sends too much may still be sending: the door is shut rather than the rest read.
+    headers = {"connection": "close"} if status == 413 else None
+    return JSONResponse(body, status_code=status, headers=headers)
 
 
 def _tell_disk_error(request: Request, error: Exception) -> Response:

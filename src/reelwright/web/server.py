@@ -24,13 +24,12 @@ _LAST_WORDS = 3
 def serve(config: StudioConfig, sink: EventSink) -> int:
     """Serve the studio until Ctrl-C or SIGTERM, and return the exit code; jobs that run then go on.
 
-    `sink` learns the address once the studio answers. Raises ConfigError for an address that cannot be had, and
+    `sink` learns the address once the studio answers. Raises ConfigError for an address that cannot be had,
     FileError for folders that cannot be used.
     """
     check_access(config)
     with bound_socket(config) as listening:
         app = create_app(config)
-        app.state.studio.check()
         address = f"http://{_readable(config.host)}:{listening.getsockname()[1]}"
 
         def announce() -> None:
