@@ -229,20 +229,27 @@ def test_example_workflows_pass_comfyuis_checks(
     assert (run.error, run.node_errors, len(ran)) == (None, {}, 1)
 
 
-def test_a_long_video_is_made_of_section_nodes(comfy: ComfyStandIn):
+def test_a_long_video_is_made_of_section_nodes_and_of_a_changed_one_only_what_is_new(comfy: ComfyStandIn):
     prompt = json.loads((WORKFLOWS / "api" / "framepack-long-video-tiny.json").read_text(encoding="utf-8"))
-    end, sample = (
-        max(prompt, key=int),
-        next(key for key in prompt if prompt[key]["class_type"].endswith("Sample")),
-    )
-    last = prompt[sample]["inputs"]["sections"][0]
-    prompt[sample]["inputs"] |= {"steps": 1, "sections": prompt[last]["inputs"]["before"]}
-    del prompt[last]
-    run = comfy.run(prompt)
-    frames = read_video(file_of(comfy, run, end))
-    assert len(frames) == 2 * 36 + 1
-    record = Provenance.from_json(read_mp4_metadata(file_of(comfy, run, end))[METADATA_KEY], "clip")
+    parts = [key for key in prompt if prompt[key]["class_type"].endswith("Section")]
+    sample = next(key for key in prompt if prompt[key]["class_type"].endswith("Sample"))
+    prompt[sample]["inputs"] |= {"steps": 1, "sections": [parts[1], 0]}
+    del prompt[parts[2]]
+    end = max(prompt, key=int)
+    first = comfy.run(prompt)
+    assert len(read_video(file_of(comfy, first, end))) == 2 * 36 + 1
+    record = Provenance.from_json(read_mp4_metadata(file_of(comfy, first, end))[METADATA_KEY], "clip")
     assert record.config["video_sections"] == 2 and record.inputs["story"]["path"].endswith(".story.toml")
+
+    prompt[parts[0]]["inputs"]["prompt"] = (
+        "She closes her eyes."  # made last, since the last section is first
+    )
+    second = comfy.run(prompt)
+    made = [each.results[sample][0]["samples"] for each in (first, second)]
+    assert torch.equal(made[0][:, :, -9:], made[1][:, :, -9:]) and not torch.equal(*made)
+    runs = [made_of(samples).latents.parent for samples in made]
+    told = [(run / "events.jsonl").read_text().count('"stage": "denoise", "step"') for run in runs]
+    assert told == [2, 1]
 
 
 def test_nodes_have_the_fields_of_the_schemas_and_nothing_else():

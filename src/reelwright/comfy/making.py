@@ -27,6 +27,7 @@ from reelwright.protocols.family import Family, Model, Segment, Session
 from reelwright.workflows import generate
 from reelwright.workflows.adapter_origin import locate
 from reelwright.workflows.clips.frames import decode_frames
+from reelwright.workflows.clips.making import SECTIONS_FOLDER
 from reelwright.workflows.clips.shortcuts import merged
 
 _MADE = "reelwright_made"
@@ -69,7 +70,8 @@ def make_latents(choice: ModelChoice, values: Mapping[str, Any]) -> Tensor:
     """Latents of one clip as ComfyUI has them: not scaled, [1, C, T, H, W].
 
     They are in the run's folder, under a name that follows from all that was asked for: what was stopped goes
-    on there, and what is there already is not made again. Raises UserError.
+    on there, and what is there already is not made again, nor sections that the run before has too. Raises
+    UserError.
     """
     with torch.inference_mode(False):
         config = _configuration(choice, values)
@@ -80,7 +82,11 @@ def make_latents(choice: ModelChoice, values: Mapping[str, Any]) -> Tensor:
             opened.append(SESSIONS.open(family, model, resolved))
             return opened[0]
 
-        last = watched(generate.run(choice.family, config, replaces=True, open_session=open_session))
+        earlier = _latest_run(choice.family)
+        events = generate.run(
+            choice.family, config, replaces=True, earlier=earlier, open_session=open_session
+        )
+        last = watched(events)
         assert isinstance(last, Finished)
         path = Path(last.files[0]["latent"])
         made = Made(family=choice.family, latents=path, values=choice.values)
@@ -124,6 +130,13 @@ def _configuration(choice: ModelChoice, values: Mapping[str, Any]) -> GenerateCo
     key = content_key(config={**to_mapping(config), "run": "", "preview_every": 0})
     folder = host.output_folder() / "runs" / f"{choice.family}-{key[:16]}"
     return from_mapping(type(config), {"run": str(folder)}, "node", config)
+
+
+def _latest_run(family: str) -> Path | None:
+    """The run with sections that was made last: in it are those that a changed storyboard still has."""
+    runs = (host.output_folder() / "runs").glob(f"{family}-*/{SECTIONS_FOLDER}")
+    latest = max(runs, key=lambda folder: folder.stat().st_mtime, default=None)
+    return None if latest is None else latest.parent
 
 
 def _own_rate(choice: ModelChoice) -> float:

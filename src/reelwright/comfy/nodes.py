@@ -363,6 +363,8 @@ def _paths_in(values: Values) -> list[str]:
 
 
 def _file_facts(paths: Sequence[str]) -> str:
-    """What tells a changed file: of those that are there, name, size and time."""
-    there = [path for path in map(Path, paths) if path.is_file()]
+    """What tells a changed file: of those that are there, in folders too, name, size and time."""
+    named = [Path(path) for path in paths]
+    inside = [file for path in named if path.is_dir() for file in sorted(path.rglob("*.safetensors"))]
+    there = [path for path in (*named, *inside) if path.is_file()]
     return repr([(str(path), path.stat().st_size, path.stat().st_mtime_ns) for path in there])

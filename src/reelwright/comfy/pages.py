@@ -151,7 +151,9 @@ def _widget_values(shape: Shape, given: Mapping[str, Any]) -> list[Any]:
 def _places(prompt: Prompt, shapes: Mapping[str, Shape]) -> dict[str, tuple[int, int]]:
     """Each node in the column before the first that it is linked to; in a column one below the other."""
     columns: dict[str, int] = {}
-    for key, node in reversed(list(prompt.items())):  # in which nodes come after those that they are linked to
+    for key, node in reversed(
+        list(prompt.items())
+    ):  # in which nodes come after those that they are linked to
         own = columns.setdefault(key, 0)
         for name in shapes[key].links:
             if name in node["inputs"]:

@@ -29,6 +29,7 @@ def run(
     record: Provenance | None = None,
     *,
     replaces: bool = False,
+    earlier: Path | None = None,
     open_session: OpenSession = start_session,
 ) -> Iterator[Event]:
     """Make every clip that the configuration asks for, or decode a saved latent.
@@ -38,6 +39,7 @@ def run(
     saved latents are decoded. `record` is that of a clip to be made again; it is checked against what is
     here.
     replaces: the folder's recipe gives way to this one, and what no longer follows from it is made again.
+    earlier: the folder of another run, whose sections serve too, where they are the very ones.
     open_session: may take a model that is in use already.
     """
     tally = Tally(None if record is None else record.shortcuts)
@@ -54,7 +56,7 @@ def run(
         store_recipe(folder, family, config, replaces=replaces)
         if runs is not config:
             keep_choice(folder.path, family, runs)
-        yield from recorded(folder.sink(), _make(plan, folder.path, tally, open_session))
+        yield from recorded(folder.sink(), _make(plan, folder.path, tally, earlier, open_session))
 
 
 def _write_merged(family: Family, config: GenerateConfig, path: Path) -> Iterator[Event]:
@@ -67,7 +69,9 @@ def _write_merged(family: Family, config: GenerateConfig, path: Path) -> Iterato
     yield Finished(({"model": str(path)},), time.perf_counter() - started)
 
 
-def _make(plan: Plan, folder: Path, tally: Tally, open_session: OpenSession) -> Generator[Event]:
+def _make(
+    plan: Plan, folder: Path, tally: Tally, earlier: Path | None, open_session: OpenSession
+) -> Generator[Event]:
     for text in (*plan.notices, *(f"left out: {failure}" for failure in plan.failures)):
         yield Notice(text)
     tally.failures += plan.failures
@@ -76,5 +80,5 @@ def _make(plan: Plan, folder: Path, tally: Tally, open_session: OpenSession) -> 
         Clip(plan=clip, folder=folder, number=number, total=len(plan.clips))
         for number, clip in enumerate(plan.clips, start=1)
     ]
-    yield from tally.watch(make_clips(session, clips))
+    yield from tally.watch(make_clips(session, clips, earlier))
     yield from tally.end()

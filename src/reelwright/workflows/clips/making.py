@@ -70,8 +70,10 @@ class Clip:
         return ClipFinished(self.number, self.total, files, merged(shortcuts, [*shortcuts_of_seeing(config)]))
 
 
-def make_clips(session: Session, clips: Sequence[Clip]) -> Iterator[Event]:
+def make_clips(session: Session, clips: Sequence[Clip], earlier: Path | None = None) -> Iterator[Event]:
     """Make every clip that is not there yet; a ClipFinished for each that is whole.
+
+    earlier: the folder of a run whose sections serve too, where they are the very ones.
 
     In a run of several clips, one that cannot be computed gives a ClipFailed and the others are made. What
     the disk refuses ends the run at once.
@@ -89,7 +91,7 @@ def make_clips(session: Session, clips: Sequence[Clip]) -> Iterator[Event]:
             waiting.append(clip)
     while waiting:
         try:
-            yield from _make_in_turn(session, waiting)
+            yield from _make_in_turn(session, waiting, earlier)
         except (NumericsError, MemoryLimitError, *COMPUTING) as error:
             if clips[0].total == 1:
                 raise
@@ -99,9 +101,10 @@ def make_clips(session: Session, clips: Sequence[Clip]) -> Iterator[Event]:
             )
 
 
-def _make_in_turn(session: Session, waiting: deque[Clip]) -> Iterator[Event]:
+def _make_in_turn(session: Session, waiting: deque[Clip], earlier: Path | None) -> Iterator[Event]:
     """Make the clips that wait; each leaves the queue when it is saved."""
-    maker = _SectionKeeper([clip.sections_folder for clip in waiting])
+    others = [] if earlier is None else sorted(earlier.glob(f"{SECTIONS_FOLDER}/*/"))
+    maker = _SectionKeeper([clip.sections_folder for clip in waiting], others)
     for notice in maker.notices:
         yield Notice(notice)
     try:
@@ -138,8 +141,9 @@ def _show(clip: Clip, made: Made) -> Iterator[Event]:
 class _SectionKeeper:
     """Keeps sections as they come, and lets a preview of the clip grow by each."""
 
-    def __init__(self, folders: Sequence[Path]) -> None:
-        self._shelves = {folder: SectionShelf(folder) for folder in folders}
+    def __init__(self, folders: Sequence[Path], others: Sequence[Path] = ()) -> None:
+        """`others`: folders in which sections are looked for too; none is put there."""
+        self._shelves = {folder: SectionShelf(folder) for folder in (*folders, *others)}
         self._previews: dict[Path, dict[int, Path]] = {folder: {} for folder in folders}
         self._found: dict[str, tuple[str, ...]] = {}
         self._taken: dict[Path, tuple[str, ...]] = dict.fromkeys(folders, ())
