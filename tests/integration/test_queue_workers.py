@@ -91,8 +91,8 @@ def states_told(queue: JobQueue, job: Job) -> list[str]:
 
 def test_jobs_end_one_after_another_each_as_it_must(queue: JobQueue, dispatch, tmp_path: Path):
     """A good one, one whose options are no more, one that fails, one on a full disk, one that crashes."""
-    good, illegal, failing, full, crashing, last = (
-        add(queue, prompt, steps=1) for prompt in ("a fox", "", "fail", "", "crash", "")
+    good, illegal, failing, full, crashing = (
+        add(queue, prompt, steps=1) for prompt in ("a fox", "", "fail", "", "crash")
     )
     with queue._file.changing() as rows:
         work = good.order.to_json().replace('"steps"', '"stepps"')
@@ -100,7 +100,7 @@ def test_jobs_end_one_after_another_each_as_it_must(queue: JobQueue, dispatch, t
     queue.folder_of(full.id).mkdir(parents=True)
     (queue.folder_of(full.id) / "events.jsonl").symlink_to("/dev/full")
     dispatch()
-    wait_for_state(queue, last, "done")
+    wait_for_state(queue, crashing, "failed")
     ends = [queue.get(job.id) for job in (good, illegal, failing, full, crashing)]
     assert [job.state for job in ends] == ["done", "failed", "failed", "failed", "failed"]
     assert "stepps: unknown key. Did you mean steps?" in ends[1].message

@@ -293,13 +293,18 @@ def test_fifty_clients_add_and_cancel_at_once_and_every_job_has_one_end(queue: J
 
 
 def test_a_full_disk_refuses_a_job_and_leaves_the_queue_as_it_was(queue: JobQueue):
-    job = queue.add(order())
+    job = running(queue)
+    queue.folder_of(job.id).mkdir(parents=True)
     with queue._file.reading() as rows:
         rows._connection.execute("PRAGMA max_page_count = 1")  # SQLite takes the least that it can
-    long = order(prompt="a fox " * 20_000)
     with pytest.raises(FileError, match="disk is full"):
-        queue.add(long)
-    assert queue.list() == [job]
+        queue.add(order(prompt="a fox " * 20_000))
+    with pytest.raises(FileError, match="disk is full"):
+        queue.finish(job.id, "failed", "too long " * 20_000)
+    assert [each.state for each in queue.list()] == ["running"]
+    assert queue.events(job.id) == []
+    assert queue.finish(job.id, "queued").state == "queued"
+    assert [event["state"] for event in queue.events(job.id)] == ["queued"]
     assert queue.cancel(job.id).state == "cancelled"
 
 

@@ -95,12 +95,16 @@ class Dispatcher:
                 path.unlink(missing_ok=True)
 
     def _run(self) -> None:
+        complaint = ""
         while True:
             try:
                 self._look_after_all()
                 self._start_some()
+                complaint = ""
             except (UserError, OSError) as error:  # a full disk, say: later is soon enough
-                _logger.warning("the queue waits: %s", error)
+                if str(error) != complaint:
+                    _logger.warning("the queue waits: %s", error)
+                complaint = str(error)
             if self._stopping.wait(_LOOK_EVERY):
                 return
 
@@ -132,13 +136,14 @@ class Dispatcher:
 
     def _bury(self, job: Job) -> None:
         """Queue the job of a dead worker again, unless another end was wished or it died too often."""
-        process = self._processes.pop(job.id, None)
+        process = self._processes.get(job.id)
         reason = _cause_of_death(None if process is None else process.returncode)
         state: State = "queued"
         if job.attempts >= _ATTEMPTS and not job.wish and not job.holds:
             state = "failed"
             reason = f"{reason}, at attempt {job.attempts}. What it wrote: {self._output_of(job)}"
         self._queue.finish(job.id, state, reason)
+        self._processes.pop(job.id, None)
 
     def _kill_deaf(self, job: Job) -> None:
         """By force, with all that it started, if it was to cancel itself long ago."""

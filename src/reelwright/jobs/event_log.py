@@ -4,10 +4,12 @@ import json
 import os
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from reelwright.core.errors import FileError
 from reelwright.core.paths import cannot_write
 
 Events = list[dict[str, Any]]
@@ -36,6 +38,19 @@ class EventLog:
         except OSError as error:
             raise cannot_write(self.path, error) from error
 
+    @contextmanager
+    def appended(self, event: Mapping[str, Any]) -> Generator[None]:
+        """An event that stays if the block succeeds; a disk that refuses it is no matter."""
+        size = self._size()
+        with suppress(FileError):
+            self.append(event)
+        try:
+            yield
+        except FileError:
+            with suppress(OSError):
+                os.truncate(self.path, size)
+            raise
+
     def read(self, after: int = 0) -> Events:
         """The events that came after number `after`."""
         try:
@@ -47,6 +62,9 @@ class EventLog:
             return []
         lines = enumerate(content.split(b"\n")[:-1], start=after + 1)
         return [event for number, line in lines if (event := _event(line, number)) is not None]
+
+    def _size(self) -> int:
+        return self.path.stat().st_size if self.path.exists() else 0
 
     def _find_lines(self, handle: int) -> None:
         """Note where the lines start that came since."""

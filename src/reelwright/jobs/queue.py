@@ -6,13 +6,12 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping
-from contextlib import suppress
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reelwright.core.errors import FileError
 from reelwright.core.paths import remove_folder
 from reelwright.jobs import job_record
 from reelwright.jobs.event_log import EventLog, Events
@@ -195,16 +194,13 @@ class JobQueue:
 
     def _change(self, identity: str, change: Callable[[Job], Changes], *, is_told: bool = False) -> Job:
         """`is_told`: the log tells of it too, before it can be seen, so that who sees it finds all events."""
-        with self._file.changing() as rows:
+        with ExitStack() as told, self._file.changing() as rows:
             if values := change(rows.get(identity)):
                 rows.update(identity, values)
                 if is_told:
-                    self._tell(rows.get(identity))
+                    job = rows.get(identity)
+                    told.enter_context(self.log_of(identity).appended(job_event(job.state, job.message)))
             return rows.get(identity)
-
-    def _tell(self, job: Job) -> None:
-        with suppress(FileError):  # a full disk must not keep a job from its end
-            self.log_of(job.id).append(job_event(job.state, job.message))
 
 
 def _edited(job: Job, order: Order, arguments: Mapping[str, Any]) -> Changes:
