@@ -158,6 +158,23 @@ def test_files_outside_of_the_runs_are_never_removed(client, tmp_path: Path):
     assert (elsewhere / "recipe.toml").exists()
 
 
+def test_a_full_disk_is_told_and_no_job_is_half_there(client):
+    """SQLite is told that the file may not grow, and says what it says of a full disk."""
+    kept = [add(client) for _ in range(3)]
+    rows = studio_of(client).queue._file
+    with rows.reading():
+        pages = rows._connection.execute("PRAGMA page_count").fetchone()[0]
+        rows._connection.execute(f"PRAGMA max_page_count = {pages}")
+    answers = [client.post("/v1/jobs", json={**DOCTOR, "title": "x" * 200}) for _ in range(40)]
+    assert {answer.status_code for answer in answers} == {200, 507}
+    assert "Free some space" in message(answers[-1])
+    added = [answer.json()["id"] for answer in answers if answer.status_code == 200]
+    assert [job["id"] for job in client.get("/v1/jobs").json()["data"]] == [*kept, *added]
+    with rows.reading():
+        rows._connection.execute("PRAGMA max_page_count = 1000000")
+    assert client.post("/v1/jobs", json=DOCTOR).status_code == 200
+
+
 def test_200_jobs_wait_in_the_order_in_which_they_came(client):
     added = [add(client) for _ in range(200)]
     assert [job["id"] for job in client.get("/v1/jobs").json()["data"]] == added

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar, Literal
 
-from fastapi import APIRouter, Depends, Header, Query, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import Field
 
@@ -12,7 +12,7 @@ from reelwright.jobs.order import Order
 from reelwright.jobs.queue import JobQueue
 from reelwright.web.rest.bodies import described, read_as
 from reelwright.web.rest.job import JobFacts, JobList, RemovedJob, facts_of
-from reelwright.web.rest.stream import STREAM, streamed
+from reelwright.web.rest.stream import STREAM, After, streamed
 from reelwright.web.studio import Studio
 
 
@@ -84,14 +84,9 @@ def routes(studio: Studio) -> APIRouter:
         return facts_of(studio.edit(job_id, asked.order))
 
     @router.get("/{job_id}/events", response_class=StreamingResponse, responses=STREAM)
-    def follow_job(
-        job_id: str,
-        request: Request,
-        after: Annotated[int, Query(ge=0, description="Tell only what came after this event.")] = 0,
-        last_event_id: Annotated[int | None, Header(ge=0, description="As `after`.")] = None,
-    ) -> StreamingResponse:
+    def follow_job(job_id: str, request: Request, after: After) -> StreamingResponse:
         """Stream what happens, from the start or from an event on, until the job has ended."""
-        return streamed(studio, job_id, after if last_event_id is None else last_event_id, request)
+        return streamed(studio, job_id, after, request)
 
     @router.delete("/{job_id}")
     def remove_job(

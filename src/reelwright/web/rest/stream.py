@@ -3,11 +3,11 @@
 import json
 import time
 from collections.abc import AsyncGenerator
-from typing import Any
+from typing import Annotated, Any
 
 import anyio
 from anyio.to_thread import run_sync
-from fastapi import Request
+from fastapi import Depends, Header, Query, Request
 from fastapi.responses import StreamingResponse
 
 from reelwright.core.errors import UserError
@@ -22,6 +22,17 @@ STREAM: dict[int | str, dict[str, Any]] = {
 _LOOK_EVERY = 0.2
 _SIGN_OF_LIFE = 10.0
 """Seconds after which a silent stream says that it lives, so that nothing on the way closes it."""
+
+
+def first_event(
+    after: Annotated[int, Query(ge=0, description="Tell only what came after this event.")] = 0,
+    last_event_id: Annotated[int | None, Header(ge=0, description="As `after`.")] = None,
+) -> int:
+    """From which event on a caller wants to know."""
+    return after if last_event_id is None else last_event_id
+
+
+After = Annotated[int, Depends(first_event)]
 
 
 def streamed(studio: Studio, job: str, after: int, request: Request) -> StreamingResponse:

@@ -5,7 +5,7 @@ from itertools import dropwhile, islice
 from typing import Annotated, Any, Literal
 
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Query, Request
 from fastapi.responses import FileResponse, StreamingResponse
 
 from reelwright.core.config import from_mapping
@@ -22,7 +22,7 @@ from reelwright.web.rest.bodies import (
     sent_form,
 )
 from reelwright.web.rest.content import CONTENT, Variant, content_of
-from reelwright.web.rest.stream import STREAM, streamed
+from reelwright.web.rest.stream import STREAM, After, streamed
 from reelwright.web.rest.video import Video, video_of
 from reelwright.web.rest.video_request import WORKFLOW, VideoRequest, order_of_request
 from reelwright.web.studio import Studio
@@ -90,16 +90,19 @@ def routes(studio: Studio) -> APIRouter:
         """Tell how a video is doing."""
         return _video(studio, _job(studio, video_id))
 
+    _add_files(router, studio)
+    _add_acts(router, studio)
+    return router
+
+
+def _add_files(router: APIRouter, studio: Studio) -> None:
+    """What comes of a video, while it is made and then."""
+
     @router.get("/{video_id}/events", response_class=StreamingResponse, responses=STREAM)
-    def follow_video(
-        video_id: str,
-        request: Request,
-        after: Annotated[int, Query(ge=0, description="Tell only what came after this event.")] = 0,
-        last_event_id: Annotated[int | None, Header(ge=0, description="As `after`.")] = None,
-    ) -> StreamingResponse:
+    def follow_video(video_id: str, request: Request, after: After) -> StreamingResponse:
         """Stream what happens, from the start or from an event on, until the video is made."""
         _job(studio, video_id)
-        return streamed(studio, video_id, after if last_event_id is None else last_event_id, request)
+        return streamed(studio, video_id, after, request)
 
     @router.get("/{video_id}/content", response_class=FileResponse, responses=CONTENT)
     def download_video(
@@ -109,6 +112,10 @@ def routes(studio: Studio) -> APIRouter:
     ) -> FileResponse:
         """Fetch the file, or any range of it."""
         return content_of(studio, _job(studio, video_id), variant, clip)
+
+
+def _add_acts(router: APIRouter, studio: Studio) -> None:
+    """What can be done with a video that is there."""
 
     @router.post("/{video_id}/cancel")
     def cancel_video(video_id: str) -> Video:
@@ -122,8 +129,6 @@ def routes(studio: Studio) -> APIRouter:
         _job(studio, video_id)
         studio.remove(video_id, files=True)
         return DeletedVideo(id=video_id)
-
-    return router
 
 
 async def _create_from_form(studio: Studio, request: Request) -> Video:
