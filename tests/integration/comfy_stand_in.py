@@ -10,6 +10,7 @@ import weakref
 from collections.abc import Callable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -371,9 +372,36 @@ def _load_video(folder: Path) -> type:
             return {"required": {"file": (sorted(path.name for path in folder.iterdir()), {})}}
 
         def load(self, file: str) -> tuple[Any]:
-            return (SimpleNamespace(get_stream_source=lambda: str(folder / file)),)
+            return (VideoOfFile(folder / file),)
 
     return LoadVideo
+
+
+class Video:
+    """Every VIDEO can be asked for a stream; not each can make one."""
+
+    def get_stream_source(self) -> Any:
+        raise ValueError("Could not determine output format")
+
+
+class VideoOfFrames(Video):
+    """A VIDEO that is in memory."""
+
+    def __init__(self, images: torch.Tensor, fps: float) -> None:
+        self._parts = SimpleNamespace(images=images, frame_rate=Fraction(fps))
+
+    def get_components(self) -> Any:
+        return self._parts
+
+
+class VideoOfFile(Video):
+    """A VIDEO that is a file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def get_stream_source(self) -> str:
+        return str(self._path)
 
 
 def _fits(received: Any, wanted: Any) -> bool:

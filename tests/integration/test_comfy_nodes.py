@@ -17,17 +17,18 @@ from reelwright import families
 from reelwright.api import generate
 from reelwright.checkpoint.latent_files import read_latents
 from reelwright.comfy import NODE_CLASS_MAPPINGS, layout
-from reelwright.comfy.inputs import CLIP_RATE
+from reelwright.comfy.inputs import CLIP_RATE, values_of
 from reelwright.comfy.making import made_of
 from reelwright.comfy.nodes import node_id
 from reelwright.comfy.sessions import SESSIONS
+from reelwright.core.errors import ConfigError
 from reelwright.core.provenance import METADATA_KEY, Provenance
 from reelwright.core.schema_fields import FieldFacts, describe
 from reelwright.families.cogvideox.config import TransformerConfig
 from reelwright.families.cogvideox.tiny import TINY_TRANSFORMER, write_model
 from reelwright.media.video_reader import read_mp4_metadata, read_video
 
-from .comfy_stand_in import ComfyStandIn, Run
+from .comfy_stand_in import ComfyStandIn, Run, VideoOfFile, VideoOfFrames
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = ROOT / "comfyui" / "example_workflows"
@@ -216,6 +217,22 @@ def test_a_model_of_images_comes_from_comfyuis_folders(comfy: ComfyStandIn):
     kept = Image.open(record.inputs["image"]["path"])
     assert kept.tobytes() == Image.open(comfy.folder / "input" / "example.png").tobytes()
     shutil.rmtree(comfy.folder / "models" / "diffusers")
+
+
+def test_a_clip_may_be_images_a_video_or_latents(comfy: ComfyStandIn):
+    run = comfy.run(text_to_video())
+    samples, images = run.results["3"][0], run.results["4"][0]
+    fields = layout.fields_of("framepack", layout.CLIPS)
+
+    def taken(clip: object) -> Any:
+        return values_of(fields, {"extend": clip, CLIP_RATE: 12.0})["extend"]
+
+    assert (taken(images).fps, taken(VideoOfFrames(images, 24.0)).fps) == (12.0, 24.0)
+    assert taken(VideoOfFile(file_of(comfy, run))) == str(file_of(comfy, run))
+    made = made_of(samples["samples"])
+    assert made is not None and taken(samples) == str(made.latents)
+    with pytest.raises(ConfigError, match="extend: these latents are of no sample node"):
+        taken({"samples": samples["samples"].clone()})
 
 
 @pytest.mark.parametrize("path", sorted(WORKFLOWS.glob("api/*.json")), ids=lambda path: path.stem)

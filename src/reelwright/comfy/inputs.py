@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 from reelwright.comfy import host
 from reelwright.comfy.layout import FROM_LATENTS, MASKS, MOVING, PICTURES
 from reelwright.comfy.schema import NOTHING, Input, input_of, tooltip_of, value_of
+from reelwright.core.errors import ConfigError
 from reelwright.core.schema_fields import FieldFacts
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def _value(facts: FieldFacts, given: Given) -> Any:  # noqa: ANN401 - of the fie
     if facts.name in (*PICTURES, *MASKS):
         return _pictures(facts, value)
     if facts.name in MOVING:
-        return _clip(value, given.get(CLIP_RATE, 0.0))
+        return _clip(facts.name, value, given.get(CLIP_RATE, 0.0))
     if facts.name in _FILE_KINDS:
         return None if value == NOTHING else host.model_file(_FILE_KINDS[facts.name], value)
     return value_of(facts, value)
@@ -110,14 +111,16 @@ def _pictures(facts: FieldFacts, images: "Tensor") -> Any:  # noqa: ANN401 - a p
     return paths if facts.kind == "list" else paths[0]
 
 
-def _clip(value: Any, fps: float) -> Any:  # noqa: ANN401 - frames, or where they are
+def _clip(name: str, value: Any, fps: float) -> Any:  # noqa: ANN401 - frames, or where they are
     from reelwright.comfy.making import made_of  # noqa: PLC0415 - as above
     from reelwright.comfy.pixels import Frames, clip_of  # noqa: PLC0415 - as above
 
     if isinstance(value, Mapping):
         made = made_of(value["samples"])  # pyright: ignore[reportUnknownArgumentType] - ComfyUI's LATENT
         if made is None:
-            raise ValueError("These latents were not made here. Decode them and give the images.")
+            raise ConfigError(
+                f"{name}: these latents are of no sample node. Decode them, and give the images."
+            )
         return str(made.latents)
     clip = clip_of(value, fps)
     return clip if isinstance(clip, Frames) else str(clip)

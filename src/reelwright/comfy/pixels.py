@@ -47,7 +47,8 @@ def clip_of(given: Any, fps: float) -> Frames | Path:  # noqa: ANN401 - an IMAGE
     """What a clip's input holds: frames, or the file of a VIDEO that comes from one."""
     if isinstance(given, Tensor):
         return Frames(images_FHWC=given, fps=fps)
-    source = given.get_stream_source() if hasattr(given, "get_stream_source") else None
+    # Videos that are not of a file inherit a way to become one, in memory.
+    source = given.get_stream_source() if "get_stream_source" in vars(type(given)) else None
     if isinstance(source, str):
         return Path(source)
     parts = given.get_components()
