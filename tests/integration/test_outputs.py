@@ -163,3 +163,10 @@ def test_the_memory_of_decoding_does_not_grow_with_the_number_of_frames(tmp_path
         )
         peaks.append(int(done.stdout.splitlines()[-1]) * 1024)
     assert peaks[1] - peaks[0] < MARGIN, peaks
+
+
+def test_an_autoencoder_is_loaded_only_when_pixels_are_wanted(generate):
+    outcome = generate("--steps", "1", "--format", "latent", "--no-contact-sheet", "--preview-every", "0")
+    assert (outcome.code, outcome.loaded) == (0, ["T5EncoderModel", "CogVideoXTransformer"])
+    outcome = generate("--steps", "1", "--preview-every", "0")
+    assert outcome.loaded[-2:] == ["CogVideoXTransformer", "CogVideoXAutoencoder"]

@@ -23,8 +23,13 @@ class SmallerTiles:
     What did not fit once would not fit the next time, so they never grow again.
     """
 
-    def __init__(self, asked: Tiling | None, cut: Callable[[int], Tiling], *, cell: int) -> None:
-        """`cut` makes tiles of so many pixels a side, 0 for the released ones; a latent cell has `cell`."""
+    def __init__(
+        self, asked: Tiling | None, cut: Callable[[int], Tiling] | None = None, *, cell: int = 1
+    ) -> None:
+        """`cut` makes tiles of so many pixels a side, 0 for the released ones; a latent cell has `cell`.
+
+        Without it tiles stay as they are, and want of memory is an error.
+        """
         self.tiling = self._asked = asked
         self._cut = cut
         self._cell = cell
@@ -69,6 +74,8 @@ class SmallerTiles:
 
     def _next(self, rows: int, columns: int) -> Tiling | None:
         """The largest tiles that are smaller than the frames and than the tiles before."""
+        if self._cut is None:
+            return None
         before = self.tiling
         tallest = rows if before is None else min(before.height, rows)
         widest = columns if before is None else min(before.width, columns)

@@ -1,7 +1,7 @@
 """Clips from prompts, images and clips: encode, denoise, decode."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -31,6 +31,7 @@ from reelwright.execution.weights import check_weights, in_memory, round_encoder
 from reelwright.families.cogvideox.autoencoder import CogVideoXAutoencoder
 from reelwright.families.cogvideox.checkpoints import (
     CogVideoXModel,
+    Layout,
     load_adapted,
     load_autoencoder,
 )
@@ -57,11 +58,17 @@ from reelwright.protocols.family import FindSection, Made, Preview, Segment
 
 @dataclass(frozen=True, kw_only=True)
 class Networks:
-    """What is loaded while clips are made."""
+    """What makes clips."""
 
     denoiser: PreparedDenoiser
-    space: LatentSpace
+    open_space: Callable[[], LatentSpace]
+    """Its autoencoder is loaded when it is first needed, which may be after denoising."""
+    tiles: SmallerTiles
     device: torch.device
+
+    @property
+    def space(self) -> LatentSpace:
+        return self.open_space()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -105,8 +112,12 @@ class CogVideoXSession:
         denoiser, changes = self._denoiser
         yield from map(Notice, changes)
         for request in requests:
-            whole_clip = request.config.compatibility.vae_chunk == "whole"
-            networks = Networks(denoiser=denoiser, space=self._space(whole_clip), device=self._device)
+            networks = Networks(
+                denoiser=denoiser,
+                open_space=partial(self._space, request.config),
+                tiles=self._tiles,
+                device=self._device,
+            )
             yield from make_clip(model, networks, texts, request)
 
     def write_merged(self, path: Path) -> Iterator[Event]:
@@ -128,8 +139,7 @@ class CogVideoXSession:
                 f"from_latent: the latents have {channels} channels; {model.autoencoder_path} decodes"
                 f" {expected}. Name the --model that made them."
             )
-        space = self._space(config.compatibility.vae_chunk == "whole")
-        return _segment(model, config, space, latents_BCTHW)
+        return _segment(model, config, partial(self._space, config), self._tiles, latents_BCTHW)
 
     @cached_property
     def _denoiser(self) -> tuple[PreparedDenoiser, list[str]]:
@@ -155,13 +165,13 @@ class CogVideoXSession:
         self._turns.note(autoencoder)
         return autoencoder
 
-    def _space(self, whole_clip: bool) -> LatentSpace:
+    def _space(self, config: CogVideoXGenerate) -> LatentSpace:
         autoencoder = self._autoencoder
         return LatentSpace(
             autoencoder=autoencoder,
             smaller=self._tiles,
             arrive=partial(self._turns.take, autoencoder),
-            whole_clip=whole_clip,
+            whole_clip=config.compatibility.vae_chunk == "whole",
         )
 
     @cached_property
@@ -174,14 +184,19 @@ def make_clip(
     model: CogVideoXModel, networks: Networks, texts: Texts, request: CogVideoXRequest
 ) -> Iterator[Made]:
     """Denoise one clip: a StepDone for every step, a Preview now and then, and the Segment at the end."""
-    config, space = request.config, networks.space
+    config = request.config
     noise = Noise(config, model, networks.dtype)
     # The released order of draws: posteriors of images and clips, the noise, then that of each step.
     conditions = _conditions(model, networks, texts, request, noise)
     steps = plan_steps(model.scheduler, config)
-    latents = _start(request, space, steps, noise).to(networks.device)
-    yield from map(Notice, space.take_notices())
+    latents = _start(request, networks, steps, noise).to(networks.device)
+    yield from map(Notice, networks.tiles.take_notices())
     look = _look(model, networks, texts, config, conditions, latents)
+
+    def made_of(latents_BCTHW: Tensor) -> Segment:
+        final = latents_BCTHW[:, :, noise.num_padding :]
+        return _segment(model, config, networks.open_space, networks.tiles, final)
+
     predict_x0 = predictor(networks.denoiser, config, look, steps)
 
     yield StageStarted("denoise", len(steps))
@@ -195,12 +210,11 @@ def make_clip(
         yield StepDone("denoise", index, len(steps), seconds, peak_memory(networks.device))
         if not torch.isfinite(latents).all():
             flaw = f"denoise: the latents hold NaN or infinity after step {index} of {len(steps)}."
-            yield _segment(model, config, space, latents[:, :, noise.num_padding :], flaw)
+            yield replace(made_of(latents), flaw=flaw)
             return
         if config.preview_every and index % config.preview_every == 0 and index < len(steps):
             yield Preview(image_HWC=paint_latents(state.x0[0], networks.colors), step=index)
-    made = _segment(model, config, space, latents[:, :, noise.num_padding :])
-    yield replace(made, shortcuts=networks.denoiser.shortcuts)
+    yield replace(made_of(latents), shortcuts=networks.denoiser.shortcuts)
 
 
 class Noise:
@@ -243,21 +257,25 @@ def _conditions(
     model: CogVideoXModel, networks: Networks, texts: Texts, request: CogVideoXRequest, noise: Noise
 ) -> Conditions:
     _, _, frames, height, width = noise.shape_BCTHW
+    reads_pictures = model.layout is not Layout.TEXT
     grid = chosen_rope_grid(request.config.compatibility.rope_grid, model.transformer)
     positions = position_conditions(model.transformer, (frames, height, width), grid)
     conditions = Conditions(
         text_BLD=texts.positive(request.config),
-        image_BCTHW=image_conditions(model.layout, request, networks.space, noise.generator, frames),
+        image_BCTHW=image_conditions(model.layout, request, networks.space, noise.generator, frames)
+        if reads_pictures
+        else None,
         ofs_B=torch.tensor([OFS]) if model.transformer.ofs_embed_dim else None,
         **positions,
     )
     return conditions.to(networks.device, networks.dtype)
 
 
-def _start(request: CogVideoXRequest, space: LatentSpace, steps: Sequence[Step], noise: Noise) -> Tensor:
+def _start(request: CogVideoXRequest, networks: Networks, steps: Sequence[Step], noise: Noise) -> Tensor:
     """Pure noise, or the clip to start from as noisy as the first step expects it."""
     if request.config.video is None or request.clip_BCFHW is None:
         return noise.draw()
+    space = networks.space
     clip = space.encode(request.clip_BCFHW).sample(noise.generator).float().cpu() * space.scale
     clip = pad_front(clip, noise.num_padding)
     return add_noise(clip, noise.draw(), steps[0].level) if steps else clip
@@ -285,18 +303,17 @@ def _look(
 def _segment(
     model: CogVideoXModel,
     config: CogVideoXGenerate,
-    space: LatentSpace,
+    open_space: Callable[[], LatentSpace],
+    tiles: SmallerTiles,
     latents_BCTHW: Tensor,
-    flaw: str = "",
 ) -> Segment:
     latents = latents_BCTHW.float().cpu().contiguous()
-    num_frames = (latents.shape[2] - 1) * space.autoencoder.temporal_stride + 1
+    num_frames = (latents.shape[2] - 1) * model.autoencoder.temporal_compression_ratio + 1
     return Segment(
         latents_BCTHW=latents,
         num_frames=num_frames,
         fps=config.fps or model.fps,
-        decode=lambda: space.decode(latents),
-        lessen=lambda: space.lessen(latents),
-        unasked=space.unasked,
-        flaw=flaw,
+        decode=lambda: open_space().decode(latents),
+        lessen=lambda: tiles.lessen(*latents.shape[3:]),
+        unasked=tiles.unasked,
     )

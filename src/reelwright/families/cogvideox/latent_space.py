@@ -59,6 +59,11 @@ class LatentSpace:
     """Show the norms the whole clip rather than chunks of it (SAT)."""
 
     @property
+    def tiles(self) -> SmallerTiles:
+        """Those that it works in."""
+        return self.smaller or SmallerTiles(self.tiling)
+
+    @property
     def scale(self) -> float:
         return self.autoencoder.config.scaling_factor
 
@@ -73,15 +78,13 @@ class LatentSpace:
         def encode(tiling: Tiling | None) -> Tensor:
             return torch.cat(list(self._encode_stream(chunks, tiling)), dim=2)
 
-        if self.smaller is None:
-            return Posterior(encode(self.tiling))
         stride = self.autoencoder.spatial_stride
         rows, columns = (side // stride for side in pixels_BCFHW.shape[3:])
-        return Posterior(self.smaller.until_it_fits(encode, rows, columns))
+        return Posterior(self.tiles.until_it_fits(encode, rows, columns))
 
     def encode_stream(self, chunks_BCFHW: Iterable[Tensor]) -> Iterator[Tensor]:
         """Yield mean and log-variance, on the channel axis, of one chunk after the other."""
-        return self._encode_stream(chunks_BCFHW, self._tiling)
+        return self._encode_stream(chunks_BCFHW, self.tiles.tiling)
 
     @torch.no_grad()
     def _encode_stream(self, chunks_BCFHW: Iterable[Tensor], tiling: Tiling | None) -> Iterator[Tensor]:
@@ -94,7 +97,7 @@ class LatentSpace:
     def decode(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:
         """Yield chunks of frames, uint8 chunk_FHWC, of one clip of scaled latents.
 
-        Where memory runs out, `lessen` and begin again.
+        Where memory runs out, have `tiles` lessen and begin again.
         """
         weight = self._weight
         latents = (latents_BCTHW / self.scale).to(weight.device, weight.dtype)
@@ -102,27 +105,11 @@ class LatentSpace:
             chunk_lengths(latents.shape[2], 0 if self.whole_clip else _LATENT_CHUNK), dim=2
         )
         run, stride = self.autoencoder.decode_stream, self.autoencoder.spatial_stride
-        for chunk in run_in_tiles(run, chunks, self._tiling, input_cell=1, output_cell=stride):
+        for chunk in run_in_tiles(run, chunks, self.tiles.tiling, input_cell=1, output_cell=stride):
             yield to_uint8(chunk)
-
-    def lessen(self, latents_BCTHW: Tensor) -> str:
-        """Have `decode` need less memory from now on: what is done, in words; "" if nothing can be."""
-        return "" if self.smaller is None else self.smaller.lessen(*latents_BCTHW.shape[3:])
-
-    def take_notices(self) -> list[str]:
-        """What was done to make `encode` fit into memory."""
-        return [] if self.smaller is None else self.smaller.take_notices()
-
-    def unasked(self) -> tuple[str, ...]:
-        """What is approximated since memory ran out, in words."""
-        return () if self.smaller is None else self.smaller.unasked()
 
     @property
     def _weight(self) -> Tensor:
         """One that tells where to compute, and in which format."""
         self.arrive()
         return next(self.autoencoder.parameters())
-
-    @property
-    def _tiling(self) -> Tiling | None:
-        return self.tiling if self.smaller is None else self.smaller.tiling

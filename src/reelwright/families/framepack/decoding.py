@@ -41,8 +41,8 @@ def view_latents(
             if config.one_frame
             else space.decode_windows(latents, windows, fade_frames(window))
         ),
-        lessen=lambda: space.lessen(latents),
-        unasked=space.unasked,
+        lessen=lambda: space.tiles.lessen(*latents.shape[3:]),
+        unasked=space.tiles.unasked,
         flaw=flaw,
         metadata=_metadata(config, latents.shape),
     )

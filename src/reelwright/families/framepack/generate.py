@@ -171,7 +171,7 @@ class _Making:
         noise = SectionNoise(request.config.seed, self._noise_shape)
         # The released order of draws: posteriors of images and clips, then the noise of each section.
         scene = encode_scene(request, session.space, noise.generator)
-        yield from map(Notice, session.space.take_notices())
+        yield from map(Notice, session.space.tiles.take_notices())
         timeline = self._timeline(scene)
         layouts = self._layouts(timeline)
         known = KnownLatents(timeline, scene, layouts)
@@ -275,7 +275,7 @@ class _Making:
             },
             fps=config.fps,
             decode=(lambda: view_section(space, latents)) if self._wants_preview else None,
-            lessen=lambda: space.lessen(latents),
+            lessen=lambda: space.tiles.lessen(*latents.shape[3:]),
         )
 
     @property

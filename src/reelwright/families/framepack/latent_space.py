@@ -45,6 +45,11 @@ class LatentSpace:
     """Frames that a layer takes at a time, for less memory and the same result; 0 chooses."""
 
     @property
+    def tiles(self) -> SmallerTiles:
+        """Those that it works in."""
+        return self.smaller or SmallerTiles(self.tiling)
+
+    @property
     def scale(self) -> float:
         return self.autoencoder.config.scaling_factor
 
@@ -63,10 +68,8 @@ class LatentSpace:
             (moments,) = run_in_tiles(self._encode_each, clips, tiling, input_cell=stride, output_cell=1)
             return moments
 
-        if self.smaller is None:
-            return Posterior(encode(self.tiling))
         rows, columns = (side // stride for side in pixels_BCFHW.shape[3:])
-        return Posterior(self.smaller.until_it_fits(encode, rows, columns))
+        return Posterior(self.tiles.until_it_fits(encode, rows, columns))
 
     @torch.no_grad()
     def encode_stream(self, chunks_BCFHW: Iterable[Tensor]) -> Iterator[Tensor]:
@@ -112,7 +115,7 @@ class LatentSpace:
         weight = self._weight
         pixels = (chunk.to(weight.device, weight.dtype) for chunk in chunks_BCFHW)
         stride = self.autoencoder.spatial_stride
-        return run_in_tiles(run, pixels, self._tiling, input_cell=stride, output_cell=1)
+        return run_in_tiles(run, pixels, self.tiles.tiling, input_cell=stride, output_cell=1)
 
     def decode(self, latents_BCTHW: Tensor) -> Iterator[Tensor]:
         """Yield the frames, uint8 chunk_FHWC, of one clip of scaled latents, all decoded at once."""
@@ -141,30 +144,16 @@ class LatentSpace:
         weight = self._weight
         clips = [(latents_BCTHW / self.scale).to(weight.device, weight.dtype)]
         stride = self.autoencoder.spatial_stride
-        (pixels,) = run_in_tiles(self._decode_each, clips, self._tiling, input_cell=1, output_cell=stride)
+        (pixels,) = run_in_tiles(
+            self._decode_each, clips, self.tiles.tiling, input_cell=1, output_cell=stride
+        )
         return pixels
-
-    def lessen(self, latents_BCTHW: Tensor) -> str:
-        """Have decoding need less memory from now on: what is done, in words; "" if nothing can be."""
-        return "" if self.smaller is None else self.smaller.lessen(*latents_BCTHW.shape[3:])
-
-    def take_notices(self) -> list[str]:
-        """What was done to make `encode` fit into memory."""
-        return [] if self.smaller is None else self.smaller.take_notices()
-
-    def unasked(self) -> tuple[str, ...]:
-        """What is approximated since memory ran out, in words."""
-        return () if self.smaller is None else self.smaller.unasked()
 
     @property
     def _weight(self) -> Tensor:
         """One that tells where to compute, and in which format."""
         self.arrive()
         return next(self.autoencoder.parameters())
-
-    @property
-    def _tiling(self) -> Tiling | None:
-        return self.tiling if self.smaller is None else self.smaller.tiling
 
     def _encode_each(self, clips: Iterable[Tensor]) -> Iterator[Tensor]:
         for clip in clips:
