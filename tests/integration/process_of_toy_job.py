@@ -1,7 +1,7 @@
 """A worker whose workflow `generate` keeps numbered sections instead of making video: QUEUE_FOLDER ID.
 
 Before section N it waits as long as there is a file hold-N in the folder that the job counts from. What it
-kept is not made again. The prompt may ask for more: "crash" at the first section, or "fail".
+kept is not made again. The prompt may ask for more: "crash" at the first section, "stumble" or "fail".
 """
 
 import os
@@ -31,6 +31,8 @@ def run(family: str, config: GenerateConfig, replaces: bool = False) -> Iterator
         wait_while(Path(f"hold-{number}"))
         if config.prompt == "crash":
             os.kill(os.getpid(), signal.SIGKILL)
+        if config.prompt == "stumble":
+            raise ZeroDivisionError("division by zero")
         if config.prompt == "fail":
             raise UserError("fox.png: there is no fox. Take another picture.")
         if str(number) not in made.read_text().split():

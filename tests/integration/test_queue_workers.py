@@ -90,9 +90,9 @@ def states_told(queue: JobQueue, job: Job) -> list[str]:
 
 
 def test_jobs_end_one_after_another_each_as_it_must(queue: JobQueue, dispatch, tmp_path: Path):
-    """A good one, one whose options are no more, one that fails, one on a full disk, one that crashes."""
-    good, illegal, failing, full, crashing = (
-        add(queue, prompt, steps=1) for prompt in ("a fox", "", "fail", "", "crash")
+    """One is well; options of one are no more; others fail in words, by surprise, on a full disk, crash."""
+    good, illegal, failing, stumbling, full, crashing = (
+        add(queue, prompt, steps=1) for prompt in ("a fox", "", "fail", "stumble", "", "crash")
     )
     with queue._file.changing() as rows:
         work = good.order.to_json().replace('"steps"', '"stepps"')
@@ -101,12 +101,15 @@ def test_jobs_end_one_after_another_each_as_it_must(queue: JobQueue, dispatch, t
     (queue.folder_of(full.id) / "events.jsonl").symlink_to("/dev/full")
     dispatch()
     wait_for_state(queue, crashing, "failed")
-    ends = [queue.get(job.id) for job in (good, illegal, failing, full, crashing)]
-    assert [job.state for job in ends] == ["done", "failed", "failed", "failed", "failed"]
+    ends = [queue.get(job.id) for job in (good, illegal, failing, stumbling, full, crashing)]
+    assert [job.state for job in ends] == ["done", *["failed"] * 5]
     assert "stepps: unknown key. Did you mean steps?" in ends[1].message
     assert ends[2].message == "fox.png: there is no fox. Take another picture."
-    assert "The disk is full" in ends[3].message
-    assert "killed by SIGKILL (often because memory ran out), at attempt 3" in ends[4].message
+    output = queue.folder_of(stumbling.id) / "output.txt"
+    assert ends[3].message == f"ZeroDivisionError: division by zero. The traceback is in {output}."
+    assert 'raise ZeroDivisionError("division by zero")' in output.read_text()
+    assert "The disk is full" in ends[4].message
+    assert "killed by SIGKILL (often because memory ran out), at attempt 3" in ends[5].message
     assert (states_told(queue, good), made(good)) == (["running", "done"], ["1"])
     assert states_told(queue, crashing) == ["running", "queued"] * 2 + ["running", "failed"]
     assert [event["event"] for event in queue.events(good.id)] == [

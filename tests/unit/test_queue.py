@@ -133,11 +133,14 @@ def test_a_job_comes_to_one_end_only(queue: JobQueue):
 
 
 def test_a_worker_that_ended_early_did_what_was_wished(queue: JobQueue):
-    stopped, paused, killed = running(queue), running(queue), running(queue)
+    stopped, paused, held, killed = (running(queue) for _ in range(4))
     queue.cancel(stopped.id)
     queue.pause(paused.id, at="section")
-    ends = [queue.finish(job.id, "queued").state for job in (stopped, paused, killed)]
-    assert ends == ["cancelled", "paused", "queued"]
+    queue.pause(held.id)
+    queue.hold(held.id)
+    ends = [queue.finish(job.id, "queued").state for job in (stopped, paused, held, killed)]
+    assert ends == ["cancelled", "paused", "paused", "queued"]
+    assert not queue.get(held.id).holds
 
 
 def test_a_held_job_goes_on_at_once_and_one_that_let_go_waits_for_its_turn(queue: JobQueue):

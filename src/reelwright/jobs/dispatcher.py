@@ -17,7 +17,7 @@ from filelock import FileLock, Timeout
 from reelwright.core.errors import FileError, UserError
 from reelwright.jobs.job_record import Job, State
 from reelwright.jobs.queue import JobQueue
-from reelwright.jobs.worker import LOCK, PROCESS
+from reelwright.jobs.worker import LOCK, OUTPUT, PROCESS
 
 _logger = logging.getLogger(__name__)
 
@@ -185,7 +185,7 @@ class Dispatcher:
             )
 
     def _output_of(self, job: Job) -> Path:
-        return self._queue.folder_of(job.id) / "output.txt"
+        return self._queue.folder_of(job.id) / OUTPUT
 
 
 def _cause_of_death(exit_code: int | None) -> str:

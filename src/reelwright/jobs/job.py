@@ -13,14 +13,24 @@ from reelwright.jobs.interrupt import Interrupted, StopSignals
 _logger = logging.getLogger(__name__)
 
 
-def run_workflow(name: str, arguments: Mapping[str, object], sinks: Sequence[EventSink]) -> int:
+_SHOW_TRACEBACK = "Run it again with --debug to see the traceback."
+
+
+def run_workflow(
+    name: str,
+    arguments: Mapping[str, object],
+    sinks: Sequence[EventSink],
+    *,
+    to_see_traceback: str = _SHOW_TRACEBACK,
+) -> int:
     """Run `reelwright.workflows.<name>.run(**arguments)` and return the exit code.
 
     0 done, 1 failed, 2 illegal configuration, 3 out of memory, 130 after Ctrl-C, 143 after SIGTERM. However
     it ends, the workflow is closed first, so that it can save its state; then the sinks see the last event.
+    to_see_traceback: advice after an error that nobody foresaw.
     """
     with StopSignals() as stop:
-        ending, exit_code = _run(name, arguments, sinks, stop)
+        ending, exit_code = _run(_events(name, arguments), sinks, stop, to_see_traceback)
         stop.disarm()
         if ending is not None:
             _report(ending, sinks)
@@ -28,11 +38,14 @@ def run_workflow(name: str, arguments: Mapping[str, object], sinks: Sequence[Eve
 
 
 def _run(
-    name: str, arguments: Mapping[str, object], sinks: Sequence[EventSink], stop: StopSignals
+    started: Generator[Event, None, None],
+    sinks: Sequence[EventSink],
+    stop: StopSignals,
+    to_see_traceback: str,
 ) -> tuple[Event | None, int]:
     """The exit code, and the last event where the workflow itself could not send it."""
     try:
-        with closing(_events(name, arguments)) as events:
+        with closing(started) as events:
             for event in events:
                 try:
                     for sink in sinks:
@@ -46,7 +59,7 @@ def _run(
         return _failure(error), error.exit_code
     except Exception as error:  # the edge of a job: nothing may end in a bare traceback
         _logger.debug("the workflow failed", exc_info=error)
-        return _unexpected(error)
+        return _unexpected(error, to_see_traceback)
     return None, 0
 
 
@@ -69,13 +82,13 @@ def _notes(error: BaseException) -> str:
     return "\n".join(getattr(error, "__notes__", []))
 
 
-def _unexpected(error: Exception) -> tuple[Failed, int]:
+def _unexpected(error: Exception, to_see_traceback: str) -> tuple[Failed, int]:
     notes: list[str] = getattr(error, "__notes__", [])
     if is_out_of_memory(error):
         advice = ["Choose a smaller height, width or num_frames, or --execution.tiling.", *notes]
         message = f"There is not enough memory: {_first_line(error)} {' '.join(advice)}"
         return Failed(MemoryLimitError.__name__, message), MemoryLimitError.exit_code
-    advice = notes or ["Run it again with --debug to see the traceback."]
+    advice = notes or [to_see_traceback]
     message = f"{type(error).__name__}: {_first_line(error)} {' '.join(advice)}"
     return Failed(type(error).__name__, message), 1
 

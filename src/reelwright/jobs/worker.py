@@ -27,6 +27,8 @@ LOCK = "lock"
 """In a job's folder: held by its worker, and by nobody when that is dead."""
 PROCESS = "process"
 """In a job's folder: the number of the process that holds the lock."""
+OUTPUT = "output.txt"
+"""In a job's folder: what its workers write, where a dispatcher started them."""
 _PATIENCE = 60.0
 """Seconds to wait for the lock, which a dispatcher takes for a blink, and for a queue on a full disk."""
 _STOPPED = (130, 143)
@@ -76,7 +78,7 @@ def _work(queue: JobQueue, job: Job) -> int:
             (queue.folder_of(job.id) / PROCESS).write_text(str(os.getpid()), encoding="utf-8")
             record.tell("running", f"attempt {job.attempts}")
             with Wishes(queue, job, record.tell) as wishes:
-                exit_code = _run(job, [record, wishes.watch])
+                exit_code = _run(job, queue.folder_of(job.id), [record, wishes.watch])
         except Interrupted as interruption:  # before the workflow began, or when it was over
             exit_code = interruption.exit_code
         except (UserError, OSError) as error:
@@ -92,7 +94,7 @@ def _work(queue: JobQueue, job: Job) -> int:
     return exit_code
 
 
-def _run(job: Job, sinks: Sequence[EventSink]) -> int:
+def _run(job: Job, folder: Path, sinks: Sequence[EventSink]) -> int:
     try:
         os.chdir(job.folder)
     except OSError as error:
@@ -101,7 +103,8 @@ def _run(job: Job, sinks: Sequence[EventSink]) -> int:
             f" ({error.strerror}). Make it again, or add the job again from another folder."
         ) from error
     workflow, arguments = call_of(job)
-    return run_workflow(workflow, arguments, sinks)
+    advice = f"The traceback is in {folder / OUTPUT}."
+    return run_workflow(workflow, arguments, sinks, to_see_traceback=advice)
 
 
 def _state_after(exit_code: int) -> State:
