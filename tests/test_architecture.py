@@ -18,6 +18,7 @@ from reelwright import families
 from reelwright.cli import (
     bench,
     cache,
+    comfy,
     curves,
     dataset,
     doctor,
@@ -75,6 +76,7 @@ PARSERS = {
     "studio": studio.parse,
     "plan": plan.parse,
     "queue": queue.parse,
+    "comfy": comfy.parse,
 }
 
 
