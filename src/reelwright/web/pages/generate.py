@@ -129,8 +129,10 @@ class _Page:
         that is still to be fetched, is told but stops nobody.
         """
         failed = await self._plan.ask(self._order())
-        if failed is None or self._form.settings.problems():
+        if self._form.settings.problems():
             return False
+        if failed is None:  # a later question took its place: what was pressed is not lost, the job will tell
+            return is_pressed
         problems = by_field(failed.message, self._form.settings.facts)
         if not is_pressed and not self._form.settings.get(_PROMPT):
             problems.pop(_PROMPT, None)

@@ -23,7 +23,7 @@ class JobCard:
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._job, self._progress, self._revision = studio, "", Progress(), -1
-        self._source = ""
+        self._source, self._offered = "", ("", "", "")
         with block("rw-card rw-stack", name="job") as self._card:
             with block("rw-row rw-spread still"):
                 self._title = named(words("", "rw-strong rw-cut rw-grow"), "job-title")
@@ -79,6 +79,14 @@ class JobCard:
         self._trouble.set_text(trouble)
         self._trouble.set_visibility(bool(trouble))
         self._draw_frame(job)
+        self._draw_acts(job)
+
+    def _draw_acts(self, job: Job) -> None:
+        """What can be done, drawn anew only where it is something else: what is being pressed stays."""
+        offered = job.id, job.state, job.wish
+        if offered == self._offered:
+            return
+        self._offered = offered
         self._acts.clear()
         with self._acts:
             if job.is_final and job.run is not None and job.run.parent == self._studio.runs:
