@@ -13,7 +13,7 @@ import textwrap
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, Field, dataclass, fields, is_dataclass
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -57,7 +57,7 @@ def from_mapping(schema: type[T], mapping: Mapping[str, object], origin: str, de
     values = walked.known if default is None else _merge(_dump(default), walked.known)
     problems = [*walked.problems]
     try:
-        config = TypeAdapter(schema).validate_json(json.dumps(values, default=str), strict=True)
+        config = _adapter(schema).validate_json(json.dumps(values, default=str), strict=True)
     except ValidationError as error:
         problems += _explain_all(error.errors(), schema)
     else:
@@ -247,7 +247,13 @@ def _neighbors(path: Path) -> str:
 
 
 def _dump(config: object) -> dict[str, Any]:
-    return TypeAdapter(type(config)).dump_python(config, mode="json", warnings=False)
+    return _adapter(type(config)).dump_python(config, mode="json", warnings=False)
+
+
+@lru_cache(maxsize=256)
+def _adapter(schema: type[Any]) -> TypeAdapter[Any]:
+    """What reads and writes a schema; to build one takes most of the time of reading."""
+    return TypeAdapter(schema)
 
 
 def _merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
