@@ -40,6 +40,14 @@ def add_video(client: TestClient, **fields: Any) -> str:
     return answer.json()["id"]
 
 
+def empty(studio: Studio) -> None:
+    """Leave no job in the queue."""
+    for job in studio.queue.list():
+        if job.has_worker:
+            studio.queue.finish(job.id, "failed")
+        studio.queue.remove(job.id, files=True)
+
+
 def begin(studio: Studio) -> Job:
     """The first waiting job runs from now on, though no worker does it."""
     job = studio.queue.claim("a test")

@@ -7,16 +7,22 @@ from pathlib import Path
 
 import pytest
 
-from .studio_clients import ASKED, add_video, begin, calling, message, studio_of
+from .studio_clients import ASKED, add_video, begin, calling, empty, message, studio_of
 
 DOCTOR = {"workflow": "doctor", "family": "cogvideox"}
 ACTS = ("move", "pause", "go_on", "retry", "cancel")
 
 
-@pytest.fixture
-def client(tmp_path: Path):
-    with calling(tmp_path) as caller:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory):
+    with calling(tmp_path_factory.mktemp("studio")) as caller:
         yield caller
+
+
+@pytest.fixture
+def client(shared):
+    empty(studio_of(shared))
+    return shared
 
 
 def add(client, **fields: object) -> str:

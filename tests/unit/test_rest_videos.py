@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from .studio_clients import ASKED, add_video, begin, calling, finish, message, png, studio_of
+from .studio_clients import ASKED, add_video, begin, calling, empty, finish, message, png, studio_of
 
 CLIP = bytes(range(256)) * 8
 FILES = {"video.mp4": CLIP, "contact_sheet.png": png(), "latent.safetensors": b"latents"}
@@ -21,11 +21,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory):
 @pytest.fixture
 def client(shared):
     """A caller of a studio whose queue is empty."""
-    queue = studio_of(shared).queue
-    for job in queue.list():
-        if job.has_worker:
-            queue.finish(job.id, "failed")
-        queue.remove(job.id, files=True)
+    empty(studio_of(shared))
     return shared
 
 
