@@ -32,7 +32,7 @@ class Answers:
 
 def idle_studio(folder) -> Studio:
     """A studio with its folders, which does no job."""
-    studio = Studio(StudioConfig(runs=folder / "runs", queue=folder / "queue", workers=0))
+    studio = Studio(StudioConfig(runs=folder / "runs", queue=folder / "runs" / ".queue", workers=0))
     studio.answers = Answers()
     studio.start()
     return studio

@@ -5,7 +5,7 @@ from typing import Any
 
 from nicegui import ui
 
-from reelwright.core.errors import ConfigError
+from reelwright.core.errors import ConfigError, UserError
 from reelwright.core.sizes import size_text
 from reelwright.jobs.order import Order
 from reelwright.web.following import duration
@@ -43,9 +43,13 @@ class PlanCard:
         if order.to_json() == self._asked:
             return self._failure
         self._asked = ""
+        try:
+            asked = self._studio.places.settled(order)
+        except UserError as error:
+            return Failure(message=str(error), is_config=True)
         self._busy.set_visibility(True)
-        checked = await self._events_of(replace(order, workflow="check"))
-        planned = await self._events_of(replace(order, workflow="plan", options={"command": "generate"}))
+        checked = await self._events_of(replace(asked, workflow="check"))
+        planned = await self._events_of(replace(asked, workflow="plan", options={"command": "generate"}))
         if checked is None or planned is None or self._place.is_deleted:
             return None
         self._busy.set_visibility(False)
