@@ -14,6 +14,7 @@ import httpx
 import psutil
 import pytest
 
+from reelwright.jobs.dispatcher import Dispatcher
 from reelwright.jobs.job_record import FINAL
 
 from ..e2e.studio_process import PATIENCE, StudioProcess
@@ -23,21 +24,23 @@ LIMIT_MB = 2
 
 
 @pytest.fixture(scope="module")
-def busy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioProcess]:
-    """A studio with a worker."""
-    studio = StudioProcess(tmp_path_factory.mktemp("busy")).start()
-    yield studio
-    studio.cancel_all()
-    studio.stop()
-
-
-@pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioProcess]:
-    """A studio in which jobs wait."""
+    """A studio in which jobs wait until somebody works on its queue."""
     more = ("--max-upload-mb", str(LIMIT_MB), "--workers", "0")
     studio = StudioProcess(tmp_path_factory.mktemp("studio"), *more).start()
     yield studio
     studio.stop()
+
+
+@pytest.fixture
+def busy(studio: StudioProcess) -> Iterator[StudioProcess]:
+    """The same, with a worker."""
+    studio.cancel_all()
+    dispatcher = Dispatcher(studio.jobs())
+    dispatcher.start()
+    yield studio
+    studio.cancel_all()
+    dispatcher.stop()
 
 
 @contextlib.contextmanager
