@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -85,6 +86,36 @@ def test_checkpoints_make_a_step_of_training_smaller(reelwright: Command, family
     made_again = plan_of(reelwright(*words, "--execution.activation-checkpoint"))
     assert made_again["device"] < kept["device"]
     assert made_again["written"] == kept["written"] > 0
+
+
+@pytest.mark.parametrize("command", [("train",), ("cache", "latents")], ids=["train", "cache"])
+def test_a_data_set_says_for_which_clips_a_plan_is(
+    reelwright: Command, tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    for name, side in (("small", 64), ("large", 128)):
+        words = ("--count", "2", "--width", side, "--height", side, "--fps", "8", "--num-frames", "9")
+        assert reelwright("dataset", "synth", name, *words).code == 0
+    told = "".join(
+        f'[[datasets]]\nvideo_directory = "{name}"\n{keys}'
+        f"resolution = [{side}, {side}]\ntarget_frames = [9]\n"
+        for name, side, keys in (("small", 64, ""), ("large", 128, "batch_size = 2\n"))
+    )
+    (tmp_path / "data.toml").write_text(told)
+    words = ("plan", *command, "cogvideox", "--json")
+    asked = reelwright(*words, "--dataset", "data.toml")
+    assert asked.code == 0, asked.err
+    (note,) = [event["message"] for event in asked.events if event["event"] == "notice"]
+    assert note.startswith("planned for clips of 128 x 128, 9 frames (the largest of 4 in the data set")
+    assert note.endswith("), 2 together.")
+
+    def terms(plan: dict[str, Any]) -> list[dict[str, Any]]:
+        """All but the program itself, which is measured anew each time."""
+        return [term for stage in plan["stages"] for term in stage["terms"] if term["name"] != "program"]
+
+    said = plan_of(reelwright(*words, "--clip", "128", "128", "9", "--batch", "2"))
+    assert terms(plan_of(asked)) == terms(said)
+    other = plan_of(reelwright(*words, "--dataset", "data.toml", "--clip", "64", "64", "9"))
+    assert other["host"] < said["host"]
 
 
 def test_captions_take_a_text_encoder_alone(reelwright: Command) -> None:

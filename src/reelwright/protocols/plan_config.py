@@ -15,8 +15,9 @@ class PlanConfig:
     gpu: str = ""
     """Plan for this card, such as 4090 or H100, whatever is in this machine."""
     clip: tuple[Annotated[int, Ge(1)], ...] = ()
-    """Height, width and frames of the clips that are trained on or encoded; without them the model's own."""
+    """Height, width and frames of the clips that are trained on or encoded; without them the largest of the
+    data set, or without one the model's own."""
     batch: Annotated[int, Ge(1)] = 1
-    """Clips that are trained on or encoded together."""
+    """Clips that are trained on or encoded together; 1 takes what the data set says."""
     clips: Annotated[int, Ge(1)] = 1
-    """How many clips are encoded."""
+    """How many clips are encoded, where no data set tells."""

@@ -18,6 +18,7 @@ from reelwright.protocols.plan_config import PlanConfig
 from reelwright.protocols.presets import filled
 from reelwright.protocols.train_configs import TrainConfig
 from reelwright.workflows.planning.beginning import Command, Planning, begin, estimates_of, fit_generation
+from reelwright.workflows.planning.clips import PlannedClips, clips_of_plan
 from reelwright.workflows.planning.machines import Place
 from reelwright.workflows.planning.training import estimate_training
 
@@ -32,11 +33,12 @@ def run(family: str, command: Command, config: Any, plan: PlanConfig | None = No
     _check(command, config, plan)
     import_module(f"reelwright.workflows.{command}")  # what the run imports is part of what it takes
     planning = begin(family, command, config, plan)
-    found = _answer(planning, plan)
+    clips = None if command == "generate" else clips_of_plan(family, planning, plan)
+    found = _answer(planning, clips)
     for knob in found.chosen:
         yield Notice(f"fit: {knob.flag} ({knob.costs})")
-    if command != "generate":
-        yield Notice(_shape_used(planning, plan))
+    if clips is not None:
+        yield Notice(_shape_used(clips))
     for text in found.problems:
         yield Notice(f"does not fit: {text}")
     yield Planned(describe(planning, family, found))
@@ -65,10 +67,10 @@ def describe(planning: Planning, family: str, found: Fit) -> dict[str, Any]:
     }
 
 
-def _answer(planning: Planning, plan: PlanConfig) -> Fit:
+def _answer(planning: Planning, clips: PlannedClips | None) -> Fit:
     config = planning.config
-    if planning.command != "generate":
-        estimate = _train_or_cache(planning, plan)
+    if clips is not None:
+        estimate = _train_or_cache(planning, clips.shape)
         found = tuple(problems(estimate, planning.place.limits))
         return Fit(execution=ExecutionConfig(), estimate=estimate, chosen=(), problems=found)
     wanted = config.execution.fit
@@ -80,25 +82,16 @@ def _answer(planning: Planning, plan: PlanConfig) -> Fit:
     return Fit(execution=config.execution, estimate=estimate, chosen=(), problems=found)
 
 
-def _shape_of(planning: Planning, plan: PlanConfig) -> ClipShape:
-    height, width, frames = plan.clip or (0, 0, 0)
-    return planning.readings.model.shape_of(
-        ClipShape(height=height, width=width, num_frames=frames, batch_size=plan.batch, count=plan.clips)
-    )
-
-
-def _shape_used(planning: Planning, plan: PlanConfig) -> str:
-    shape = _shape_of(planning, plan)
-    said = "as --clip says" if plan.clip else "the model's own; say --clip for others"
+def _shape_used(clips: PlannedClips) -> str:
+    shape = clips.shape
     return (
-        f"planned for clips of {shape.height} x {shape.width}, {shape.num_frames} frames ({said}),"
-        f" {shape.batch_size} together. A data set is not looked at."
+        f"planned for clips of {shape.height} x {shape.width}, {shape.num_frames} frames ({clips.said}),"
+        f" {shape.batch_size} together."
     )
 
 
-def _train_or_cache(planning: Planning, plan: PlanConfig) -> Estimate:
+def _train_or_cache(planning: Planning, shape: ClipShape) -> Estimate:
     config, readings = planning.config, planning.readings
-    shape = _shape_of(planning, plan)
     if isinstance(config, TrainConfig):
         return estimate_training(readings, config, shape, readings.released_itemsize)
     if isinstance(config, CacheTextConfig):

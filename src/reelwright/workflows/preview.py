@@ -2,15 +2,14 @@
 
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping
 from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from reelwright.core.config import validate
-from reelwright.core.errors import FileError, UserError
+from reelwright.core.errors import UserError
 from reelwright.core.events import (
     ClipFailed,
     ConsoleText,
@@ -23,9 +22,8 @@ from reelwright.core.events import (
 )
 from reelwright.core.locations import name_of
 from reelwright.core.paths import check_writable
-from reelwright.data.clips import cut_clips, read_clip
+from reelwright.data.clips import read_clip
 from reelwright.data.local_media import local_media
-from reelwright.data.sources import list_sources
 from reelwright.media.console_picture import console_picture, parse_color
 from reelwright.media.contact_sheet import Cell, ContactSheet, draw_sheet, evenly_spaced, thumbnail
 from reelwright.media.frame_chunks import Pixels, each_frame
@@ -33,11 +31,10 @@ from reelwright.media.image_ops import fit_image, open_image, write_png
 from reelwright.media.sheet_page import Row, draw_page
 from reelwright.media.video_writer import write_mp4
 from reelwright.protocols.cache_configs import ClipsConfig
-from reelwright.protocols.caching import LatentCache
 from reelwright.protocols.clips import Clip
-from reelwright.protocols.datasets import DatasetConfig
 from reelwright.protocols.preview_config import PreviewConfig, PreviewView
-from reelwright.workflows.caching.datasets import check_datasets, latents_of_clips, open_datasets, open_ledger
+from reelwright.workflows.caching.cutting import clips_of
+from reelwright.workflows.caching.datasets import check_datasets, latents_of_clips, open_datasets
 
 _STAGE = "preview"
 _FRAMES_ON_SHEETS, _FRAMES_IN_TERMINALS = 8, 1
@@ -60,7 +57,7 @@ def run(family: str, preview: PreviewConfig, clips: ClipsConfig) -> Iterator[Eve
     failures: list[str] = []
     num_shown = 0
     yield StageStarted(_STAGE)
-    for clip in _clips(datasets, latents):
+    for _, clip in clips_of(datasets, latents):
         if preview.num_clips and num_shown == preview.num_clips:
             yield Notice("there are more clips; --num-clips 0 shows all.")
             break
@@ -76,21 +73,6 @@ def run(family: str, preview: PreviewConfig, clips: ClipsConfig) -> Iterator[Eve
     yield Finished(files, time.perf_counter() - started)
     if failures:
         raise UserError("\n".join(failures))
-
-
-def _clips(datasets: Sequence[DatasetConfig], latents: LatentCache) -> Iterator[Clip | UserError]:
-    """Clip by clip; in the place of those of a source that cannot be used, what is wrong with it."""
-    with closing(open_ledger()) as ledger:
-        for dataset in datasets:
-            rule = latents.rule(dataset)
-            for listed in list_sources(dataset):
-                if isinstance(listed, FileError):
-                    yield listed
-                    continue
-                try:
-                    yield from cut_clips(listed, ledger.facts(listed), dataset, rule)
-                except UserError as error:
-                    yield error
 
 
 def _unless_refused(clip: Clip | UserError) -> Clip:
