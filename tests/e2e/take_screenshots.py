@@ -126,6 +126,8 @@ PAGES: Mapping[str, Callable[[Page], None]] = {
 
 def save(name: str, page: Page) -> None:
     """The window as a small PNG: few colors, and as many pixels as then fit."""
+    page.mouse.move(0, 0)
+    page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(2500)
     page.evaluate("document.querySelectorAll('video').forEach(each => each.pause())")
     picture = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
@@ -134,7 +136,9 @@ def save(name: str, page: Page) -> None:
             (width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS
         )
         content = io.BytesIO()
-        small.quantize(128, dither=Image.Dither.NONE).save(content, "PNG", optimize=True)
+        small.quantize(160, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
+            content, "PNG", optimize=True
+        )
         if content.tell() <= LARGEST:
             break
     (IMAGES / f"studio-{name}.png").write_bytes(content.getvalue())

@@ -146,7 +146,7 @@ class _Page:
         rest = [text for name, text in problems.items() if text and not self._form.shows(name)]
         hint = ["Some settings cannot be used: see what stands beside them."] if problems and not rest else []
         self._trouble.set_text("\n".join(rest + hint))
-        self._trouble.classes(replace="rw-alert" if is_bad else "rw-note")
+        self._trouble.classes(remove="rw-alert rw-note", add="rw-alert" if is_bad else "rw-note")
         self._trouble.set_visibility(bool(problems))
 
     async def _generate(self) -> None:
