@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from nicegui import ui
 
@@ -20,7 +21,6 @@ from reelwright.web.studio import Studio
 
 RUN_STATES = {"done": "Done", "failed": "Failed", "stopped": "Stopped", "unfinished": "Not finished"}
 _EXTEND, _FIRST, _PICTURES = "extend", "image", ("image", "end_image", "video", "strength", "story")
-_LENGTHS = ("seed",)
 
 
 def draw_run(studio: Studio, desk: Desk, card: RunCard) -> None:
@@ -109,6 +109,9 @@ def _draw_acts(studio: Studio, desk: Desk, card: RunCard) -> None:
             fill_generate(desk, card.family, _from_here(card, **{_FIRST: picture}))
 
     with block("rw-row"):
+        if getattr(families.configs(card.family), "STORY", None) is not None:
+            sections = f"/storyboard?run={quote(card.folder.name)}"
+            button("Sections", lambda: ui.navigate.to(sections), "sections", icon="view_timeline")
         if card.clips and _EXTEND in known:
             extended = _from_here(card, **{_EXTEND: str(card.clips[0])})
             button("Extend", lambda: fill_generate(desk, card.family, extended), "extend", icon="last_page")
