@@ -263,6 +263,9 @@ class _Memory(ModuleType):
             self.is_interrupted = False
             raise InterruptProcessingError
 
+    def get_torch_device(self) -> torch.device:
+        return self.device
+
     def load_models_gpu(self, models: list[Any]) -> None:
         for model in models:
             model.model_patches_models()

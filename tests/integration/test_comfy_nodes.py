@@ -16,7 +16,7 @@ from PIL import Image
 from reelwright import families
 from reelwright.api import generate
 from reelwright.checkpoint.latent_files import read_latents
-from reelwright.comfy import NODE_CLASS_MAPPINGS, layout
+from reelwright.comfy import NODE_CLASS_MAPPINGS, layout, making
 from reelwright.comfy.inputs import CLIP_RATE, values_of
 from reelwright.comfy.making import made_of
 from reelwright.comfy.nodes import node_id
@@ -217,6 +217,17 @@ def test_a_model_of_images_comes_from_comfyuis_folders(comfy: ComfyStandIn):
     kept = Image.open(record.inputs["image"]["path"])
     assert kept.tobytes() == Image.open(comfy.folder / "input" / "example.png").tobytes()
     shutil.rmtree(comfy.folder / "models" / "diffusers")
+
+
+def test_where_comfyui_stays_on_the_processor_clips_are_made_there(
+    comfy: ComfyStandIn, monkeypatch: pytest.MonkeyPatch
+):
+    config = families.configs("cogvideox").GENERATE()
+    assert making.placed(config) is config
+    monkeypatch.setattr(making, "choose_device", lambda _: torch.device("cuda"))
+    assert making.placed(config).execution.device == "cpu"
+    monkeypatch.setattr(comfy.memory, "device", torch.device("cuda"))
+    assert making.placed(config) is config
 
 
 def test_a_clip_may_be_images_a_video_or_latents(comfy: ComfyStandIn):

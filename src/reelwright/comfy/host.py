@@ -39,6 +39,11 @@ def check_interrupted() -> None:
     import_module("comfy.model_management").throw_exception_if_processing_interrupted()
 
 
+def device_type() -> str:
+    """Where ComfyUI computes: cuda, cpu, mps."""
+    return import_module("comfy.model_management").get_torch_device().type
+
+
 def tell(message: str) -> None:
     """Say something in the console of the server."""
     _logger.info(message)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from reelwright.core.config import from_mapping, to_mapping
 from reelwright.core.events import Event, Finished, Notice, PreviewSaved, StageStarted, StepDone
 from reelwright.core.provenance import METADATA_KEY, Provenance
 from reelwright.data.cache_store import content_digest, content_key
+from reelwright.execution.devices import choose_device
 from reelwright.media.video_reader import stream_video
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.family import Family, Model, Segment, Session
@@ -74,8 +75,7 @@ def make_latents(choice: ModelChoice, values: Mapping[str, Any]) -> Tensor:
     UserError.
     """
     with torch.inference_mode(False):
-        config = _configuration(choice, values)
-        config = SESSIONS.fit(choice.family, config)
+        config = SESSIONS.fit(choice.family, placed(_configuration(choice, values)))
         opened: list[Session] = []
 
         def open_session(family: Family, model: Model, resolved: GenerateConfig) -> Session:
@@ -96,7 +96,7 @@ def make_latents(choice: ModelChoice, values: Mapping[str, Any]) -> Tensor:
 def see_latents(choice: ModelChoice, samples: Tensor) -> Tensor:
     """The frames of latents as ComfyUI's IMAGE. Raises UserError."""
     with torch.inference_mode(False):
-        config = _seeing(choice, made_of(samples))
+        config = placed(_seeing(choice, made_of(samples)))
         known = families.load(choice.family)
         session = SESSIONS.open_to_decode(known, locate(known, config), config)
         path = _kept_latents(samples, session.latent_scale)
@@ -104,6 +104,14 @@ def see_latents(choice: ModelChoice, samples: Tensor) -> Tensor:
         chunks: list[Tensor] = []
         watched(decode_frames(segment, chunks, config.execution.device))
         return _marked(to_images(chunks), _made_of_segment(choice, path, segment))
+
+
+def placed(config: GenerateConfig) -> GenerateConfig:
+    """On the processor where ComfyUI was told to stay there, though there is a GPU; else as it says."""
+    execution = config.execution
+    if execution.device != "auto" or host.device_type() != "cpu" or choose_device("auto").type == "cpu":
+        return config
+    return replace(config, execution=replace(execution, device="cpu"))
 
 
 def _made_of_segment(choice: ModelChoice, path: Path, segment: Segment) -> Made:
