@@ -6,6 +6,8 @@ from typing import Any
 
 import pytest
 
+from reelwright.core.errors import ConfigError
+
 from .studio_clients import ASKED, add_video, begin, calling, empty, finish, message, png, studio_of
 
 CLIP = bytes(range(256)) * 8
@@ -195,6 +197,33 @@ def test_folders_that_the_owner_opened_are_taken(tmp_path: Path):
         add_video(client, config={"dit": f"{tmp_path}/models/a.safetensors"})
         add_video(client, model=f"cogvideox/{tmp_path}/models")
         assert outside(client, f"{tmp_path}/other/a.png").status_code == 422
+
+
+@pytest.mark.parametrize(
+    ("queue", "runs", "folders", "closed"),
+    [
+        ("q", "q/runs", (), "q/a.png"),
+        ("r/.q", "r", ("r",), "r/.q/a.png"),
+        ("r/q", "r", (".",), "r/q/jobs/a.png"),
+    ],
+)
+def test_of_folders_in_folders_the_inner_one_decides(
+    tmp_path: Path, queue: str, runs: str, folders, closed: str
+):
+    opened = tuple(tmp_path / folder for folder in folders)
+    with calling(tmp_path, queue=tmp_path / queue, runs=tmp_path / runs, folders=opened) as client:
+        for path in (
+            f"{runs}/a/b.png",
+            f"{queue}/uploads/a.png",
+            *(f"{folder}/x/a.png" for folder in folders),
+        ):
+            assert outside(client, str(tmp_path / path)).status_code == 200, path
+        assert outside(client, str(tmp_path / closed)).status_code == 422
+
+
+def test_runs_and_queue_are_not_one_folder(tmp_path: Path):
+    with pytest.raises(ConfigError, match="Name another"), calling(tmp_path, queue=tmp_path / "runs"):
+        pass
 
 
 def test_an_upload_that_is_not_there_is_told(client):

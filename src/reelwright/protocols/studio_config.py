@@ -26,7 +26,7 @@ class StudioConfig:
     """Secret that callers must show, of 16 letters or more; $REELWRIGHT_TOKEN says it without being seen in
     the list of processes. Pages ask for it once."""
     allowed_hosts: tuple[str, ...] = ()
-    """Names under which browsers may call beside the address itself, such as that of a proxy in front."""
+    """Names under which pages may call beside the address itself, such as that of a proxy in front."""
 
     runs: Path = RUNS
     """Folder of run folders: what is made goes there, the gallery shows what is there."""

@@ -30,7 +30,7 @@ class Places:
     uploads: Uploads
     folders: tuple[Path, ...] = ()
     closed: Path | None = None
-    """A folder that may lie in one of the others and is open only as far as it holds the uploads."""
+    """A folder that is not open, though it may lie in one that is, and hold one that is."""
 
     def settled(self, order: Order) -> Order:
         """The order with its uploads found, its output in the folder of runs, and all its paths allowed.
@@ -45,16 +45,17 @@ class Places:
         return placed
 
     def inside(self, path: Path) -> bool:
-        """Whether a path is in one of the folders, wherever links and .. on the way lead."""
+        """Whether a path is in one of the folders, wherever links and .. on the way lead.
+
+        Where one folder lies in another, the inner one decides.
+        """
         try:
             real = path.resolve()
         except (OSError, ValueError, RuntimeError):  # a NUL, a loop of links
             return False
-        if real.is_relative_to(self.uploads.folder.resolve()):
-            return True
-        if self.closed is not None and real.is_relative_to(self.closed.resolve()):
-            return False
-        return any(real.is_relative_to(folder.resolve()) for folder in (self.runs, *self.folders))
+        opened = (self.uploads.folder, self.runs, *self.folders)
+        depth = max((_depth_in(folder, real) for folder in opened), default=0)
+        return depth > (0 if self.closed is None else _depth_in(self.closed, real))
 
     def _found(self, value: Any) -> Any:  # noqa: ANN401 - nested values of an order
         if isinstance(value, Mapping):
@@ -88,6 +89,12 @@ class Places:
                     f"order: {key}: {str(plain)[:200]!r} is not among the runs and uploads. Send the file"
                     " first and name it upload:ID, or start the studio with --folders and the folder of it."
                 )
+
+
+def _depth_in(folder: Path, real: Path) -> int:
+    """How deep the folder lies that a path is in; 0 where the path is not in it."""
+    root = folder.resolve()
+    return len(root.parts) if real.is_relative_to(root) else 0
 
 
 def _said_paths(arguments: Mapping[str, object]) -> Iterator[tuple[str, Path]]:

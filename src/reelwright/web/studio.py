@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from reelwright.core.errors import ConfigError
 from reelwright.core.paths import check_writable
 from reelwright.jobs.answers import AnsweringProcess
 from reelwright.jobs.dispatcher import Dispatcher
@@ -56,7 +57,11 @@ class Studio:
         self.uploads.remove(upload)
 
     def check(self) -> None:
-        """Raise FileError where the runs cannot be written, or the queue cannot be used."""
+        """Raise ConfigError for one folder for all, FileError where one cannot be written or used."""
+        if self.runs.resolve() == self.queue.folder.resolve():
+            raise ConfigError(
+                f"queue: {self.runs} is the folder of runs. Name another, such as one inside it."
+            )
         check_writable(self.runs)
         check_writable(self.queue.folder)
         self.queue.revision()
