@@ -49,7 +49,8 @@ def add_pages(app: FastAPI, studio: Studio) -> None:
         page = cast(Page, import_module(f"{__name__}.{module}"))
         ui.page(path)(partial(page.build, studio, desk))
     style = "\n".join(path.read_text(encoding="utf-8") for path in sorted(_STYLES.glob("*.css")))
-    ui.add_head_html(f"<style>{style}</style>", shared=True)
+    keys = (_STYLES / "keys.js").read_text(encoding="utf-8")
+    ui.add_head_html(f"<style>{style}</style><script>{keys}</script>", shared=True)
     ui.run_with(
         app,
         title="Reelwright",

@@ -19,6 +19,13 @@ def named(element: E, name: str) -> E:
     return element
 
 
+def reached_by(element: E, key: str) -> E:
+    """The same element, pressed by Alt and a key wherever one types (style/keys.js)."""
+    element.props["data-key"] = key
+    element.props["aria-keyshortcuts"] = f"Alt+{key.upper()}"
+    return element
+
+
 def words(text: str, classes: str = "", *, tag: str = "div") -> TextElement:
     """Text as it is; nothing in it becomes HTML."""
     return TextElement(tag=tag, text=text).classes(classes)

@@ -10,7 +10,7 @@ from reelwright.jobs.order import Order
 from reelwright.jobs.queue import Job
 from reelwright.web.form_layout import NOT_ASKED
 from reelwright.web.pages.desk import Desk
-from reelwright.web.pages.elements import block, button, named, tell, words
+from reelwright.web.pages.elements import block, button, named, reached_by, tell, words
 from reelwright.web.pages.family_chips import FamilyChips
 from reelwright.web.pages.form import SettingsForm
 from reelwright.web.pages.job_card import JobCard
@@ -99,7 +99,7 @@ class _Page:
             with block("rw-row still"):
                 text, icon = ("Save changes", "check") if self._edited else ("Generate", "auto_awesome")
                 self._press = button(text, self._generate, "generate", look="primary", icon=icon)
-                self._press.classes("rw-grow").props('accesskey=g title="Alt+G"')
+                reached_by(self._press.classes("rw-grow"), "g").props('title="Alt+G"')
                 if self._edited:
                     button("Back", lambda: ui.navigate.to("/queue"), "back", look="ghost")
                 else:

@@ -12,7 +12,7 @@ from typing import Any
 from nicegui import ui
 
 from reelwright.web.pages.desk import Desk
-from reelwright.web.pages.elements import block, heading, icon_button, named, words
+from reelwright.web.pages.elements import block, heading, icon_button, named, reached_by, words
 from reelwright.web.studio import Studio
 
 _BUSY = ("queued", "running", "paused")
@@ -77,7 +77,7 @@ def _draw_places(studio: Studio, current: str) -> None:
     with block("rw-nav"):
         for place in PLACES:
             link = ui.link(target=place.path)
-            link.props["accesskey"] = place.key
+            reached_by(link, place.key)
             link.props["title"] = f"{place.name} (Alt+{place.key})"
             if place.name == current:
                 link.props["aria-current"] = "page"
