@@ -104,7 +104,7 @@ def show_gallery(page: Page) -> None:
 
 def show_train(page: Page) -> None:
     page.goto("/train?run=shapes")
-    page.locator("[data-testid=loss-chart] svg path").nth(3).wait_for()
+    page.locator("[data-testid=loss-chart] svg path").nth(3).wait_for(state="attached")
 
 
 def show_models(page: Page) -> None:
