@@ -1,4 +1,4 @@
-"""Reelwright's nodes: put this folder into ComfyUI's custom_nodes, or have `reelwright comfy install` do it."""
+"""Reelwright's nodes: put this folder into custom_nodes, or have `reelwright comfy install` do it."""
 
 try:
     from reelwright.comfy import NODE_CLASS_MAPPINGS, NODE_DISPLAY_NAME_MAPPINGS

@@ -1,4 +1,4 @@
-"""Sizes and lengths that a model makes, for people who choose before anything is looked for. No torch here."""
+"""Sizes and lengths that a model makes, for who chooses before anything is looked for. No torch here."""
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
