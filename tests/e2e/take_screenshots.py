@@ -130,18 +130,32 @@ def save(name: str, page: Page) -> None:
     page.evaluate("scrollTo(0, 0)")
     page.wait_for_timeout(2500)
     page.evaluate("document.querySelectorAll('video').forEach(each => each.pause())")
-    picture = Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
+    whole = picture_of(page)
+    page.add_style_tag(content="video, .rw-frame img, .rw-thumb img { visibility: hidden }")
+    colors = palette(whole, picture_of(page))
     for width in (1280, 1120, 1000, 880, 760):
-        small = picture.resize(
-            (width, round(picture.height * width / picture.width)), Image.Resampling.LANCZOS
-        )
+        small = whole.resize((width, round(whole.height * width / whole.width)), Image.Resampling.LANCZOS)
         content = io.BytesIO()
-        small.quantize(160, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(
-            content, "PNG", optimize=True
-        )
+        colored = small.quantize(palette=colors, dither=Image.Dither.NONE)
+        colored.save(content, "PNG", optimize=True)
         if content.tell() <= LARGEST:
             break
     (IMAGES / f"studio-{name}.png").write_bytes(content.getvalue())
+
+
+def picture_of(page: Page) -> Image.Image:
+    return Image.open(io.BytesIO(page.screenshot(animations="disabled"))).convert("RGB")
+
+
+def palette(whole: Image.Image, plain: Image.Image) -> Image.Image:
+    """Colors of the page itself, which clips would crowd out, and colors of the clips."""
+    found = [
+        (picture.quantize(count).getpalette() or [])[: 3 * count]
+        for picture, count in ((plain, 144), (whole, 112))
+    ]
+    colors = Image.new("P", (1, 1))
+    colors.putpalette([value for each in found for value in each])
+    return colors
 
 
 def run_line(*words: str) -> None:

@@ -1,5 +1,6 @@
 """One training while it runs and after: curves, samples, what is saved; stop and go on."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -44,7 +45,8 @@ class TrainRun:
     def __init__(self, studio: Studio, desk: Desk, run: Path) -> None:
         self._studio, self._desk, self._run = studio, desk, run
         self._log = TrainingLog(run)
-        self._job, self._shown = "", None
+        self._job = ""
+        self._shown: dict[str, object] = {}
         with block("rw-split st-run", name="train-run"):
             with block("rw-stack"):
                 self._draw_curves()
@@ -65,14 +67,16 @@ class TrainRun:
             self._card.show(job.id)
         if self._log.refresh():
             self._show_curves()
-        sheets, weights = list_samples(self._run), weights_of(self._run)
-        now = (sheets, weights, job.state if job else "", len(self._log.alarms))
-        if now != self._shown:
-            self._shown = now
-            self._show_samples()
-            self._show_saved()
-            self._show_notes()
-            self._show_acts(job)
+        self._show_acts(job)
+        self._redraw("samples", list_samples(self._run), self._show_samples)
+        self._redraw("saved", weights_of(self._run), self._show_saved)
+        self._redraw("notes", len(self._log.alarms), self._show_notes)
+
+    def _redraw(self, part: str, now: object, draw: Callable[[], None]) -> None:
+        """Draw a part anew only where it tells something else: what is being pressed stays there."""
+        if self._shown.get(part) != now:
+            self._shown[part] = now
+            draw()
 
     def _draw_curves(self) -> None:
         with block("rw-card rw-stack"):
