@@ -120,15 +120,16 @@ class _Page:
             self._desk.keep()
         self._show(problems)
         if not problems:
-            background_tasks.create(self._check(is_pressed=False), name="check", context=ui.context.client)
+            check = self._check(self._order(), is_pressed=False)
+            background_tasks.create(check, name="check", context=ui.context.client)
 
-    async def _check(self, *, is_pressed: bool) -> bool:
+    async def _check(self, order: Order, *, is_pressed: bool) -> bool:
         """Ask what only the model can tell, and what it takes; whether the settings can be used.
 
         That there is no prompt yet is said when the button is pressed. What no setting mends, such as a model
         that is still to be fetched, is told but stops nobody.
         """
-        failed = await self._plan.ask(self._order())
+        failed = await self._plan.ask(order)
         if self._form.settings.problems():
             return False
         if failed is None:  # a later question took its place: what was pressed is not lost, the job will tell
@@ -154,22 +155,23 @@ class _Page:
         if problems:
             self._show(problems)
             return
+        order = self._order()  # as it was pressed, whatever is typed while it is checked
         self._press.props("loading")
         try:
-            if await self._check(is_pressed=True):
-                self._add_or_edit()
+            if await self._check(order, is_pressed=True):
+                self._add_or_edit(order)
         except UserError as error:
             self._show(by_field(str(error), self._form.settings.facts))
         finally:
             self._press.props(remove="loading")
 
-    def _add_or_edit(self) -> None:
-        """Hand the settings to the queue. Raises UserError."""
+    def _add_or_edit(self, order: Order) -> None:
+        """Hand an order to the queue. Raises UserError."""
         if self._edited:
-            self._studio.edit(self._edited.id, self._order())
+            self._studio.edit(self._edited.id, order)
             ui.navigate.to("/queue")
             return
-        job = self._studio.add(self._order())
+        job = self._studio.add(order)
         self._desk.job = job.id
         self._desk.keep()
         self._card.show(job.id)
