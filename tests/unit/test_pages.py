@@ -1,6 +1,7 @@
 """The studio's pages, opened without a browser."""
 
 import json
+import threading
 
 import pytest
 
@@ -13,7 +14,7 @@ from reelwright.protocols.configs import GenerateConfig
 from reelwright.web.pages import gallery, generate, queue
 from reelwright.web.pages.desk import Desk
 
-from .studio_pages import idle_studio, until, visit
+from .studio_pages import Answers, idle_studio, until, visit
 
 
 def _field(user, name):
@@ -39,6 +40,39 @@ def test_what_is_filled_in_becomes_an_order_in_the_queue(tmp_path):
     kept = {name: job.order.values[name] for name in ("prompt", "steps", "width", "height")}
     assert kept == {"prompt": "a fox", "steps": 12, "width": 160, "height": 96}
     assert job.order.family == "cogvideox"
+
+
+class _SlowAnswers(Answers):
+    """Once `gate` is closed, questions wait at it."""
+
+    def __init__(self):
+        super().__init__()
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def ask(self, order, *, topic="", limit=0.0):
+        self.asked.append(order)
+        assert self.gate.wait(60)
+        return self.told.get(order.workflow, [])
+
+
+def test_what_is_typed_after_the_button_was_pressed_is_not_in_the_job(tmp_path):
+    studio = idle_studio(tmp_path)
+    studio.answers = answers = _SlowAnswers()
+
+    async def play(user):
+        _field(user, "input-prompt").set_value("a fox")
+        await until(lambda: any(order.values.get("prompt") == "a fox" for order in answers.asked))
+        answers.gate.clear()
+        num_asked = len(answers.asked)
+        user.find(marker="generate").click()
+        await until(lambda: len(answers.asked) > num_asked)
+        _field(user, "input-prompt").set_value("a dog")
+        answers.gate.set()
+        await until(studio.queue.list)
+
+    visit(generate.build, studio, play)
+    assert [job.order.values["prompt"] for job in studio.queue.list()] == ["a fox"]
 
 
 def test_a_problem_shows_beside_its_field_and_nothing_is_queued(tmp_path):
