@@ -22,6 +22,7 @@ from reelwright.workflows import generate as workflow
 COGVIDEOX = (
     *("generate", "cogvideox", "--prompt", "a red ball", "--seed", "3", "--format", "latent"),
     *("--steps", "2", "--num-frames", "9", "--height", "64", "--width", "64", "--num-videos", "2"),
+    *("--preview-every", "1"),  # a preview needs the autoencoder, between two steps of the transformer
 )
 FRAMEPACK = (
     *("generate", "framepack", "--prompt", "a red ball", "--seed", "3", "--format", "latent"),
