@@ -22,7 +22,7 @@ demo: .venv/.installed
 	$(BIN)/reelwright generate cogvideox --prompt "$(PROMPT)" --seed 7
 
 test: .venv/.installed-dev
-	$(ONE_THREAD) $(BIN)/python -m pytest -n 2
+	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup
 
 check: .venv/.installed-dev
 	$(BIN)/ruff check

@@ -1,4 +1,7 @@
-"""One browser and one studio for all tests of this folder; each test has a window of its own."""
+"""One browser and one studio for all tests of this folder; each test has a window of its own.
+
+Both are gone after them: Playwright keeps an event loop running, beside which no other can be run.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +14,14 @@ from .studio_process import PATIENCE, StudioProcess, find_chromium
 _SWITCHES = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 
 
-@pytest.fixture(scope="session")
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All in one of the test processes: a second studio and browser would cost more than they win."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.xdist_group("browser"))
+
+
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     program = find_chromium()
     if program is None:
@@ -25,7 +35,7 @@ def browser() -> Iterator[Browser]:
         browser.close()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def studio(browser: Browser, tmp_path_factory: pytest.TempPathFactory) -> Iterator[StudioProcess]:
     studio = StudioProcess(tmp_path_factory.mktemp("studio")).start()
     yield studio
@@ -56,7 +66,7 @@ def page(browser: Browser, studio: StudioProcess) -> Iterator[Page]:
     assert troubles == []
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def clips(studio: StudioProcess) -> Path:
     """A data set of three small drawn clips, in a folder that the studio may read."""
     from reelwright.jobs.job import run_workflow

@@ -60,13 +60,15 @@ def test_what_is_typed_after_the_button_was_pressed_is_not_in_the_job(tmp_path):
     studio = idle_studio(tmp_path)
     studio.answers = answers = _SlowAnswers()
 
+    def num_asked(prompt: str) -> int:
+        return sum(order.values.get("prompt") == prompt for order in answers.asked)
+
     async def play(user):
-        _field(user, "input-prompt").set_value("a fox")
-        await until(lambda: any(order.values.get("prompt") == "a fox" for order in answers.asked))
         answers.gate.clear()
-        num_asked = len(answers.asked)
+        _field(user, "input-prompt").set_value("a fox")
+        await until(lambda: num_asked("a fox") == 1)
         user.find(marker="generate").click()
-        await until(lambda: len(answers.asked) > num_asked)
+        await until(lambda: num_asked("a fox") == 2)
         _field(user, "input-prompt").set_value("a dog")
         answers.gate.set()
         await until(studio.queue.list)
