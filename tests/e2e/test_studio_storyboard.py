@@ -1,9 +1,10 @@
 """Storyboard in a browser: sections are written as cards, the video grows, one section is made again."""
 
 import re
+from contextlib import suppress
 from pathlib import Path
 
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Locator, Page, expect
 
 from reelwright.core.config import read_toml
 
@@ -11,6 +12,17 @@ from .studio_pages import DONE, TIMEOUT, expect_state
 from .studio_process import StudioProcess
 
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "ball-left.png"
+
+
+def unfold(place: Locator, fold: str, inside: str) -> None:
+    """Open a fold until something in it shows: the page may be drawn anew under a press, as by an upload."""
+    for _ in range(20):
+        if place.get_by_test_id(inside).is_visible():
+            return
+        place.get_by_test_id(fold).click()
+        with suppress(AssertionError):
+            expect(place.get_by_test_id(inside)).to_be_visible(timeout=5000)
+    raise AssertionError(f"{fold} does not open")
 
 
 def write_story(page: Page) -> None:
@@ -21,8 +33,8 @@ def write_story(page: Page) -> None:
         page.get_by_test_id(f"prompt-{number}").fill(text)
     page.get_by_test_id("remove-2").click()
     settings = page.get_by_test_id("story-settings")
-    settings.get_by_test_id("fold-all").click()
-    settings.get_by_test_id("fold-more").click()
+    unfold(settings, "fold-all", "fold-more")
+    unfold(settings, "fold-more", "input-latent_window_size")
     said = {"width": "64", "height": "64", "steps": "2", "seed": "7", "latent_window_size": "2"}
     for name, text in said.items():
         settings.get_by_test_id(f"input-{name}").fill(text)
