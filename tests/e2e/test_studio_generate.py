@@ -2,12 +2,15 @@
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from reelwright.core.config import read_toml
 
 from .studio_pages import DONE, RUNNING, TIMEOUT, expect_state, fill_generate
 from .studio_process import StudioProcess
+
+MAPS = Path("/proc/self/maps")
 
 
 def test_a_filled_form_shows_its_plan_becomes_a_clip_and_comes_back_from_the_file(
@@ -58,3 +61,11 @@ def test_no_page_is_wider_than_a_phone_and_each_is_reached_by_its_link(page: Pag
         page.get_by_test_id(f"go-{name}").click()
         expect(page.get_by_role("heading", level=1)).to_have_text(name.capitalize(), timeout=TIMEOUT)
         assert page.evaluate("document.documentElement.scrollWidth") <= 390, name
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="the system does not list what a process has loaded")
+def test_the_process_of_the_pages_has_never_loaded_torch(page: Page, studio: StudioProcess):
+    for name in ("", "storyboard", "queue", "gallery", "train", "models"):
+        page.goto(f"/{name}")
+        expect(page.get_by_role("heading", level=1)).to_be_visible(timeout=TIMEOUT)
+    assert "torch" not in Path(f"/proc/{studio.pid}/maps").read_text(encoding="utf-8")
