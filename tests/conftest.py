@@ -1,6 +1,7 @@
 """What all tests share: tiers by folder, no network, one thread for each test process."""
 
 import os
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]):
         tier = Path(item.path).relative_to(Path(__file__).parent).parts[0]
         if tier in TIERS:
             item.add_marker(tier)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter):
+    """What was not tried for want of a browser or of ComfyUI is said aloud, however quiet pytest is."""
+    skipped = terminalreporter.stats.get("skipped", [])
+    reasons = Counter(report.longrepr[2] for report in skipped if report.nodeid.startswith("tests/e2e/"))
+    for reason, count in reasons.items():
+        terminalreporter.write_line(f"NOT TRIED: {count} tests. {reason}", red=True, bold=True)
 
 
 @pytest.fixture(autouse=True)

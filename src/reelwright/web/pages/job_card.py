@@ -12,6 +12,7 @@ from reelwright.web.following import Progress, duration, follow
 from reelwright.web.pages.elements import block, icon_button, named, words
 from reelwright.web.pages.files import url_of
 from reelwright.web.pages.job_acts import draw_acts, state_text
+from reelwright.web.run_jobs import job_of_run
 from reelwright.web.studio import Studio
 
 _POLL_SECONDS = 0.5
@@ -43,6 +44,13 @@ class JobCard:
         self._job, self._progress, self._revision, self._source = job, Progress(), -1, ""
         self._frame.clear()
         self._poll()
+
+    def show_run(self, run: Path) -> Job | None:
+        """Follow the job that works, or worked last, in a run folder, and return it, if there is one."""
+        job = job_of_run(self._studio.queue, run)
+        if job is not None and job.id != self._job:
+            self.show(job.id)
+        return job
 
     def reveal(self) -> None:
         """Bring it into sight, where it is below the edge of a small screen."""

@@ -16,7 +16,6 @@ from reelwright.web.pages.elements import block, button, heading, named, nothing
 from reelwright.web.pages.files import url_of
 from reelwright.web.pages.job_card import JobCard, show_file
 from reelwright.web.pages.story_strip import Mark, Span, draw_strip, seconds_text
-from reelwright.web.run_jobs import job_of_run
 from reelwright.web.run_sections import RunSection, finished_clip, grown_preview, read_sections
 from reelwright.web.storyboards import count_sections, find_storyboard
 from reelwright.web.studio import Studio
@@ -32,7 +31,6 @@ class StoryRun:
     def __init__(self, studio: Studio, run: Path, schema: StorySchema) -> None:
         self._studio, self._run, self._schema = studio, run, schema
         self._shown: object = None
-        self._job = ""
         with block("rw-split st-run", name="story-run"):
             with block("rw-stack"):
                 self._strip = ui.element("div")
@@ -46,10 +44,7 @@ class StoryRun:
 
     def refresh(self) -> None:
         """Show what has changed in the run folder and in the queue."""
-        job = job_of_run(self._studio.queue, self._run)
-        if job is not None and job.id != self._job:
-            self._job = job.id
-            self._card.show(job.id)
+        job = self._card.show_run(self._run)
         sections = read_sections(self._run)
         total = self._num_sections(sections)
         now = (sections, total, job.state if job else "")

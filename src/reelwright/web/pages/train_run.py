@@ -17,7 +17,6 @@ from reelwright.web.pages.elements import block, button, heading, named, tell, w
 from reelwright.web.pages.files import url_of
 from reelwright.web.pages.job_card import JobCard
 from reelwright.web.pages.loss_chart import CurveChart
-from reelwright.web.run_jobs import job_of_run
 from reelwright.web.studio import Studio
 from reelwright.web.training_log import TrainingLog, ask_to_stop, list_samples, weights_of
 
@@ -45,7 +44,6 @@ class TrainRun:
     def __init__(self, studio: Studio, desk: Desk, run: Path) -> None:
         self._studio, self._desk, self._run = studio, desk, run
         self._log = TrainingLog(run)
-        self._job = ""
         self._shown: dict[str, object] = {}
         with block("rw-split st-run", name="train-run"):
             with block("rw-stack"):
@@ -61,10 +59,7 @@ class TrainRun:
 
     def refresh(self) -> None:
         """Show what is new in the run folder and in the queue."""
-        job = job_of_run(self._studio.queue, self._run)
-        if job is not None and job.id != self._job:
-            self._job = job.id
-            self._card.show(job.id)
+        job = self._card.show_run(self._run)
         if self._log.refresh():
             self._show_curves()
         self._show_acts(job)
