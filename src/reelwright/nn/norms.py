@@ -91,12 +91,13 @@ def _moments_of_rows(frames_BCFHW: Tensor, num_groups: int) -> tuple[Tensor, Ten
 def _moments_of_frames(frames_BFHWC: Tensor, num_groups: int) -> tuple[Tensor, Tensor]:
     """Means of the values and of their squares, [B, groups, frames x channels of a group]."""
     dtype = torch.promote_types(frames_BFHWC.dtype, torch.float32)
+    pictures = frames_BFHWC.unbind(1)  # once: the gradient of each view taken alone has the size of all
     means: dict[int, Tensor] = {}
     squares: dict[int, Tensor] = {}
 
     def measure(frames: Sequence[int]) -> None:
         for frame in frames:
-            pixels_BLC = frames_BFHWC[:, frame].flatten(1, 2).to(dtype)
+            pixels_BLC = pictures[frame].flatten(1, 2).to(dtype)
             means[frame] = pixels_BLC.mean(1)
             squares[frame] = pixels_BLC.square().mean(1)
 
@@ -104,5 +105,5 @@ def _moments_of_frames(frames_BFHWC: Tensor, num_groups: int) -> tuple[Tensor, T
         in_order = [moments_BC[frame] for frame in range(len(moments_BC))]
         return torch.stack(in_order, dim=-1).unflatten(1, (num_groups, -1)).flatten(2)
 
-    share_out(measure, range(frames_BFHWC.shape[1]), frames_BFHWC)
+    share_out(measure, range(len(pictures)), frames_BFHWC)
     return by_group(means), by_group(squares)

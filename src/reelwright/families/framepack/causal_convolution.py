@@ -68,8 +68,6 @@ class Stream:
 
     def piece_lengths(self, num_frames: int, values_per_frame: int) -> list[int]:
         """Even numbers but for a first frame, so that pairs of frames are not torn apart."""
-        if torch.is_grad_enabled():
-            return [num_frames]
         piece = self.piece or _PIECE_VALUES // values_per_frame
         return chunk_lengths(num_frames, max(piece + piece % 2, 2))
 
@@ -84,6 +82,9 @@ def padded_pieces(
     overwritten.
     """
     affine = None if norm is None else stream.affine(frames_BCFHW, norm)
+    if torch.is_grad_enabled():
+        yield _padded_at_once(frames_BCFHW, stream, layer, affine, room)
+        return
     batch, channels, num_frames, height, width = frames_BCFHW.shape
     widest = max(channels, layer.out_channels)
     lengths = stream.piece_lengths(num_frames, batch * widest * height * width)
@@ -106,6 +107,24 @@ def padded_pieces(
             stream.keep(layer, buffer[:, :, count : room + count])
 
 
+def _padded_at_once(
+    frames_BCFHW: Tensor, stream: Stream, layer: nn.Conv3d, affine: tuple[Tensor, Tensor] | None, room: int
+) -> Tensor:
+    """All frames, written nowhere twice: gradients of a buffer are copied whole for each write into it."""
+    if stream.others is not None:
+        frames_BCFHW = torch.cat([stream.others.frames_before(frames_BCFHW, room), frames_BCFHW], dim=2)
+    if affine is not None:
+        scale, shift = affine
+        frames_BCFHW = F.silu(torch.addcmul(shift, frames_BCFHW, scale)).to(frames_BCFHW.dtype)
+    before = stream.before(layer)
+    starts = stream.others is None and before is None
+    padded = F.pad(frames_BCFHW, (1, 1, 1, 1, room if starts else 0, 0), mode="replicate")
+    if before is not None:
+        padded = torch.cat([before, padded], dim=2)
+    stream.keep(layer, padded[:, :, -room:])
+    return padded
+
+
 def new_frames(like: Tensor, *shape_BCFHW: int) -> Tensor:
     """Frames of undefined content whose channels lie innermost."""
     batch, channels, *rest = shape_BCFHW
@@ -122,7 +141,7 @@ def _write(target: Tensor, frames: Tensor, affine: tuple[Tensor, Tensor] | None)
         target.copy_(frames)
         return
     scale, shift = affine
-    if torch.is_grad_enabled() or scale.dtype != target.dtype:
+    if scale.dtype != target.dtype:
         target.copy_(F.silu(torch.addcmul(shift, frames, scale)))
     else:
         torch.addcmul(shift, frames, scale, out=target)
@@ -150,6 +169,9 @@ class CausalConvolution(nn.Conv3d):
 
     def forward(self, frames_BCFHW: Tensor, stream: Stream, norm: nn.GroupNorm | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Convolve frames, normalized and activated if a norm is given."""
+        if torch.is_grad_enabled():
+            ((_, padded),) = self.pieces(frames_BCFHW, stream, norm)
+            return self.convolve(padded)
         batch, _, num_frames, *sides = frames_BCFHW.shape
         sizes = (-(-size // stride) for size, stride in zip((num_frames, *sides), self.strides, strict=True))
         output = new_frames(frames_BCFHW, batch, self.out_channels, *sizes)
