@@ -13,7 +13,7 @@ from reelwright.data.judging.verdicts import NOTHING, SceneFound, judge, look_at
 from reelwright.data.synthetic.describing import describe
 from reelwright.data.synthetic.rendering import render_clip
 from reelwright.data.synthetic.scene import SceneDescription, SceneOptions
-from reelwright.data.synthetic.vocabulary import COLORS, MOTIONS, SHAPES
+from reelwright.data.synthetic.vocabulary import COLORS, MOTIONS, PLACES, SHAPES
 from reelwright.data.synthetic.wording import DETAILS, caption
 
 ALONE = SceneOptions(max_objects=1, camera=False)
@@ -80,6 +80,14 @@ def test_nearly_all_attributes_are_found_where_objects_hide_each_other_and_the_c
 def test_motions_are_left_out_only_where_the_camera_moves(crowded):
     still = [scene.index for scene, _ in crowded if scene.camera.move == "static"]
     assert [scene.index for scene, found in crowded if not found.camera_moves] == still
+
+
+def test_a_background_that_flickers_is_not_taken_for_a_camera_that_moves():
+    still = [scene for scene in (describe(11, index, ALONE) for index in range(40)) if scene.background.kind in PLACES]
+    noise = np.random.default_rng(3)
+    for scene in still[:8]:
+        unsteady = frames(scene) + noise.normal(0, 8, (9, 8, 8, 3)).repeat(8, 1).repeat(8, 2)
+        assert not look_at(unsteady.clip(0, 255).astype(np.float32), 8).camera_moves
 
 
 @pytest.mark.parametrize("attribute", ["shape", "color", "motion"])

@@ -19,10 +19,6 @@ _GROUND_SPREAD, _AIR_SPREAD = 0.22, 0.08
 _NUM_LOOKS = 4
 _EXPLAINED = 0.75
 """Share of the variation that rows, columns or diagonals explain in a pattern made of them."""
-_BEHIND = 25.0
-"""Differences of color within which a pixel shows the background."""
-_MOSTLY = 0.4
-_STEADY, _MOVED = 2.4, 0.1
 _NEAR_AN_END, _SHARPLY = 0.2, 0.72
 
 
@@ -70,21 +66,6 @@ def name_pattern(explanation: Explanation, frame_HWC: Floats, is_thing_HW: Mask)
     rows_H = _line_means(share_HW, _rows(share_HW), ~is_thing_HW)
     is_downward = rows_H[-1] > rows_H[0]
     return name_background(kind, (first, second) if is_downward else (second, first))
-
-
-def moves(explanation: Explanation, frames_FHWC: Floats) -> bool:
-    """Whether what is behind the objects changes its place: the camera moves.
-
-    A wall of one color looks the same wherever the camera is; and where most of the picture is not
-    understood, nobody can tell.
-    """
-    first, last = frames_FHWC[0], frames_FHWC[-1]
-    is_behind = (explanation.distances(first) < _BEHIND) & (explanation.distances(last) < _BEHIND)
-    if explanation.kind == "plain" or is_behind.mean() < _MOSTLY:
-        return False
-    before, after = first[is_behind], last[is_behind]
-    change, contrast = float(np.abs(after - before).mean()), float(before.std(0).mean())
-    return change > _STEADY and change > _MOVED * contrast
 
 
 def _explanations() -> Iterator[Explanation]:

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import permutations
 
-from reelwright.data.judging.backgrounds import explain_background, moves, name_pattern
+from reelwright.data.judging.backgrounds import explain_background, name_pattern
+from reelwright.data.judging.camera import camera_moves
 from reelwright.data.judging.colors import Floats
 from reelwright.data.judging.motions import recognize_motion
 from reelwright.data.judging.prompts import SceneSaid, ThingSaid
@@ -51,7 +52,7 @@ def look_at(frames_FHWC: Floats, fps: float) -> SceneFound:
     return SceneFound(
         things=tuple(_describe(track, fps) for track in follow_things(frames_FHWC, background)),
         background=name_pattern(background, frames_FHWC[0], is_thing_HW),
-        camera_moves=moves(background, frames_FHWC),
+        camera_moves=camera_moves(background, frames_FHWC),
     )
 
 
