@@ -83,9 +83,10 @@ def test_motions_are_left_out_only_where_the_camera_moves(crowded):
 
 
 def test_a_background_that_flickers_is_not_taken_for_a_camera_that_moves():
-    still = [scene for scene in (describe(11, index, ALONE) for index in range(40)) if scene.background.kind in PLACES]
+    scenes = [describe(11, index, ALONE) for index in range(40)]
+    places = [scene for scene in scenes if scene.background.kind in PLACES]
     noise = np.random.default_rng(3)
-    for scene in still[:8]:
+    for scene in places[:8]:
         unsteady = frames(scene) + noise.normal(0, 8, (9, 8, 8, 3)).repeat(8, 1).repeat(8, 2)
         assert not look_at(unsteady.clip(0, 255).astype(np.float32), 8).camera_moves
 

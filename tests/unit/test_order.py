@@ -73,6 +73,7 @@ def test_an_order_says_only_what_differs_from_the_defaults(family: str):
     [
         ({"workflow": "generat"}, "unknown workflow. Did you mean generate?"),
         ({"workflow": "generate", "family": "nobody"}, "is no model family"),
+        ({"workflow": "doctor", "family": "nobody"}, "is no model family"),
         (
             {"workflow": "train", "family": FAMILIES[0], "values": {"stage": "denoisr"}},
             "Did you mean denoiser?",

@@ -217,6 +217,20 @@ def test_old_uploads_go_unless_a_job_names_them(tmp_path: Path):
     assert statuses == {old: 404, used: 200, new: 200}
 
 
+def test_old_uploads_that_nobody_names_go_when_another_comes(tmp_path: Path):
+    with calling(tmp_path) as client:
+        old, used, drafted = (send(client, png()).json()["id"] for _ in range(3))
+        studio = studio_of(client)
+        paths = {upload: studio.uploads.get(upload).path for upload in (old, used, drafted)}
+        for path in paths.values():
+            os.utime(path, (0, 0))
+        studio.drafts = lambda: str({"image": str(paths[drafted])})
+        add_video(client, config={"image": f"upload:{used}"})
+        new = send(client, png()).json()["id"]
+        left = {path.stem for path in kept(client)}
+    assert left == {used, drafted, new}
+
+
 def test_an_upload_that_a_waiting_job_uses_stays(client):
     upload = send(client, png()).json()["id"]
     video = add_video(client, input_reference=upload)

@@ -227,6 +227,8 @@ def _synth(family: str, said: Mapping[str, Any]) -> Schemas:
 
 
 def _doctor(family: str, said: Mapping[str, Any]) -> Schemas:
+    if family:
+        families.configs(family)  # raises for a name that is not known
     return Schemas(options=DoctorOptions)
 
 

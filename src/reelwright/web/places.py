@@ -104,7 +104,9 @@ def _said_paths(arguments: Mapping[str, object]) -> Iterator[tuple[str, Path]]:
 
 
 def _paths_in(key: str, value: object) -> Iterator[tuple[str, Path]]:
-    if isinstance(value, Path):
+    if key.rpartition(".")[2] == "model" and isinstance(value, str) and value and _is_path(value):
+        yield key, Path(value)
+    elif isinstance(value, Path):
         yield key, value
     elif isinstance(value, tuple | list):
         for each in cast("tuple[object, ...]", value):
@@ -115,8 +117,6 @@ def _paths_in(key: str, value: object) -> Iterator[tuple[str, Path]]:
             default = item.default if item.default_factory is MISSING else item.default_factory()
             if inner == default:
                 continue
-            if item.name == "model" and isinstance(inner, str) and _is_path(inner):
-                inner = Path(inner)
             yield from _paths_in(f"{key}.{item.name}", inner)
 
 

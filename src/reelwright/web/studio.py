@@ -1,8 +1,10 @@
 """What pages and REST share: the queue, who works on it, who answers questions, and the two folders."""
 
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
-from reelwright.core.errors import ConfigError
+from reelwright.core.errors import ConfigError, UserError
 from reelwright.core.paths import check_writable
 from reelwright.jobs.answers import AnsweringProcess
 from reelwright.jobs.dispatcher import Dispatcher
@@ -25,7 +27,13 @@ class Studio:
         self.queue = JobQueue(config.queue.absolute())
         self.dispatcher = Dispatcher(self.queue, workers=config.workers, devices=config.devices)
         self.answers = AnsweringProcess()
-        self.uploads = Uploads(config.queue.absolute() / "uploads", max_bytes=config.max_upload_mb * 10**6)
+        self.uploads = Uploads(
+            config.queue.absolute() / "uploads",
+            max_bytes=config.max_upload_mb * 10**6,
+            make_room=self._make_room,
+        )
+        self.drafts: Callable[[], str] = str
+        """What stands in forms that are not sent yet, with the paths in it; nothing where there are no pages."""
         closed = config.queue.absolute()
         self.places = Places(self.runs, self.uploads, tuple(config.folders), closed=closed)
         self.is_stopping = False
@@ -81,13 +89,21 @@ class Studio:
             self.dispatcher.stop()
         self.answers.stop()
 
+    def _make_room(self) -> None:
+        """Forget old uploads as new ones come; where that cannot be done, the new one may still be taken."""
+        with suppress(UserError):
+            self._forget_uploads()
+
     def _forget_uploads(self) -> None:
-        """Remove uploads that are old and that no job names."""
+        """Remove uploads that are old and that neither a job nor a form names."""
         if not self.config.keep_uploads_hours:
             return
-        named = "\n".join(map(_texts, self.queue.list()))
-        used = {path for path in self.uploads.folder.glob("up_*") if str(path) in named}
-        self.uploads.forget(older_than=3600.0 * self.config.keep_uploads_hours, used=used)
+        if old := self.uploads.older_than(3600.0 * self.config.keep_uploads_hours):
+            named = "\n".join((*map(_texts, self.queue.list()), self.drafts()))
+            for path in old:
+                if str(path) not in named:
+                    with suppress(OSError):
+                        path.unlink(missing_ok=True)
 
 
 def _texts(job: Job) -> str:

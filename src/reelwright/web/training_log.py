@@ -100,6 +100,16 @@ def ask_to_stop(run: Path) -> None:
     (run / STOP).touch()
 
 
+def is_asked_to_stop(run: Path) -> bool:
+    """Whether the run has not heeded yet that it is to end."""
+    return (run / STOP).exists()
+
+
+def take_back_stop(run: Path) -> None:
+    """Leave no wish of before to a run that goes on: it would end after one step."""
+    (run / STOP).unlink(missing_ok=True)
+
+
 def _sheet(folder: Path) -> SampleSheet:
     digits = folder.name.removeprefix("step-")
     beside = folder / "beside.png"

@@ -4,7 +4,7 @@ import asyncio
 import re
 import time
 import uuid
-from collections.abc import AsyncIterable, Collection
+from collections.abc import AsyncIterable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,9 +46,11 @@ class Upload:
 class Uploads:
     """The folder of uploads. Nothing that a sender calls a file ever becomes a path."""
 
-    def __init__(self, folder: Path, *, max_bytes: int) -> None:
+    def __init__(self, folder: Path, *, max_bytes: int, make_room: Callable[[], None] | None = None) -> None:
+        """`make_room` is called, in a thread, before each file is taken."""
         self.folder = folder
         self.max_bytes = max_bytes
+        self._make_room = make_room
 
     def start(self) -> None:
         """Make the folder and remove what a killed process left half-written."""
@@ -66,6 +68,8 @@ class Uploads:
         kind = _checked_kind(head)
         name = f"up_{uuid.uuid4().hex}"
         path = self.folder / f"{name}{kind.suffix}"
+        if self._make_room is not None:
+            await asyncio.to_thread(self._make_room)
         with atomic_path(path) as temporary, temporary.open("w+b") as file:
             size = await self._write(head, waiting, file)
             _check_picture(kind, file)
@@ -87,13 +91,14 @@ class Uploads:
         """Remove the file of an upload. Raises UnknownUploadError."""
         self.get(upload).path.unlink(missing_ok=True)
 
-    def forget(self, *, older_than: float, used: Collection[Path]) -> None:
-        """Remove uploads that came more than so many seconds ago and that no one uses."""
-        limit = time.time() - older_than
+    def older_than(self, seconds: float) -> list[Path]:
+        """The files of uploads that came more than so long ago."""
+        limit, found = time.time() - seconds, list[Path]()
         for path in self.folder.glob("up_*"):
-            with suppress(OSError):
-                if path not in used and path.stat().st_mtime < limit:
-                    path.unlink()
+            with suppress(OSError):  # it was removed meanwhile
+                if path.stat().st_mtime < limit:
+                    found.append(path)
+        return found
 
     async def _write(self, head: bytes, chunks: AsyncIterable[bytes], file: BinaryIO) -> int:
         size = len(head)

@@ -45,6 +45,7 @@ def add_pages(app: FastAPI, studio: Studio) -> None:
 
     mount_files(app, studio)
     desk = Desk.open(studio.queue.folder)
+    studio.drafts = lambda: str(desk.drafts)
     for path, module in _MODULES.items():
         page = cast(Page, import_module(f"{__name__}.{module}"))
         ui.page(path)(partial(page.build, studio, desk))

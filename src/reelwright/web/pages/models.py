@@ -1,20 +1,16 @@
 """The page Models: which are here, which are missing, whether their files are whole; and LoRA files."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from nicegui import background_tasks, ui
 
-from reelwright.core.errors import UserError
 from reelwright.jobs.order import Order
-from reelwright.web.following import Progress, follow
 from reelwright.web.pages.answers import ask, failure_of
 from reelwright.web.pages.desk import Desk
 from reelwright.web.pages.elements import block, button, facts, heading, named, tell, words
-from reelwright.web.pages.job_acts import state_text
-from reelwright.web.pages.job_card import progress_line
 from reelwright.web.pages.lora_files import LoraFiles
 from reelwright.web.pages.shell import frame
+from reelwright.web.pages.verifying import Verification
 from reelwright.web.studio import Studio
 
 NAME = "Models"
@@ -41,6 +37,7 @@ class ReleasedModels:
                 heading(2, "On this machine")
                 button("Look again", self._look, "models-look", look="ghost", icon="refresh")
             self._place = named(ui.element("div").classes("rw-grid").style("--tile: 330px"), "model-cards")
+        self._own = OwnModel(studio)
         LoraFiles(studio)
         self._missing = named(ui.element("div").classes("rw-stack"), "missing-models")
         background_tasks.create(self._look(), name="models")
@@ -66,15 +63,33 @@ class ReleasedModels:
             _draw_missing([told for told in models if _is_missing(told)])
 
     def _follow(self) -> None:
-        for card in self._cards:
-            card.follow()
+        for each in (self._own, *self._cards):
+            each.verification.follow()
+
+
+class OwnModel:
+    """A folder or file of the user's, whose family is found out."""
+
+    def __init__(self, studio: Studio) -> None:
+        with block("rw-card rw-stack", name="own-model"):
+            heading(2, "A model of your own")
+            with block("rw-row"):
+                self._path = ui.input("A folder or file").classes("rw-grow").props("outlined dense")
+                named(self._path, "own-path").on("keydown.enter", self._verify)
+                button("Verify", self._verify, "verify-own", icon="verified")
+            self.verification = Verification(studio, "own")
+
+    def _verify(self) -> None:
+        if path := str(self._path.value or "").strip():
+            self.verification.start("", path)
+        else:
+            tell("Type where the model is.")
 
 
 class ModelCard:
     """One model, which parts of it are here, and whether they are whole."""
 
     def __init__(self, studio: Studio, told: dict[str, str]) -> None:
-        self._studio, self._job, self._progress = studio, "", Progress()
         self._model = told["model"]
         parts = _parts(told)
         missing = [name for name, place in parts.items() if place.startswith(_MISSING)]
@@ -86,32 +101,15 @@ class ModelCard:
                 words(told.get("get it", ""), "mo-command mono")
             else:
                 button("Verify", self._verify, f"verify-{self._name}", icon="verified")
-            self._found = ui.element("div").classes("rw-stack tight")
+            self.verification = Verification(studio, self._name)
 
     @property
     def _name(self) -> str:
         return self._model.replace(" ", "-")
 
-    def follow(self) -> None:
-        """Show what the job that reads the files has found since."""
-        if not self._job:
-            return
-        try:
-            job = self._studio.queue.get(self._job)
-            events = self._studio.queue.events(self._job)
-        except UserError:  # it was removed from the queue
-            self._job = ""
-            return
-        progress = follow(Progress(), events)
-        if progress.last == self._progress.last and not job.is_final:
-            return
-        self._job, self._progress = "" if job.is_final else self._job, progress
-        self._found.clear()
-        with self._found:
-            with block("rw-row still rw-spread"):
-                words(progress_line(job, progress), "rw-muted rw-tiny rw-cut")
-                named(words(state_text(job), f"rw-state {job.state}"), f"verified-{self._name}")
-            _draw_findings(events)
+    def _verify(self) -> None:
+        family, _, variant = self._model.partition(" ")
+        self.verification.start(family, variant)
 
     def _draw_head(self, told: dict[str, str], state: str, text: str) -> None:
         with block("rw-row still rw-spread"):
@@ -119,24 +117,6 @@ class ModelCard:
                 heading(3, told["title"])
                 words(f"{self._model} · {told['license']}", "rw-muted rw-tiny")
             named(words(text, f"rw-state {state}"), f"state-{self._name}")
-
-    def _verify(self) -> None:
-        """Order to read all files of the model."""
-        family, _, variant = self._model.partition(" ")
-        options = {"action": "verify", "family": family, "model": variant}
-        try:
-            order = Order(workflow="models", options=options)
-            self._job = self._studio.queue.add(order, title=f"Verify {self._model}").id
-        except UserError as error:
-            tell(str(error), "negative")
-
-
-def _draw_findings(events: Sequence[dict[str, Any]]) -> None:
-    for event in events:
-        if event["event"] == "item_finding" and event["severity"] != "note":
-            words(f"{event['item']}: {event['message']}", "rw-alert")
-        elif event["event"] == "facts":
-            facts(event["facts"])
 
 
 def _draw_missing(models: Sequence[dict[str, str]]) -> None:

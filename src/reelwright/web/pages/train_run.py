@@ -18,7 +18,14 @@ from reelwright.web.pages.files import url_of
 from reelwright.web.pages.job_card import JobCard
 from reelwright.web.pages.loss_chart import CurveChart
 from reelwright.web.studio import Studio
-from reelwright.web.training_log import TrainingLog, ask_to_stop, list_samples, weights_of
+from reelwright.web.training_log import (
+    TrainingLog,
+    ask_to_stop,
+    is_asked_to_stop,
+    list_samples,
+    take_back_stop,
+    weights_of,
+)
 
 _LOOK_SECONDS = 0.8
 _LOSSES = {"loss": "loss", "smoothed_loss": "smoothed", "validation_loss": "validation"}
@@ -119,7 +126,8 @@ class TrainRun:
 
     def _show_acts(self, job: Job | None) -> None:
         is_over = job is None or job.state == "done"
-        self._stop.set_visibility(job is not None and job.state == "running")
+        self._stop.set_visibility(job is not None and job.has_worker)
+        self._stop.set_enabled(not is_asked_to_stop(self._run))
         self._go_on.set_visibility(is_over and 0 < self._log.step < self._num_steps())
 
     def _show_notes(self) -> None:
@@ -145,9 +153,18 @@ class TrainRun:
 
     def _ask_to_stop(self) -> None:
         ask_to_stop(self._run)
+        job = self._card.show_run(self._run)
+        try:
+            if job is not None and job.holds:  # it heeds nothing until it goes on
+                self._studio.queue.go_on(job.id)
+        except UserError as error:
+            tell(str(error), "negative")
+            return
         tell("It saves its weights and state after this step, and ends.")
+        self.refresh()
 
     def _resume(self) -> None:
+        take_back_stop(self._run)
         try:
             stored = read_run(self._run)
             order = order_of(stored.workflow, {"family": stored.family, "config": stored.config})

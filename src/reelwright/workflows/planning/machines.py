@@ -74,9 +74,10 @@ def free_memory() -> int:
 
 
 def _processor(ram: float) -> Place:
+    count = torch.get_num_threads()
     return Place(
-        machine=Machine(is_processor=True, program=program_memory(), num_threads=torch.get_num_threads()),
-        title=f"processor, {torch.get_num_threads()} threads",
+        machine=Machine(is_processor=True, program=program_memory(), num_threads=count),
+        title=f"processor, {count} {'thread' if count == 1 else 'threads'}",
         limits=Limits(host=round(ram * GB) or free_memory()),
         flops=flops_of_processor(),
     )
