@@ -33,7 +33,7 @@ class Studio:
             make_room=self._make_room,
         )
         self.drafts: Callable[[], str] = str
-        """What stands in forms that are not sent yet, with the paths in it; empty where there are no pages."""
+        """What stands in forms that are not sent yet, with the paths in it; empty without pages."""
         closed = config.queue.absolute()
         self.places = Places(self.runs, self.uploads, tuple(config.folders), closed=closed)
         self.is_stopping = False
