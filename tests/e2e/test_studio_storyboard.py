@@ -1,10 +1,13 @@
 """Storyboard in a browser: sections are written as cards, the video grows, one section is made again."""
 
+import os
 import re
-from contextlib import suppress
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from reelwright.core.config import read_toml
 
@@ -14,15 +17,14 @@ from .studio_process import StudioProcess
 PICTURE = Path(__file__).parents[2] / "docs" / "images" / "ball-left.png"
 
 
-def unfold(place: Locator, fold: str, inside: str) -> None:
-    """Open a fold until something in it shows: the page may be drawn anew under a press, as by an upload."""
-    for _ in range(20):
-        if place.get_by_test_id(inside).is_visible():
-            return
-        place.get_by_test_id(fold).click()
-        with suppress(AssertionError):
-            expect(place.get_by_test_id(inside)).to_be_visible(timeout=5000)
-    raise AssertionError(f"{fold} does not open")
+@contextmanager
+def held(studio: StudioProcess) -> Iterator[None]:
+    """Meanwhile the studio answers nothing, as on a machine that is busy with videos."""
+    os.kill(studio.pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(studio.pid, signal.SIGCONT)
 
 
 def write_story(page: Page) -> None:
@@ -33,8 +35,8 @@ def write_story(page: Page) -> None:
         page.get_by_test_id(f"prompt-{number}").fill(text)
     page.get_by_test_id("remove-2").click()
     settings = page.get_by_test_id("story-settings")
-    unfold(settings, "fold-all", "fold-more")
-    unfold(settings, "fold-more", "input-latent_window_size")
+    settings.get_by_test_id("fold-all").click()
+    settings.get_by_test_id("fold-more").click()
     said = {"width": "64", "height": "64", "steps": "2", "seed": "7", "latent_window_size": "2"}
     for name, text in said.items():
         settings.get_by_test_id(f"input-{name}").fill(text)
@@ -42,7 +44,30 @@ def write_story(page: Page) -> None:
     page.get_by_test_id("longer-1").click()
 
 
-def test_a_storyboard_grows_section_by_section_and_one_of_them_is_made_again_in_a_branch(
+def test_a_fold_opens_at_once_and_stays_open_while_cards_come_go_and_take_pictures(
+    page: Page, studio: StudioProcess
+):
+    page.goto("/storyboard")
+    cards = page.get_by_test_id("story-cards").locator("section")
+    expect(cards).not_to_have_count(0)
+    count = cards.count()
+    page.get_by_test_id("story-add").click()
+    expect(cards).to_have_count(count + 1, timeout=TIMEOUT)
+    opened = [card.locator(".nicegui-expansion-content .rw-field").first for card in cards.all()]
+    with held(studio):
+        page.get_by_test_id("more-0").click()
+        expect(opened[0]).to_be_visible(timeout=TIMEOUT)
+    page.get_by_test_id("upload-part-0").locator("input[type=file]").set_input_files(PICTURE)
+    expect(page.get_by_test_id("clear-part-0")).to_be_visible(timeout=TIMEOUT)
+    expect(opened[0]).to_be_visible(timeout=TIMEOUT)
+    page.get_by_test_id("later-0").click()
+    expect(opened[1]).to_be_visible(timeout=TIMEOUT)
+    expect(opened[0]).to_be_hidden(timeout=TIMEOUT)
+    page.get_by_test_id("remove-1").click()
+    expect(cards).to_have_count(count, timeout=TIMEOUT)
+
+
+def test_a_storyboard_grows_section_by_section_and_sections_are_made_again_beside_it_and_in_its_place(
     page: Page, studio: StudioProcess
 ):
     write_story(page)
@@ -72,3 +97,15 @@ def test_a_storyboard_grows_section_by_section_and_one_of_them_is_made_again_in_
     assert len(after - before) == 2, "the second and, since it saw it, the first"
     assert read_toml(run / "recipe.toml").get("section_seeds", "") == ""
     assert "it jumps" in str(read_toml(branch / "recipe.toml")["prompt"])
+
+    was = next(branch.glob("clip-*.mp4")).read_bytes()
+    page.get_by_test_id("redo-0").click()
+    page.get_by_test_id("redo-prompt").fill("it lies there")
+    page.get_by_test_id("redo-branch").get_by_text("In this run").click()
+    page.get_by_test_id("redo-start").click()
+    expect(page.get_by_test_id("shown-prompt-0")).to_have_text("it lies there", timeout=TIMEOUT)
+    expect_state(page, DONE)
+    assert page.url.endswith(branch.name)
+    assert studio.jobs().list(("done",))[-1].run == branch
+    assert next(branch.glob("clip-*.mp4")).read_bytes() != was
+    expect(page.get_by_test_id("shown-prompt-1")).to_have_text("it jumps")

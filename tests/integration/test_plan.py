@@ -58,9 +58,11 @@ def test_what_does_not_fit_is_told_with_the_option_that_helps(reelwright: Comman
     assert "--execution.offload makes it" in outcome.out
 
 
-def test_a_processor_has_one_kind_of_memory(reelwright: Command) -> None:
+def test_a_processor_has_one_kind_of_memory(reelwright: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.get_num_threads", lambda: 1)
     plan = plan_of(reelwright("plan", "generate", "framepack", "--video-sections", "1", "--json"))
     assert plan["device"] == 0
+    assert plan["machine"] == "processor, 1 thread"
     assert {term["place"] for stage in plan["stages"] for term in stage["terms"]} == {"host"}
 
 

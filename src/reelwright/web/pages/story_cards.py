@@ -10,7 +10,7 @@ from reelwright.core.schema_fields import FieldFacts
 from reelwright.protocols.storyboards import StorySchema
 from reelwright.web.form_layout import titled
 from reelwright.web.pages.drop import DropPlace
-from reelwright.web.pages.elements import block, icon_button, named, words
+from reelwright.web.pages.elements import Folded, block, icon_button, named, words
 from reelwright.web.pages.fields import ShownField
 from reelwright.web.pages.story_strip import Span, draw_strip, seconds_text
 from reelwright.web.settings import Settings
@@ -38,6 +38,7 @@ class StoryCards:
         self._whole = Settings(schema.whole, board.whole)
         parts = board.parts or ({},) * _FIRST_PARTS
         self._parts = [Settings(schema.part, part) for part in parts]
+        self._unfolded: list[Settings] = []
         self._strip = block("st-strip-place").__enter__()
         self._strip.__exit__()
         self._cards = named(ui.element("div").classes("st-cards"), "story-cards")
@@ -100,7 +101,7 @@ class StoryCards:
             _draw_picture(self._studio, part, part.facts[_IMAGE], f"part-{at}", self._told, hint="Picture")
             self._draw_prompt(at, part)
             self._times.append(self._draw_length(at, part))
-            self._draw_more(part)
+            self._draw_more(at, part)
 
     def _draw_acts(self, at: int) -> None:
         last = len(self._parts) - 1
@@ -135,13 +136,18 @@ class StoryCards:
                 icon_button("add", "Longer", partial(self._stretch, part, 1), f"longer-{at}")
         return partial(_show_span, time, shown)
 
-    def _draw_more(self, part: Settings) -> None:
+    def _draw_more(self, at: int, part: Settings) -> None:
         said = {_PROMPT, _IMAGE, *self._schema.lengths}
         rest = [each for each in part.facts.values() if each.name not in said and each.kind != "group"]
         if rest:
-            with ui.expansion("More"), block("rw-stack"):
+            with named(Folded("More", value=part in self._unfolded), f"more-{at}") as more, block("rw-stack"):
                 for each in rest:
                     ShownField(each, part, lambda _: self._told())
+            more.on_value_change(lambda event: self._note_fold(part, is_open=event.value))
+
+    def _note_fold(self, part: Settings, *, is_open: bool) -> None:
+        """All cards are drawn anew when one moves: what was open opens again."""
+        self._unfolded = [each for each in self._unfolded if each is not part] + [part] * is_open
 
     def _stretch(self, part: Settings, by: int) -> None:
         config = self._config()

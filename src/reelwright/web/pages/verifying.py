@@ -60,9 +60,9 @@ class Verification:
             state = "Damaged" if damaged and job.state == "failed" else state_text(job)
             named(words(state, f"rw-state {job.state}"), f"verified-{self._name}")
         for each in damaged:
-            words(f"{each['item']}: {each['message']}", "rw-alert")
+            is_named = str(each["message"]).startswith(each["item"])  # or a file in it is
+            words(each["message"] if is_named else f"{each['item']}: {each['message']}", "rw-alert")
         if message := failure_of([*map(dict, events)]):
             words(message, "rw-note" if damaged else "rw-alert")
-        for event in events:
-            if event["event"] == "facts":
-                facts(event["facts"])
+        told = [event["facts"] for event in events if event["event"] == "facts"]
+        facts({name: value for each in told for name, value in each.items()})
