@@ -42,6 +42,8 @@ SCRIPTS = Path(sys.executable).parent
 NEEDS_WEIGHTS = "<!-- needs weights -->"
 KEEPS_RUNNING = "<!-- keeps running -->"
 """What stands before commands that are read, but not run."""
+SHORTER = r"<!-- tests add (--.*?) -->"
+"""What stands before commands that take long: flags that make them short."""
 CALLERS = {"rest_client"}
 """Examples that call a studio; its own tests run them."""
 PROGRAMS = ("reelwright ", "fpack_")
@@ -186,12 +188,17 @@ class Block:
 
 def blocks(document: Path) -> list[Block]:
     found = re.findall(
-        rf"(?m)^((?:{NEEDS_WEIGHTS}|{KEEPS_RUNNING})\s*\n\s*)?```bash\n(.*?)^```",
+        rf"(?m)^((?:{NEEDS_WEIGHTS}|{KEEPS_RUNNING})\s*\n\s*)?(?:{SHORTER}\s*\n\s*)?```bash\n(.*?)^```",
         document.read_text(),
         re.DOTALL,
     )
-    joined = [(bool(mark), text.replace("\\\n", " ").splitlines()) for mark, text in found]
-    return [Block(mark, tuple(line for line in lines if line.startswith(PROGRAMS))) for mark, lines in joined]
+    return [Block(bool(mark), tuple(commands(text, flags))) for mark, flags, text in found]
+
+
+def commands(text: str, flags: str) -> Iterator[str]:
+    for line in text.replace("\\\n", " ").splitlines():
+        if line.startswith(PROGRAMS):
+            yield f"{line} {flags}" if flags else line
 
 
 def documents() -> list[Path]:
@@ -263,8 +270,10 @@ def test_the_commands_that_need_weights_are_well_formed(monkeypatch: pytest.Monk
 def test_the_commands_of_a_document_are_found(tmp_path: Path):
     plain = "```bash\nreelwright a \\\n--b c\nls\n```\n"
     needy = f"{NEEDS_WEIGHTS}\n```bash\nreelwright d\n```\n"
+    long = "<!-- tests add --steps 2 -->\n```bash\nreelwright e --steps 900\n```\n"
     document = tmp_path / "page.md"
-    document.write_text(f"# Title\n{plain}\n{needy}")
-    first, second = blocks(document)
+    document.write_text(f"# Title\n{plain}\n{needy}\n{long}")
+    first, second, third = blocks(document)
+    assert third.commands == ("reelwright e --steps 900 --steps 2",)
     assert (first.needs_weights, first.commands) == (False, ("reelwright a  --b c",))
     assert (second.needs_weights, second.commands) == (True, ("reelwright d",))

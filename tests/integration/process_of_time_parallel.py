@@ -130,7 +130,7 @@ def kept_bytes(family: str, ways: Ways) -> Tensor:
         return tensor
 
     with saved_tensors_hooks(keep, lambda tensor: tensor):
-        posterior = coder.encode(torch.zeros(1, 3, 49, 16, 16))
+        posterior = coder.encode(torch.zeros(1, 3, 65, 16, 16))
         loss = coder.decode(posterior.mean).square().mean()
     loss.backward()
     return torch.tensor(

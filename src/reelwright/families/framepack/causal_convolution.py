@@ -16,7 +16,7 @@ from reelwright.nn import winograd
 from reelwright.nn.causal_conv3d import chunk_lengths
 from reelwright.nn.norms import group_norm_affine
 from reelwright.nn.other_parts import OtherParts
-from reelwright.nn.volume_convolution import convolve_volume
+from reelwright.nn.volume_convolution import convolve_each, convolve_volume
 
 _KERNEL = 3
 _MIN_TILED_CHANNELS = 128
@@ -50,6 +50,11 @@ class Stream:
         self.statistics = statistics
         self.others = others
         self._kept: dict[nn.Module, Tensor] = {}
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the chunk is all there is of the clip."""
+        return self.first_frame and not self.continues and self.others is None
 
     def before(self, layer: nn.Module) -> Tensor | None:
         """What the layer kept of the chunk before this one."""
@@ -111,18 +116,27 @@ def _padded_at_once(
     frames_BCFHW: Tensor, stream: Stream, layer: nn.Conv3d, affine: tuple[Tensor, Tensor] | None, room: int
 ) -> Tensor:
     """All frames, written nowhere twice: gradients of a buffer are copied whole for each write into it."""
-    if stream.others is not None:
-        frames_BCFHW = torch.cat([stream.others.frames_before(frames_BCFHW, room), frames_BCFHW], dim=2)
-    if affine is not None:
-        scale, shift = affine
-        frames_BCFHW = F.silu(torch.addcmul(shift, frames_BCFHW, scale)).to(frames_BCFHW.dtype)
     before = stream.before(layer)
-    starts = stream.others is None and before is None
-    padded = F.pad(frames_BCFHW, (1, 1, 1, 1, room if starts else 0, 0), mode="replicate")
+    if stream.others is not None:
+        before = _with_border(_activated(stream.others.frames_before(frames_BCFHW, room), affine))
+    padded = _with_border(_activated(frames_BCFHW, affine), room if before is None else 0)
     if before is not None:
         padded = torch.cat([before, padded], dim=2)
-    stream.keep(layer, padded[:, :, -room:])
+    if room:
+        stream.keep(layer, padded[:, :, -room:])
     return padded
+
+
+def _activated(frames_BCFHW: Tensor, affine: tuple[Tensor, Tensor] | None) -> Tensor:
+    if affine is None:
+        return frames_BCFHW
+    scale, shift = affine
+    return F.silu(torch.addcmul(shift, frames_BCFHW, scale)).to(frames_BCFHW.dtype)
+
+
+def _with_border(frames_BCFHW: Tensor, room: int = 0) -> Tensor:
+    """The nearest pixels repeated around each frame, and the first one `room` times before the others."""
+    return F.pad(frames_BCFHW, (1, 1, 1, 1, room, 0), mode="replicate")
 
 
 def new_frames(like: Tensor, *shape_BCFHW: int) -> Tensor:
@@ -170,14 +184,22 @@ class CausalConvolution(nn.Conv3d):
     def forward(self, frames_BCFHW: Tensor, stream: Stream, norm: nn.GroupNorm | None = None) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Convolve frames, normalized and activated if a norm is given."""
         if torch.is_grad_enabled():
-            ((_, padded),) = self.pieces(frames_BCFHW, stream, norm)
-            return self.convolve(padded)
+            return self._convolve_at_once(frames_BCFHW, stream, norm)
         batch, _, num_frames, *sides = frames_BCFHW.shape
         sizes = (-(-size // stride) for size, stride in zip((num_frames, *sides), self.strides, strict=True))
         output = new_frames(frames_BCFHW, batch, self.out_channels, *sizes)
         for place, padded in self.pieces(frames_BCFHW, stream, norm):
             output[:, :, place] = self.convolve(padded)
         return output
+
+    def _convolve_at_once(self, frames_BCFHW: Tensor, stream: Stream, norm: nn.GroupNorm | None) -> Tensor:
+        if frames_BCFHW.shape[2] > 1 or not stream.is_whole:
+            ((_, padded),) = self.pieces(frames_BCFHW, stream, norm)
+            return self.convolve(padded)
+        # The past of a picture is the picture: what the kernel sees three times needs one look.
+        affine = None if norm is None else stream.affine(frames_BCFHW, norm)
+        padded = _padded_at_once(frames_BCFHW, stream, self, affine, room=0)
+        return convolve_each(padded, self.weight.sum(2), self.bias, stride=self.strides[1])
 
     def pieces(
         self, frames_BCFHW: Tensor, stream: Stream, norm: nn.GroupNorm | None = None
