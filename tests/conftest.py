@@ -2,6 +2,8 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,21 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter):
 def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("REELWRIGHT_CACHE", str(tmp_path / "reelwright-cache"))
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """A folder with a family's smallest model, written once: sizes and random weights that no training changes."""
+    root = tmp_path_factory.mktemp("small-models")
+
+    def write(family: str) -> Path:
+        folder = root / family
+        if not folder.exists():
+            # Not before a test asks for it: this file is read by those that must not meet torch.
+            import_module(f"reelwright.families.{family}.tiny").write_model(folder)
+        return folder
+
+    return write
 
 
 # Property tests judge results, never seconds: other tests share the processor.
