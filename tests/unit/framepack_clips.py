@@ -86,8 +86,8 @@ def encoded(of: Clip, data: DatasetConfig, seed: int = 0, **options: Any) -> lis
 
 
 @cache
-def autoencoder() -> Any:
-    found = located()
+def autoencoder(model: str = "tiny") -> Any:
+    found = located(model=model)
     return load_autoencoder(
         found.autoencoder_path, found.autoencoder, torch.device("cpu"), torch.float32
     ).eval()

@@ -24,6 +24,7 @@ from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.datasets import DatasetConfig
 
 ASSETS = Path(__file__).parents[2] / "src/reelwright/assets/cogvideox-tiny"
+pytestmark = pytest.mark.usefixtures("small_tiny")
 DATASET = DatasetConfig(video_directory="clips")
 SCALE = 0.7
 FIRST_FRAME = {"first_frame": "both"}
