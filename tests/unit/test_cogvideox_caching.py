@@ -324,12 +324,12 @@ def test_only_what_counts_changes_the_facts():
 
 
 @pytest.fixture
-def part_of_a_model(tmp_path: Path):
+def part_of_a_model(small_model, tmp_path: Path):
     """A folder with what the denoiser is, and of the parts only those named."""
 
     def make(*parts: str) -> str:
         for part in parts:
-            (tmp_path / part).symlink_to(ASSETS / part)
+            (tmp_path / part).symlink_to(small_model("cogvideox") / part)
         write_json(tmp_path / "transformer" / "config.json", TINY_TRANSFORMER.to_json("T"))
         return str(tmp_path)
 
