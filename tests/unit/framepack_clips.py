@@ -1,4 +1,7 @@
-"""Clips and pictures of FramePack's caches, their pixels, and what the autoencoder alone makes of them."""
+"""Clips and pictures of FramePack's caches, their pixels, and what the autoencoder alone makes of them.
+
+What is located and opened is kept for all modules of tests, each of which must use the fixture `small_tiny`.
+"""
 
 from functools import cache
 from pathlib import Path
@@ -86,8 +89,8 @@ def encoded(of: Clip, data: DatasetConfig, seed: int = 0, **options: Any) -> lis
 
 
 @cache
-def autoencoder(model: str = "tiny") -> Any:
-    found = located(model=model)
+def autoencoder() -> Any:
+    found = located()
     return load_autoencoder(
         found.autoencoder_path, found.autoencoder, torch.device("cpu"), torch.float32
     ).eval()

@@ -31,6 +31,7 @@ from .framepack_clips import (
     posterior,
 )
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 Array = NDArray[Any]
 CELLS = SIDE // 8
 
@@ -286,15 +287,15 @@ def test_a_clip_that_is_not_cut_is_encoded_as_one():
     torch.testing.assert_close(file.tensors["clip_latents_float16"], mean.half(), atol=2e-3, rtol=1e-3)
 
 
-def test_parts_are_an_approximation_that_longer_parts_better(small_model):
+def test_parts_are_an_approximation_that_longer_parts_better():
     """Random weights: at 64 x 64 they are off by 16 % of the deviation in parts of 37 frames; at 128 x 128
     a clip of 145 frames is off by 11 % in parts of 37 and by 6 % in parts of 73."""
-    video, network = drifting_waves(73, 64), autoencoder(str(small_model("framepack")))
+    video = drifting_waves(73, 64)
     with torch.no_grad():
-        whole = network.encode(video).mean
+        whole = autoencoder().encode(video).mean
 
     def error(length: int) -> float:
-        space = LatentSpace(autoencoder=network)
+        space = LatentSpace(autoencoder=autoencoder())
         parts = torch.cat(list(space.encode_stream(video.split(part_lengths(73, length), dim=2))), dim=2)
         return float((parts.chunk(2, dim=1)[0] - whole).pow(2).mean().sqrt() / whole.std())
 
