@@ -2,6 +2,8 @@
 
 import os
 from collections import Counter
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,31 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter):
 def own_cache_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """No test reads or writes the user's cache."""
     monkeypatch.setenv("REELWRIGHT_CACHE", str(tmp_path / "reelwright-cache"))
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The folder of a family's smallest model, written once: sizes and weights that no training changes."""
+    root = tmp_path_factory.mktemp("small-models")
+    more = {"framepack": {"direction": "both"}}
+
+    def write(family: str) -> Path:
+        folder = root / f"{family}-tiny"
+        if not folder.exists():
+            # Not before a test asks for it: this file is read by those that must not meet torch.
+            import_module(f"reelwright.families.{family}.tiny").write_model(folder, **more.get(family, {}))
+        return folder
+
+    return write
+
+
+@pytest.fixture(scope="module")
+def small_tiny(small_model: Callable[[str], Path]) -> Iterator[None]:
+    """`tiny` is the smallest model for the tests of a module, in this process: what they measure stays so."""
+    (assets,) = {small_model(family).parent for family in ("cogvideox", "framepack")}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(import_module("reelwright.protocols.model_folder"), "ASSETS", assets)
+        yield
 
 
 # Property tests judge results, never seconds: other tests share the processor.

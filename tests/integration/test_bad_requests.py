@@ -4,6 +4,8 @@ import pytest
 
 from reelwright.execution import fp8_products
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
+
 
 def test_a_misspelt_flag_names_the_nearest(refused):
     said = refused("--guidanc-scale", "3", code=2)

@@ -31,6 +31,7 @@ from reelwright.media.video_reader import read_mp4_metadata, read_video
 from .comfy_stand_in import ComfyStandIn, Run, VideoOfFile, VideoOfFrames
 
 ROOT = Path(__file__).parents[2]
+ASSETS = ROOT / "src" / "reelwright" / "assets"
 WORKFLOWS = ROOT / "comfyui" / "example_workflows"
 PROMPT = "a red circle moves to the right"
 
@@ -173,7 +174,9 @@ def test_latents_are_as_comfyui_has_them_and_others_like_them_are_seen_alike(com
     samples, images = run.results["3"][0]["samples"], run.results["4"][0]
     made = made_of(samples)
     assert made is not None and samples.shape[:2] == (1, 16)
-    assert torch.allclose(samples * 0.7, read_latents(made.latents), atol=1e-6)
+    settings = ASSETS / "cogvideox-tiny" / "vae" / "config.json"
+    scale = json.loads(settings.read_text(encoding="utf-8"))["scaling_factor"]
+    assert torch.allclose(samples * scale, read_latents(made.latents), atol=1e-6)
     seen = NODE_CLASS_MAPPINGS[node_id("cogvideox", "Decode")]()
     images_again, fps = seen.run(model=run.results["1"][0], samples={"samples": samples.clone()})
     assert fps == run.results["4"][1] == 8.0

@@ -190,11 +190,12 @@ def test_the_manifest_says_what_each_section_is(packed, tmp_path, pictures):
         assert torch.equal(kept, whole[:, :, first:last])
 
 
-def test_memory_does_not_grow_with_the_length(in_process):
+def test_memory_does_not_grow_with_the_length(in_process, small_model):
     """The largest child of this process held about as much for 24 sections as for 3."""
     words = (
         *("generate", "framepack", "--prompt", "a ball", "--steps", "1", "--height", "64", "--width", "64"),
         *("--latent-window-size", "2", "--seed", "3", "--preview-every", "0", "--quiet"),
+        *("--model", small_model("framepack")),
     )
     held: list[int] = []
     for count in (3, 24):

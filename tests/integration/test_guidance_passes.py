@@ -2,6 +2,7 @@
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 RELATIVE = 5e-6
 """Of the largest value: a matrix product of two samples rounds otherwise than two products, by 1e-7, which
 guidance makes larger by its scale in each of two steps."""

@@ -30,15 +30,18 @@ def break_weights(model: Path, name: str) -> None:
     save_file(weights, path, {"format": "pt"})
 
 
-def test_a_disk_that_fills_up_while_decoding_is_told_and_the_latents_stay(in_process, reelwright, tmp_path):
-    """A limit on the size of files stands for a full disk: latents of 14 kB fit, the clip does not."""
-    reelwright(*COMMAND, *SMALL, "--run", "whole")
+def test_a_disk_that_fills_up_while_decoding_is_told_and_the_latents_stay(
+    in_process, reelwright, model_of, tmp_path
+):
+    """A limit on the size of files stands for a full disk: latents of 14 kB fit, a clip of noise does not."""
+    words = (*COMMAND, *SMALL, "--model", model_of("text"))
+    reelwright(*words, "--run", "whole")
     assert (
         (tmp_path / "whole" / LATENTS).stat().st_size
         < 16_000
         < (tmp_path / "whole" / f"{STEM}.mp4").stat().st_size
     )
-    done = in_process(*COMMAND, *SMALL, limits=limit(resource.RLIMIT_FSIZE, 16_000))
+    done = in_process(*words, limits=limit(resource.RLIMIT_FSIZE, 16_000))
     assert done.code == 1, done.err
     assert "Traceback" not in done.err
     assert f"{STEM}.mp4: cannot be written" in done.err

@@ -12,6 +12,7 @@ from reelwright.families.cogvideox.autoencoder import Decoder, Encoder
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.media.video_reader import probe_video, read_video
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 RUN = (
     *("--run", "run", "--seed", "3", "--steps", "1", "--prompt", "a ball"),
     *("--height", "128", "--width", "64"),

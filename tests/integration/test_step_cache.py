@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 METHODS = {
     "teacache": (),
     "magcache": ("--execution.step-cache-ratio-list", "1.0", "1.0", "1.0"),

@@ -19,15 +19,15 @@ from reelwright.families.framepack.tiny import TINY_TRANSFORMER as FRAMEPACK
 from .conftest import Command
 from .training_data import losses_of, make_data, weights_of
 
-ASSETS = Path(__file__).parents[2] / "src/reelwright/assets"
+pytestmark = pytest.mark.usefixtures("small_tiny")
 SMALL = replace(TINY_TRANSFORMER, num_layers=1, num_attention_heads=1)
 FAST = ("--steps", "2", "--seed", "5", "--saving.state-every-steps", "0", "--saving.no-state-at-end")
 SIZE = ("--height", "64", "--width", "64", "--steps", "1")
 
 
 @pytest.fixture(scope="module")
-def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Files of data sets, encoded with the embedded models, by family."""
+def clips(small_tiny: None, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Files of data sets, encoded with the smallest models, by family."""
     folders = {family: tmp_path_factory.mktemp(family) for family in ("cogvideox", "framepack")}
     words = {"cogvideox": ("--first-frame", "both"), "framepack": ()}
     made = {family: make_data(folders[family], family, count=2, words=words[family]) for family in folders}
@@ -108,10 +108,10 @@ def test_a_run_from_nothing_goes_on_from_its_state(reelwright: Command, clips, s
     ("family", "named"), [("cogvideox", ("--dit", "transformer")), ("framepack", ("--model", ""))]
 )
 def test_a_folder_without_weights_of_the_transformer_is_enough(
-    family, named, reelwright: Command, clips, tmp_path
+    family, named, reelwright: Command, clips, small_model, tmp_path
 ):
     model = tmp_path / "model"
-    shutil.copytree(ASSETS / f"{family}-tiny", model)
+    shutil.copytree(small_model(family), model)
     for file in (model / "transformer").glob("*.safetensors*"):
         file.unlink()
     flag, folder = named
@@ -119,7 +119,7 @@ def test_a_folder_without_weights_of_the_transformer_is_enough(
     done = reelwright(*started(family, clips[family], tmp_path / "run", *words))
     assert done.code == 0, done.err
     told = json.loads((tmp_path / "run/trained/config.json").read_text())
-    # The folder of the model says that its random weights are for both; what is trained follows the caches.
+    # The folder of the model says that its weights are for both; what is trained follows the caches.
     assert told.get("direction", "") == ("backward" if family == "framepack" else "")
 
 

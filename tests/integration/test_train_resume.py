@@ -127,7 +127,7 @@ def test_a_finished_run_says_that_nothing_is_left_and_writes_nothing(start, tmp_
         ({"optimizer": {"name": "lion"}}, r"optimizer\.name: the state is of a training with AdamW"),
         ({"optimizer": {"arguments": ["weight_decay=0.9"]}}, r"optimizer\.arguments: .* with none"),
         ({"schedule": {"path": "torch.optim.lr_scheduler.StepLR", "arguments": ["step_size=1"]}}, "StepLR"),
-        ({"adapter": {"rank": 2, "dropout": 0.2}}, r"down: is \[2, 128\], the values are \[4, 128\]"),
+        ({"adapter": {"rank": 2, "dropout": 0.2}}, r"down: is \[2, \d+\], the values are \[4, \d+\]"),
         ({"steps": STEPS}, "is a state after step 6. Give more"),
         ({"seed": 6}, "Resume with seed 5"),
     ],

@@ -1,4 +1,7 @@
-"""Clips and pictures of FramePack's caches, their pixels, and what the autoencoder alone makes of them."""
+"""Clips and pictures of FramePack's caches, their pixels, and what the autoencoder alone makes of them.
+
+What is located and opened is kept for all modules of tests, each of which must use the fixture `small_tiny`.
+"""
 
 from functools import cache
 from pathlib import Path

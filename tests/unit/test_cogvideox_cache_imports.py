@@ -11,6 +11,7 @@ from reelwright.core.errors import ConfigError, FileError
 from reelwright.families.cogvideox.cache_imports import foreign_entries
 from reelwright.families.cogvideox.config import CogVideoXCacheLatents, CogVideoXCacheText
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 CLIPS = "cache/video_latent/cogvideox-t2v/17x48x64"
 LATENTS = torch.randn(16, 5, 6, 8, generator=torch.Generator().manual_seed(0))
 FEATURES = torch.randn(64, 64, generator=torch.Generator().manual_seed(1))

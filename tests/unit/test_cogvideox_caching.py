@@ -24,6 +24,7 @@ from reelwright.protocols.configs import ExecutionConfig
 from reelwright.protocols.datasets import DatasetConfig
 
 ASSETS = Path(__file__).parents[2] / "src/reelwright/assets/cogvideox-tiny"
+pytestmark = pytest.mark.usefixtures("small_tiny")
 DATASET = DatasetConfig(video_directory="clips")
 SCALE = 0.7
 FIRST_FRAME = {"first_frame": "both"}
@@ -323,12 +324,12 @@ def test_only_what_counts_changes_the_facts():
 
 
 @pytest.fixture
-def part_of_a_model(tmp_path: Path):
+def part_of_a_model(small_model, tmp_path: Path):
     """A folder with what the denoiser is, and of the parts only those named."""
 
     def make(*parts: str) -> str:
         for part in parts:
-            (tmp_path / part).symlink_to(ASSETS / part)
+            (tmp_path / part).symlink_to(small_model("cogvideox") / part)
         write_json(tmp_path / "transformer" / "config.json", TINY_TRANSFORMER.to_json("T"))
         return str(tmp_path)
 

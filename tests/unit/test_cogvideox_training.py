@@ -32,6 +32,7 @@ from reelwright.protocols.family import Segment
 from reelwright.protocols.training import Training, TrainingData
 
 ASSETS = Path(__file__).parents[2] / "src/reelwright/assets/cogvideox-tiny"
+pytestmark = pytest.mark.usefixtures("small_tiny")
 CPU = torch.device("cpu")
 SECOND = replace(TINY_TRANSFORMER, patch_size_t=2, patch_bias=False)
 MODELS = {

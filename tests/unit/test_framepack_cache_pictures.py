@@ -17,6 +17,7 @@ from reelwright.protocols.datasets import DatasetConfig
 
 from .framepack_clips import SIDE, dataset, encoded, encoder, frames, located, picture, pixels, posterior
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 CELLS = SIDE // 8
 
 

@@ -31,6 +31,7 @@ from .framepack_clips import (
     posterior,
 )
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 Array = NDArray[Any]
 CELLS = SIDE // 8
 

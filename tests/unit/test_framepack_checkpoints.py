@@ -180,7 +180,7 @@ def test_parts_of_the_embedded_model_never_stand_in_for_those_of_another(release
     assert "--vae, --text-encoder, --text-encoder-2, --tokenizer, --tokenizer-2, --image-encoder." in message
 
 
-def test_the_embedded_model_goes_on_with_a_transformer_of_its_size(small):
+def test_the_embedded_model_goes_on_with_a_transformer_of_its_size(small, small_tiny):
     model = locate(asked(dit=small / "transformer"))
     assert model.direction == "backward"
     assert model.resolution == 128

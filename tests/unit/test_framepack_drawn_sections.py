@@ -23,6 +23,7 @@ from reelwright.protocols.training import TrainingData
 
 from .framepack_clips import clip, dataset, encoded, located, pixels, posterior
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 WEIGHTS = {
     "base": FramePackSectionsConfig(),
     "f1": FramePackSectionsConfig(base=0, f1=1),

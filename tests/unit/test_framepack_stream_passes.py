@@ -16,8 +16,9 @@ from reelwright.protocols.caching import ClipFrames
 
 from .framepack_clips import SCALE, SIDE, autoencoder, clip, dataset, drifting_waves, encoded, encoder, pixels
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 EXACT_AFTER = 15
-"""The embedded autoencoder's encoder has 14 norms: each pass makes one more of them exact."""
+"""The smallest autoencoder's encoder has 14 norms: each pass makes one more of them exact."""
 
 
 def night_and_day(num_frames: int, side: int) -> Tensor:

@@ -42,6 +42,7 @@ NOT_ROUNDED = (
 
 @dataclass(frozen=True)
 class Subject:
+    name: str
     family: Any
     schema: type[Any]
     key_map: Any
@@ -49,12 +50,15 @@ class Subject:
     """A layer in the released names, and in ours."""
     ours: str
     width: int
+    model: Path = Path()
 
     def load(
         self, weights: WeightFormat = "full", dtype: torch.dtype = torch.float32, **options: Any
     ) -> nn.Module:
         execution = ExecutionConfig(device="cpu", weights=weights)
-        model = self.family.locate(self.schema(execution=execution, offline=True, **options))
+        model = self.family.locate(
+            self.schema(model=str(self.model), execution=execution, offline=True, **options)
+        )
         adapters = (model.adapters,) if self.family is framepack else ()
         return self.family.load_adapted(model, *adapters, execution, dtype)[0]
 
@@ -68,7 +72,7 @@ class Subject:
         return path
 
     def save(self, network: nn.Module, path: Path) -> Path:
-        model = self.family.locate(self.schema(offline=True))
+        model = self.family.locate(self.schema(model=str(self.model), offline=True))
         events = write_merged(tensors_to_save(network), model.adapters, self.key_map, path, {})
         assert len(list(events)) == 1
         return path
@@ -76,6 +80,7 @@ class Subject:
 
 SUBJECTS = [
     Subject(
+        name="cogvideox",
         family=cogvideox,
         schema=CogVideoXGenerate,
         key_map=DIFFUSERS_TRANSFORMER,
@@ -84,6 +89,7 @@ SUBJECTS = [
         width=128,
     ),
     Subject(
+        name="framepack",
         family=framepack,
         schema=FramePackGenerate,
         key_map=RELEASED_TRANSFORMER,
@@ -92,7 +98,13 @@ SUBJECTS = [
         width=64,
     ),
 ]
-each_family = pytest.mark.parametrize("subject", SUBJECTS, ids=["cogvideox", "framepack"])
+of_cogvideox = pytest.mark.parametrize("subject", SUBJECTS[:1], ids=["cogvideox"], indirect=True)
+
+
+@pytest.fixture(params=SUBJECTS, ids=lambda subject: subject.name)
+def subject(request: pytest.FixtureRequest, small_model: Callable[[str], Path]) -> Subject:
+    """With a model whose widths are those above."""
+    return replace(request.param, model=small_model(request.param.name))
 
 
 def rounded_to_bits(values: NDArray[np.float64], bits: int, smallest: int) -> NDArray[np.float64]:
@@ -173,7 +185,6 @@ def test_the_released_transformer_of_5b_has_252_layers_in_few_bits():
     assert not [name for name in chosen if "modulation" in name or not name.startswith("blocks.")]
 
 
-@each_family
 @pytest.mark.parametrize("wanted", ["fp8_scaled", "fp8", "int8", "int4"])
 def test_layers_of_blocks_are_rounded_and_all_else_is_as_it_was(subject: Subject, wanted: WeightFormat):
     full, rounded = subject.load(), subject.load(wanted)
@@ -189,7 +200,6 @@ def test_layers_of_blocks_are_rounded_and_all_else_is_as_it_was(subject: Subject
     assert {"output_projection.weight", f"{subject.ours}.bias"} <= others.keys()
 
 
-@each_family
 def test_only_one_weight_is_ever_there_in_full(subject: Subject, monkeypatch: pytest.MonkeyPatch):
     weights: list[weakref.ref[Tensor]] = []
 
@@ -204,7 +214,6 @@ def test_only_one_weight_is_ever_there_in_full(subject: Subject, monkeypatch: py
     assert len(weights) == count > 10
 
 
-@each_family
 @pytest.mark.parametrize("wanted", ["fp8_scaled", "fp8"])
 def test_a_file_with_a_lora_in_it_loads_without_a_flag_to_the_same_bits(
     subject: Subject, wanted: WeightFormat, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -225,7 +234,6 @@ def test_a_file_with_a_lora_in_it_loads_without_a_flag_to_the_same_bits(
     assert all(torch.equal(tensor, expected[name]) for name, tensor in again.state_dict().items())
 
 
-@each_family
 def test_loras_are_added_before_weights_are_rounded_or_run_beside_them(subject: Subject, tmp_path: Path):
     options: dict[str, Any] = {"lora": (subject.lora(tmp_path / "lora.safetensors"),)}
     full, merged = subject.load(**options), subject.load("fp8_scaled", **options)
@@ -243,10 +251,9 @@ def test_loras_are_added_before_weights_are_rounded_or_run_beside_them(subject: 
     assert torch.allclose(beside(inputs), plain(inputs) + change, atol=1e-5)
 
 
-def test_a_file_in_plain_fp8_of_another_program_is_held_as_it_is(tmp_path: Path):
-    subject = SUBJECTS[0]
-    assets = Path(cogvideox.__file__).parents[2] / "assets" / "cogvideox-tiny" / "transformer"
-    released = load_file(assets / "diffusion_pytorch_model.safetensors")
+@of_cogvideox
+def test_a_file_in_plain_fp8_of_another_program_is_held_as_it_is(subject: Subject, tmp_path: Path):
+    released = load_file(subject.model / "transformer" / "diffusion_pytorch_model.safetensors")
     stored = {
         name: tensor if any(part in name for part in NOT_ROUNDED) else tensor.to(torch.float8_e4m3fn)
         for name, tensor in released.items()
@@ -261,7 +268,6 @@ def test_a_file_in_plain_fp8_of_another_program_is_held_as_it_is(tmp_path: Path)
     assert isinstance(modulation, QuantizedLinear)
 
 
-@each_family
 def test_a_gguf_file_is_read_and_rounded_as_wanted(subject: Subject, tmp_path: Path):
     full = subject.load()
     path = _beside_settings(subject, tmp_path).with_suffix(".gguf")
@@ -281,8 +287,8 @@ def test_a_gguf_file_is_read_and_rounded_as_wanted(subject: Subject, tmp_path: P
     assert (read - original.weight).norm() / original.weight.norm() < 0.01
 
 
-def test_formats_that_no_other_program_reads_are_not_written(tmp_path: Path):
-    subject = SUBJECTS[0]
+@of_cogvideox
+def test_formats_that_no_other_program_reads_are_not_written(subject: Subject, tmp_path: Path):
     execution = ExecutionConfig(device="cpu", weights="int8")
     config = CogVideoXGenerate(execution=execution, offline=True, save_merged_model=tmp_path / "a")
     with pytest.raises(ConfigError, match="no other program reads files in int8"):
@@ -303,7 +309,6 @@ def test_a_library_that_is_not_there_is_named_with_its_extra(monkeypatch: pytest
 
 def _beside_settings(subject: Subject, folder: Path) -> Path:
     """Where a file of weights goes so that its folder tells sizes that its tensors do not."""
-    name = "cogvideox-tiny" if subject.family is cogvideox else "framepack-tiny"
-    settings = Path(cogvideox.__file__).parents[2] / "assets" / name / "transformer" / "config.json"
+    settings = subject.model / "transformer" / "config.json"
     (folder / "config.json").write_bytes(settings.read_bytes())
     return folder / "diffusion_pytorch_model.safetensors"

@@ -182,8 +182,14 @@ class Pretrained(Generic[C, N]):
 
     def _empty(self) -> N:
         import_networks()
-        with torch.device("meta"):
-            return self._kind.network(self.config)
+        config = self.config
+        try:
+            with torch.device("meta"):
+                return self._kind.network(config)
+        except ValueError as error:  # sizes that do not go together, as in a config.json of another network
+            raise CheckpointError(
+                f"{self.path}: its settings are of no {self._kind.title} ({error})."
+            ) from error
 
 
 def rounded_as(encoder: Pretrained[Any, Any]) -> dict[str, str]:
