@@ -12,12 +12,6 @@ ButtonLook = Literal["primary", "plain", "ghost"]
 Act = Callable[[], Awaitable[None] | None]
 
 
-class Folded(ui.expansion):
-    """A title that opens what is folded away: in the browser at once, though the studio may be busy."""
-
-    LOOPBACK = False
-
-
 def named(element: E, name: str) -> E:
     """The same element, to be found by `name`: as a marker in unit tests, as data-testid in a browser."""
     element.mark(name)

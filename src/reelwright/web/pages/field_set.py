@@ -2,8 +2,10 @@
 
 from collections.abc import Callable, Iterable
 
+from nicegui import ui
+
 from reelwright.web.form_layout import Fold, titled
-from reelwright.web.pages.elements import Folded, block, named
+from reelwright.web.pages.elements import block, named
 from reelwright.web.pages.fields import ShownField
 from reelwright.web.pages.pause import Pause
 from reelwright.web.settings import Settings
@@ -15,8 +17,8 @@ class FieldSet:
     def __init__(self, settings: Settings, settled: Callable[[dict[str, str]], None]) -> None:
         self.settings, self._settled = settings, settled
         self._shown: dict[str, ShownField] = {}
-        self._folds: list[tuple[Fold, Folded]] = []
-        self._rest: Folded | None = None
+        self._folds: list[tuple[Fold, ui.expansion]] = []
+        self._rest: ui.expansion | None = None
         self._pause = Pause(self._settle)
 
     def draw(self, names: Iterable[str]) -> None:
@@ -30,7 +32,7 @@ class FieldSet:
         """All that few people need, behind one title."""
         rest = list(folds)
         caption = ", ".join(fold.title.lower() for fold in rest[:5])
-        with named(Folded("All settings", caption=f"{caption}, …"), "fold-all") as self._rest:
+        with named(ui.expansion("All settings", caption=f"{caption}, …"), "fold-all") as self._rest:
             for fold in rest:
                 self.draw_fold(fold)
 
@@ -39,7 +41,7 @@ class FieldSet:
         changed = sum(self.settings.is_changed(each.dotted) for each in fold.fields)
         first = ", ".join(titled(each.name).lower() for each in fold.fields[:4])
         caption = f"{changed} changed" if changed else first
-        with Folded(fold.title, caption=caption) as expansion:
+        with ui.expansion(fold.title, caption=caption) as expansion:
             self.draw(each.dotted for each in fold.fields)
         named(expansion, f"fold-{fold.title.lower().replace(' ', '-')}")
         self._folds.append((fold, expansion))

@@ -10,7 +10,7 @@ from reelwright.protocols.variant import Variant
 from reelwright.web import form_layout
 from reelwright.web.form_layout import Fold, titled
 from reelwright.web.pages.drop import DropPlace
-from reelwright.web.pages.elements import Folded, block, button, named, words
+from reelwright.web.pages.elements import block, button, named, words
 from reelwright.web.pages.fields import ShownField
 from reelwright.web.pages.pause import Pause
 from reelwright.web.pages.shape_picker import ShapePicker
@@ -35,7 +35,7 @@ class SettingsForm:
         self._studio, self._family, self.settings, self._settled = studio, family, settings, settled
         self._shown: dict[str, ShownField] = {}
         self._drops: dict[str, DropPlace] = {}
-        self._folds: dict[str, tuple[Fold, Folded]] = {}
+        self._folds: dict[str, tuple[Fold, ui.expansion]] = {}
         self._shape: ShapePicker | None = None
         self._pause = Pause(self._settle)
         with block("rw-stack", name="form") as self._place:
@@ -157,7 +157,7 @@ class SettingsForm:
 
     def _draw_fold(self, fold: Fold) -> None:
         changed = sum(self.settings.is_changed(each.dotted) for each in fold.fields)
-        with Folded(fold.title, caption=_caption(fold, changed)) as expansion, block("rw-fields"):
+        with ui.expansion(fold.title, caption=_caption(fold, changed)) as expansion, block("rw-fields"):
             for each in fold.fields:
                 self._shown[each.dotted] = ShownField(each, self.settings, self._changed)
         named(expansion, f"fold-{fold.title.lower().replace(' ', '-')}")

@@ -7,7 +7,7 @@ from nicegui import background_tasks, ui
 from reelwright.jobs.order import Order
 from reelwright.web.pages.answers import ask, failure_of
 from reelwright.web.pages.desk import Desk
-from reelwright.web.pages.elements import Folded, block, button, facts, heading, named, tell, words
+from reelwright.web.pages.elements import block, button, facts, heading, named, tell, words
 from reelwright.web.pages.lora_files import LoraFiles
 from reelwright.web.pages.shell import frame
 from reelwright.web.pages.verifying import Verification
@@ -95,7 +95,7 @@ class ModelCard:
         missing = [name for name, place in parts.items() if place.startswith(_MISSING)]
         with block("rw-card rw-stack", name=f"model-{self._name}"):
             self._draw_head(told, *(("paused", "In part") if missing else ("done", "Here")))
-            with Folded("Parts", caption=f"{len(parts) - len(missing)} of {len(parts)} here"):
+            with ui.expansion("Parts", caption=f"{len(parts) - len(missing)} of {len(parts)} here"):
                 facts(parts, classes="mo-parts")
             if missing:
                 words(told.get("get it", ""), "mo-command mono")

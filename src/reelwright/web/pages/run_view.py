@@ -13,7 +13,7 @@ from reelwright.core.sizes import size_text
 from reelwright.web.following import duration
 from reelwright.web.gallery import RunCard
 from reelwright.web.pages.desk import Desk
-from reelwright.web.pages.elements import Folded, block, button, facts, heading, named, words
+from reelwright.web.pages.elements import block, button, facts, heading, named, words
 from reelwright.web.pages.files import url_of
 from reelwright.web.pages.restoring import fill_generate, keep_last_frame
 from reelwright.web.settings import Settings
@@ -42,7 +42,7 @@ def draw_run(studio: Studio, desk: Desk, card: RunCard) -> None:
             with block("rw-card rw-stack"):
                 heading(2, "Settings")
                 named(facts(changed_settings(card), classes="settings"), "run-settings")
-            with block("rw-card"), Folded("All settings"):
+            with block("rw-card"), ui.expansion("All settings"):
                 facts(all_settings(card))
 
 

@@ -10,7 +10,7 @@ from reelwright.core.schema_fields import FieldFacts
 from reelwright.protocols.storyboards import StorySchema
 from reelwright.web.form_layout import titled
 from reelwright.web.pages.drop import DropPlace
-from reelwright.web.pages.elements import Folded, block, icon_button, named, words
+from reelwright.web.pages.elements import block, icon_button, named, words
 from reelwright.web.pages.fields import ShownField
 from reelwright.web.pages.story_strip import Span, draw_strip, seconds_text
 from reelwright.web.settings import Settings
@@ -140,7 +140,10 @@ class StoryCards:
         said = {_PROMPT, _IMAGE, *self._schema.lengths}
         rest = [each for each in part.facts.values() if each.name not in said and each.kind != "group"]
         if rest:
-            with named(Folded("More", value=part in self._unfolded), f"more-{at}") as more, block("rw-stack"):
+            with (
+                named(ui.expansion("More", value=part in self._unfolded), f"more-{at}") as more,
+                block("rw-stack"),
+            ):
                 for each in rest:
                     ShownField(each, part, lambda _: self._told())
             more.on_value_change(lambda event: self._note_fold(part, is_open=event.value))

@@ -12,7 +12,7 @@ from reelwright.jobs.order import Order
 from reelwright.jobs.queue import Job
 from reelwright.web.following import Progress, follow
 from reelwright.web.pages.answers import ask
-from reelwright.web.pages.elements import Folded, block, button, facts, heading, named, tell, words
+from reelwright.web.pages.elements import block, button, facts, heading, named, tell, words
 from reelwright.web.pages.field_set import FieldSet
 from reelwright.web.pages.files import url_of
 from reelwright.web.pages.job_acts import state_text
@@ -127,7 +127,7 @@ def _draw_findings(events: Sequence[dict[str, Any]]) -> None:
     found.sort(key=lambda event: _SEVERITIES.index(event["severity"]))
     if not found:
         return
-    with Folded(f"{len(found)} findings", value=True), block("rw-stack tight", name="findings"):
+    with ui.expansion(f"{len(found)} findings", value=True), block("rw-stack tight", name="findings"):
         for event in found[:_NUM_FINDINGS]:
             with block(f"tr-finding {event['severity']}"):
                 ui.icon(_ICONS[event["severity"]])
