@@ -1,7 +1,7 @@
 # Reelwright. `make` lists what there is; everything happens inside .venv.
 
 PYTHON ?= python3
-PROMPT ?= a red ball bounces over green grass
+PROMPT ?= a yellow star moves right over the sea
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 CONSTRAINTS := .ci/constraints.txt
@@ -19,7 +19,7 @@ help:
 	@echo "PYTHON=python3.12 make ... takes another Python for a new .venv"
 
 demo: .venv/.installed
-	$(BIN)/reelwright generate cogvideox --prompt "$(PROMPT)" --seed 7
+	$(BIN)/reelwright generate cogvideox --prompt "$(PROMPT)" --guidance-scale 3 --seed 7
 
 test: .venv/.installed-dev
 	$(ONE_THREAD) $(BIN)/python -m pytest -n 2 --dist loadgroup

@@ -10,7 +10,7 @@ def show(event: Event) -> None:
 
 
 clips = reelwright.generate(
-    "cogvideox", on_event=show, prompt="a red ball rolls over the floor", seed=7, steps=8, num_videos=2
+    "cogvideox", on_event=show, prompt="a red ball moves left on grass", seed=7, steps=8, num_videos=2
 )
 for clip in clips:
     print(clip.video, tuple(clip.frames().shape))

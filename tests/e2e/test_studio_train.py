@@ -86,6 +86,7 @@ def test_a_training_that_is_stopped_goes_on_to_its_last_step_while_curves_and_sa
     stopped_at = steps_of(run)[-1]
     assert 0 < stopped_at < 20
     expect(page.get_by_test_id("number-step")).to_have_text(f"{stopped_at} / 20")
+    expect(page.get_by_test_id("saved")).to_contain_text("ball")
     assert [path.name for path in (run / "states").iterdir()] == [f"step-{stopped_at:08d}"]
 
     page.get_by_test_id("train-go-on").click()

@@ -133,7 +133,9 @@ def test_files_in_the_run_folder_save_and_stop_it(starter, recipe: Path, whole: 
     code, out = process.end()
     assert code == 0
     assert "stopped after step" in out
-    assert len(losses_of(run)) < STEPS
+    number = len(losses_of(run))
+    assert number < STEPS
+    assert [path for path in run.glob("*.safetensors") if f"{number:08d}" in path.name], "its weights too"
     assert not (run / "save").exists() and not (run / "stop").exists()
     assert main(["resume", str(run), "--quiet"]) == 0
     assert losses_of(run) == losses_of(whole)

@@ -34,10 +34,11 @@ def devices_here() -> list[DeviceFound]:
                 device=torch.device("mps"), name="Apple GPU", total=memory.total, free=memory.available
             )
         )
-    threads = f"processor, {psutil.cpu_count(logical=False) or 1} cores, {torch.get_num_threads()} threads"
+    cores, threads = psutil.cpu_count(logical=False) or 1, torch.get_num_threads()
+    name = f"processor, {_counted(cores, 'core')}, {_counted(threads, 'thread')}"
     return [
         *found,
-        DeviceFound(device=torch.device("cpu"), name=threads, total=memory.total, free=memory.available),
+        DeviceFound(device=torch.device("cpu"), name=name, total=memory.total, free=memory.available),
     ]
 
 
@@ -53,6 +54,10 @@ def fault_of_format(device: torch.device, dtype: torch.dtype) -> str:
         return (str(error) or type(error).__name__).strip().splitlines()[0]
     off = float((made - exact).norm() / exact.norm())
     return "" if off <= _BOUND else f"its results are off by {off:.2g}"
+
+
+def _counted(count: int, word: str) -> str:
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _gpu(index: int) -> DeviceFound:

@@ -96,7 +96,7 @@ def weights_of(run: Path) -> tuple[Path, ...]:
 
 
 def ask_to_stop(run: Path) -> None:
-    """Have the run save its state and end."""
+    """Have the run save weights and state, and end."""
     (run / STOP).touch()
 
 

@@ -160,7 +160,7 @@ class TrainRun:
         except UserError as error:
             tell(str(error), "negative")
             return
-        tell("It saves its state after this step, and ends.")
+        tell("It saves weights and state after this step, and ends.")
         self.refresh()
 
     def _resume(self) -> None:

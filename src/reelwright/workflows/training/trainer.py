@@ -215,7 +215,7 @@ class Trainer:
             if held is not None and not held.is_pending:
                 held.send_now()
             return True
-        if wish == Wish.SAVE:
+        if wish in (Wish.SAVE, Wish.STOP):
             yield from self._files.write_now(self._moment)
         if wish == Wish.STOP:
             yield Notice(
