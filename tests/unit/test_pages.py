@@ -31,14 +31,14 @@ def test_what_is_filled_in_becomes_an_order_in_the_queue(tmp_path):
     async def play(user):
         _field(user, "input-prompt").set_value("a fox")
         _field(user, "input-steps").set_value("12")
-        user.find(marker="size-160x96").click()
+        user.find(marker="size-128x64").click()
         user.find(marker="generate").click()
         await until(studio.queue.list)
 
     visit(generate.build, studio, play)
     (job,) = studio.queue.list()
     kept = {name: job.order.values[name] for name in ("prompt", "steps", "width", "height")}
-    assert kept == {"prompt": "a fox", "steps": 12, "width": 160, "height": 96}
+    assert kept == {"prompt": "a fox", "steps": 12, "width": 128, "height": 64}
     assert job.order.family == "cogvideox"
 
 

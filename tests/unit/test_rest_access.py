@@ -241,6 +241,7 @@ def test_of_the_folders_only_what_is_made_is_shown(tmp_path: Path, path: str, st
     (runs / "a").mkdir()
     (runs / "a" / "clip.mp4").write_bytes(b"content")
     (runs / "link").symlink_to("/etc")
+    assert studio.queue.list() == []
     assert (runs / ".queue" / "queue.sqlite").is_file()
     assert TestClient(app, raise_server_exceptions=False).get(path).status_code == status
 
