@@ -43,13 +43,13 @@ def main(names: list[str]) -> None:
 def prepare(studio: StudioProcess) -> None:
     """Some clips, a training, and jobs that wait."""
     clips = studio.folder / "clips"
-    small = ("--count", "4", "--width", "64", "--height", "64", "--num-frames", "33", "--seed", "3")
+    small = ("--count", "4", "--width", "96", "--height", "96", "--num-frames", "17", "--seed", "3")
     run_line("dataset", "synth", str(clips), *small)
     dataset = str(clips / "dataset.toml")
     for kind in ("latents", "text"):
         run_line("cache", kind, "cogvideox", "--dataset", dataset)
     for number, prompt in enumerate(PROMPTS):
-        add(studio, "generate", {"prompt": prompt, "steps": 30, "seed": 7 + number})
+        add(studio, "generate", {"prompt": prompt, "steps": 30, "guidance_scale": 3.0, "seed": 7 + number})
     train = {"dataset": dataset, "name": "shapes", "steps": 240, "seed": 1}
     validation = {"dataset": dataset, "every_steps": 20}
     optimizer = {"learning_rate": 1e-3}
@@ -87,7 +87,7 @@ def show_storyboard(page: Page) -> None:
 
 def show_queue(page: Page) -> None:
     page.goto("/")
-    for prompt in ("a red ball rolls over the grass", "a yellow star turns", "a blue box falls"):
+    for prompt in ("a red ball moves right on grass", "a white star falls at night", "a blue square rises"):
         page.get_by_test_id("input-prompt").fill(prompt)
         page.get_by_test_id("input-steps").fill("600")
         page.wait_for_timeout(600)
@@ -112,7 +112,11 @@ def show_models(page: Page) -> None:
     page.locator("[data-testid^=state-]").first.wait_for()
 
 
-PROMPTS = ("a red ball rolls over the floor", "a green box turns", "a blue star moves in a circle")
+PROMPTS = (
+    "a red heart moves right over the sea",
+    "a green cross stands still in the snow",
+    "a yellow star moves left at night",
+)
 STORY = ("a red ball lies on the floor", "it begins to roll to the right", "it comes to rest at the wall")
 PAGES: Mapping[str, Callable[[Page], None]] = {
     "generate": show_generate,
