@@ -1,4 +1,4 @@
-"""Numbers of bytes as people read them."""
+"""Sizes and counts as people read them."""
 
 
 def size_text(num_bytes: float) -> str:
@@ -7,3 +7,8 @@ def size_text(num_bytes: float) -> str:
         if num_bytes >= size:
             return f"{num_bytes / size:.1f} {unit}"
     return f"{num_bytes / 1e3:.0f} kB"
+
+
+def counted(count: int, word: str) -> str:
+    """As 1 thread or 2 threads."""
+    return f"{count} {word}" if count == 1 else f"{count} {word}s"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from reelwright.core.sizes import counted
 from reelwright.execution.devices import choose_device
 
 FORMATS = (torch.bfloat16, torch.float16, torch.float32)
@@ -35,7 +36,7 @@ def devices_here() -> list[DeviceFound]:
             )
         )
     cores, threads = psutil.cpu_count(logical=False) or 1, torch.get_num_threads()
-    name = f"processor, {_counted(cores, 'core')}, {_counted(threads, 'thread')}"
+    name = f"processor, {counted(cores, 'core')}, {counted(threads, 'thread')}"
     return [
         *found,
         DeviceFound(device=torch.device("cpu"), name=name, total=memory.total, free=memory.available),
@@ -54,10 +55,6 @@ def fault_of_format(device: torch.device, dtype: torch.dtype) -> str:
         return (str(error) or type(error).__name__).strip().splitlines()[0]
     off = float((made - exact).norm() / exact.norm())
     return "" if off <= _BOUND else f"its results are off by {off:.2g}"
-
-
-def _counted(count: int, word: str) -> str:
-    return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
 def _gpu(index: int) -> DeviceFound:

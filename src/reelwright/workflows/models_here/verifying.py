@@ -10,7 +10,7 @@ from reelwright.checkpoint.known_hashes import check_hash
 from reelwright.checkpoint.weight_files import find_weight_files
 from reelwright.core.errors import CheckpointError, FileError
 from reelwright.core.events import Event, Facts, ItemFinding, StageStarted, StepDone
-from reelwright.core.sizes import size_text
+from reelwright.core.sizes import counted, size_text
 from reelwright.protocols.model_part import ModelPart
 from reelwright.workflows.models_here.finding import FoundModel, FoundPart
 from reelwright.workflows.models_here.recognizing import Recognized, recognize_file
@@ -70,7 +70,7 @@ class Verifying:
             return flaws, "damaged"
         size = size_text(sum(file.stat().st_size for file in files))
         hashes = f"the hash of {num_hashed} is right" if num_hashed else "no hash is known"
-        return [], f"sound: {size} in {len(files)} {'file' if len(files) == 1 else 'files'}; {hashes}"
+        return [], f"sound: {size} in {counted(len(files), 'file')}; {hashes}"
 
     def _hash(self, file: Path) -> bool:
         self.num_files += 1

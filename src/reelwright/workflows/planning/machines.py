@@ -6,6 +6,7 @@ from pathlib import Path
 
 import torch
 
+from reelwright.core.sizes import counted
 from reelwright.execution.devices import choose_device
 from reelwright.execution.fitting import Limits
 from reelwright.execution.throughput import GB, KnownGPU, flops_of_gpu, flops_of_processor, known_gpu
@@ -77,7 +78,7 @@ def _processor(ram: float) -> Place:
     count = torch.get_num_threads()
     return Place(
         machine=Machine(is_processor=True, program=program_memory(), num_threads=count),
-        title=f"processor, {count} {'thread' if count == 1 else 'threads'}",
+        title=f"processor, {counted(count, 'thread')}",
         limits=Limits(host=round(ram * GB) or free_memory()),
         flops=flops_of_processor(),
     )
