@@ -194,6 +194,24 @@ def test_a_decoder_that_learns_alone_leaves_the_encoder_and_the_scale_as_they_we
 
 
 @pytest.mark.parametrize("family", FAMILIES)
+def test_inflated_kernels_begin_with_the_present_frame_and_learn_the_past(family, start, tmp_path):
+    list(start(family, "pictures", steps=2, stages=[STAGES[0] | {"steps": 0}]))
+    pictures = tmp_path / "pictures" / "trained"
+    begun = {"init": "inflated", "sizes": {}, "vae": str(pictures), "stages": [STAGES[1]]}
+    list(start(family, "begun", **begun, steps=1, optimizer={"learning_rate": 1e-12}))
+    list(start(family, "clips", **begun, steps=2))
+    before, begun, after = (
+        load_file(tmp_path / run / "trained" / FILE) for run in ("pictures", "begun", "clips")
+    )
+    kernels = [name for name, weight in before.items() if weight.ndim == 5 and weight.shape[2] == 3]
+    assert len(kernels) > 10
+    for name in kernels:
+        torch.testing.assert_close(begun[name][:, :, 2], before[name].sum(2), atol=1e-6, rtol=1e-5)
+        assert begun[name][:, :, :2].abs().max() < 1e-9
+    assert all(after[name][:, :, :2].abs().max() > 1e-4 for name in kernels)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
 def test_twenty_steps_come_to_the_losses_that_they_always_did(family, judged):
     losses = losses_of(judged[family])
     known = json.loads(GOLDEN.read_text()) if GOLDEN.exists() else {}

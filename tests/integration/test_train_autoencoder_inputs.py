@@ -31,6 +31,10 @@ CASES: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
         ("'autoencoders' is no stage of training", "Did you mean autoencoder?"),
     ),
     "decoder": (("--learned", "decoder"), ("learned: a random encoder must learn too", "--init checkpoint")),
+    "inflated decoder": (
+        ("--init", "inflated", "--learned", "decoder"),
+        ("learned: inflating changes the encoder too", "--init checkpoint"),
+    ),
     "balance": (
         ("--init", "checkpoint", "--learned", "decoder", "--balanced"),
         ("balanced: latents keep their meaning", "Leave one of the two out"),

@@ -11,6 +11,7 @@ from reelwright.protocols.train_configs import LearningConfig, LearningExecution
 _FORBID_UNKNOWN = {"extra": "forbid"}
 
 Weight = Annotated[float, Ge(0.0)]
+AutoencoderInit = Literal["checkpoint", "random", "inflated"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,8 +128,9 @@ class AutoencoderTrainConfig(LearningConfig):
     vae: Path | None = None
     """A file or folder with the autoencoder instead of the model's own. For random weights a config.json is
     enough."""
-    init: Literal["checkpoint", "random"] = "checkpoint"
-    """Start from the weights of the model, or from random ones."""
+    init: AutoencoderInit = "checkpoint"
+    """Start from the weights of the model (checkpoint), from random ones, or from weights that have learned
+    single frames alone and will learn clips now (inflated): kernels then begin with the present frame."""
     learned: Literal["all", "decoder"] = "all"
     """What learns. With the decoder alone latents keep their meaning, for the denoisers that know them."""
     balanced: bool = False

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -10,7 +10,11 @@ from torch import Tensor, nn
 from reelwright.checkpoint.key_map import KeyMap
 from reelwright.core.errors import ConfigError
 from reelwright.nn.posterior import Posterior
-from reelwright.protocols.autoencoder_train_configs import AutoencoderSizesConfig, AutoencoderTrainConfig
+from reelwright.protocols.autoencoder_train_configs import (
+    AutoencoderInit,
+    AutoencoderSizesConfig,
+    AutoencoderTrainConfig,
+)
 
 
 class LearningAutoencoder(Protocol):
@@ -77,10 +81,10 @@ class Sizes(Protocol):
 S = TypeVar("S", bound=Sizes)
 
 
-def with_sizes(config: S, sizes: AutoencoderSizesConfig, init: Literal["checkpoint", "random"]) -> S:
+def with_sizes(config: S, sizes: AutoencoderSizesConfig, init: AutoencoderInit) -> S:
     """The sizes of the network with those that were asked for. Raises ConfigError for what cannot be."""
     asked = {each.name: value for each in fields(sizes) if (value := getattr(sizes, each.name))}
-    if asked and init == "checkpoint":
+    if asked and init != "random":
         raise ConfigError(
             f"sizes.{next(iter(asked))}: the weights of a checkpoint have sizes of their own. Leave it out,"
             " or start from nothing with --init random."

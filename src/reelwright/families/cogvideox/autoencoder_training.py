@@ -22,7 +22,7 @@ def locate_autoencoder(config: AutoencoderTrainConfig) -> AutoencoderModel:
     path = part_of(config.vae, "vae") if config.vae is not None else folder.part("vae")
     transformer = folder.transformer
     sizes = with_sizes(read_autoencoder_config(path, transformer), config.sizes, config.init)
-    if config.init == "checkpoint":
+    if config.init != "random":
         with torch.device("meta"):
             network = CogVideoXAutoencoder(sizes)
         check_network(network, path, AUTOENCODER_LAYOUTS)

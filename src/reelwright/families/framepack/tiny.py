@@ -56,7 +56,7 @@ TRAINED_TRANSFORMER = replace(
 TRAINED_AUTOENCODER = replace(TINY_AUTOENCODER, block_out_channels=(16, 32, 64, 64))
 _NUM_SCENES = 6000
 _IMAGE_SIDE = 384
-_RESOLUTION = "128"
+_RESOLUTION, _TRAINED_RESOLUTION = 128, 96
 """Pixels of a side of the square that videos are made in, unless a size is given."""
 
 _INDEX = {
@@ -141,7 +141,11 @@ def write_model(
     write_json(folder / "scheduler" / "scheduler_config.json", _SCHEDULER)
     write_json(folder / "feature_extractor" / "preprocessor_config.json", _PROCESSOR)
     write_json(folder / "model_index.json", _INDEX)
-    facts = {"weights": "random", "direction": direction, "resolution": _RESOLUTION}
+    _write_facts(folder, direction, _RESOLUTION)
+
+
+def _write_facts(folder: Path, direction: str, resolution: int) -> None:
+    facts = {"weights": "random", "direction": direction, "resolution": str(resolution)}
     write_json(folder / OWN_FACTS, facts)
 
 
@@ -218,3 +222,4 @@ if __name__ == "__main__":
         dtype=torch.float32,
         encoders=SmallEncoders(captions=tuple(scene_captions(_NUM_SCENES, seed=1)), image_patch=96),
     )
+    _write_facts(Path(sys.argv[1]), "both", _TRAINED_RESOLUTION)

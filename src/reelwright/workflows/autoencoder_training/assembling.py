@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from reelwright.core.errors import ConfigError
 from reelwright.execution.time_parallel import TimeShare, share_time
 from reelwright.nn.discriminator import Discriminator
+from reelwright.nn.inflation import look_at_the_present
 from reelwright.protocols.autoencoder_train_configs import AutoencoderTrainConfig
 from reelwright.protocols.autoencoder_training import AutoencoderModel
 from reelwright.workflows.autoencoder_training.clip_batches import ClipBatches
@@ -77,6 +78,8 @@ def _load(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         autoencoder = model.build() if config.init == "random" else model.load(device)
+        if config.init == "inflated":
+            look_at_the_present(autoencoder)
         discriminator = Discriminator(config.discriminator.channels) if config.discriminator.weight else None
     for name, parameter in autoencoder.named_parameters():
         parameter.requires_grad_(config.learned == "all" or name.startswith(model.decoder))

@@ -140,6 +140,8 @@ def _problems_of_settings(config: AutoencoderTrainConfig) -> Iterator[str]:
             yield f"saving.{name}: has no effect on autoencoders. Leave it out."
     if config.learned == "decoder" and config.init == "random":
         yield "learned: a random encoder must learn too. Use --learned all, or --init checkpoint."
+    if config.learned == "decoder" and config.init == "inflated":
+        yield "learned: inflating changes the encoder too. Use --learned all, or --init checkpoint."
     if config.learned == "decoder" and config.balanced:
         yield "balanced: latents keep their meaning where the decoder learns alone. Leave one of the two out."
     if config.execution.dtype not in ("auto", "float32"):
