@@ -117,7 +117,11 @@ PROMPTS = (
     "a green cross stands still in the snow",
     "a yellow star moves left at night",
 )
-STORY = ("a red ball lies on the floor", "it begins to roll to the right", "it comes to rest at the wall")
+STORY = (
+    "a red ball stands still on sand",
+    "a red ball moves right on sand",
+    "a red ball stands still on sand",
+)
 PAGES: Mapping[str, Callable[[Page], None]] = {
     "generate": show_generate,
     "storyboard": show_storyboard,
