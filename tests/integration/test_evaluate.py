@@ -66,6 +66,16 @@ def test_clips_that_were_generated_say_their_prompt_themselves(reelwright, tmp_p
     assert [attribute["said"] for attribute in clip["attributes"]] == ["red", "ball", "up"]
 
 
+def test_sections_and_the_preview_of_a_clip_are_not_clips_of_their_own(reelwright, tmp_path: Path):
+    short = ("--steps", 1, "--latent-window-size", 2, "--video-sections", 2, "--height", 64, "--width", 64)
+    reelwright("generate", "framepack", "--prompt", "a red ball rises", "--run", "made", "--seed", 3, *short)
+    assert (tmp_path / "made" / "preview.mp4").is_file()
+    assert list((tmp_path / "made" / "sections").rglob("*.mp4"))
+    reelwright("evaluate", "made")
+    (clip,) = json.loads((tmp_path / "evaluation.json").read_text())["clips"]
+    assert clip["clip"] == "made/clip-001_seed-3.mp4"
+
+
 def test_a_clip_without_words_is_only_measured(reelwright, clips, tmp_path: Path):
     (tmp_path / "clips" / "clip_00000.txt").unlink()
     outcome = reelwright("evaluate", "clips/clip_00000.mp4")

@@ -14,8 +14,11 @@ from reelwright.media.image_ops import read_png_metadata
 from reelwright.media.picture_frames import is_picture_clip, numbered_pictures
 from reelwright.media.video_reader import read_mp4_metadata
 from reelwright.protocols.evaluate_config import EvaluateConfig
+from reelwright.workflows.clips.making import SECTIONS_FOLDER
+from reelwright.workflows.clips.sections import MANIFEST
 
 _FRAME_NAMES = "frame_*.png"
+_PREVIEW = "preview.mp4"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,9 +69,18 @@ def _clips_inside(folder: Path) -> Iterator[Path]:
     for path in folder.rglob("*"):
         if any(part.startswith(".") for part in path.relative_to(folder).parts):
             continue
+        if _is_part_of_a_clip(path):
+            continue
         is_clip = path.is_file() and path.suffix.lower() in VIDEO_EXTENSIONS
         if is_clip or (path.is_dir() and any(path.glob(_FRAME_NAMES))):
             yield path
+
+
+def _is_part_of_a_clip(path: Path) -> bool:
+    """Of a run in sections: one of them, or what was shown of them meanwhile."""
+    return (path.parent / MANIFEST).is_file() or (
+        path.name == _PREVIEW and (path.parent / SECTIONS_FOLDER).is_dir()
+    )
 
 
 def _own_prompt(path: Path) -> str:
