@@ -32,6 +32,8 @@ from reelwright.workflows.clips.shortcuts import (
 
 SECTIONS_FOLDER = "sections"
 """Within a run: a folder for each clip whose sections are kept."""
+PREVIEW = "preview.mp4"
+"""Beside it: the sections of the clip at hand that are there so far."""
 COMPUTING = (RuntimeError, MemoryError)
 """What a network that cannot compute raises, for want of memory too."""
 
@@ -176,7 +178,7 @@ class _SectionKeeper:
             yield from until_it_fits(partial(_write_preview, part, section), section.lessen)
         parts = self._previews[folder]
         parts[section.index] = part
-        preview = clip.folder / "preview.mp4"
+        preview = clip.folder / PREVIEW
         join_mp4(preview, [parts[index] for index in sorted(parts)])
         yield PreviewSaved(str(preview), len(parts))
 

@@ -14,11 +14,10 @@ from reelwright.media.image_ops import read_png_metadata
 from reelwright.media.picture_frames import is_picture_clip, numbered_pictures
 from reelwright.media.video_reader import read_mp4_metadata
 from reelwright.protocols.evaluate_config import EvaluateConfig
-from reelwright.workflows.clips.making import SECTIONS_FOLDER
+from reelwright.workflows.clips.making import PREVIEW, SECTIONS_FOLDER
 from reelwright.workflows.clips.sections import MANIFEST
 
 _FRAME_NAMES = "frame_*.png"
-_PREVIEW = "preview.mp4"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,7 +78,7 @@ def _clips_inside(folder: Path) -> Iterator[Path]:
 def _is_part_of_a_clip(path: Path) -> bool:
     """Of a run in sections: one of them, or what was shown of them meanwhile."""
     return (path.parent / MANIFEST).is_file() or (
-        path.name == _PREVIEW and (path.parent / SECTIONS_FOLDER).is_dir()
+        path.name == PREVIEW and (path.parent / SECTIONS_FOLDER).is_dir()
     )
 
 
