@@ -16,7 +16,6 @@ from reelwright.families.framepack.transformer import FramePackTransformer
 from reelwright.media.image_ops import read_png_metadata
 
 STEM = "clip-001_seed-3"
-SCALE = 0.476986
 
 
 @pytest.fixture
@@ -74,7 +73,7 @@ def reference_latents(image: Image.Image, mask: Image.Image | None) -> Tensor:
     pixels = np.asarray(cover_and_crop(image.convert("RGB"), 64, 64), np.float32) / 127.5 - 1
     with torch.no_grad():
         posterior = autoencoder.encode(torch.from_numpy(pixels).permute(2, 0, 1)[None, :, None]).latent_dist
-    latents = posterior.mode() * SCALE
+    latents = posterior.mode() * autoencoder.config.scaling_factor
     if mask is None:
         return latents
     small = cover_and_crop(mask, 64, 64).resize((8, 8), Image.Resampling.LANCZOS)

@@ -75,7 +75,9 @@ def frames(of: Clip, data: DatasetConfig, seed: int = 0) -> ClipFrames:
 
 @cache
 def located(**options: Any) -> FramePackLatentCache:
-    return locate_latents(FramePackCacheLatents(**options))
+    found = locate_latents(FramePackCacheLatents(**options))
+    assert found.autoencoder.scaling_factor == SCALE, "the module of tests lacks the fixture small_tiny"
+    return found
 
 
 @cache

@@ -31,6 +31,7 @@ from reelwright.families.framepack.config import FramePackCacheLatents, FramePac
 
 from .framepack_clips import clip, dataset, encoded, picture
 
+pytestmark = pytest.mark.usefixtures("small_tiny")
 STEMS = st.text(st.characters(exclude_characters="/\\\0", exclude_categories=["Cs"]), min_size=1, max_size=20)
 TRICKY = ("a_00000-037-0000", "x_0064x0064_fp", "9", "_", "a_fp_te", "00001-037_0064x0064")
 
