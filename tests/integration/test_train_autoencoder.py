@@ -93,7 +93,7 @@ def judged(clips: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> 
                 run,
                 steps=20,
                 stages=[{**STAGES[1], "batch_size": 4}],
-                # Even ground leaves a group of few channels without variance: its norm would multiply rounding.
+                # On even ground a group of few channels has no variance: its norm would multiply rounding.
                 sizes=SMALL | {"norm_num_groups": 1},
                 # A large epsilon: where gradients are near zero, AdamW would make steps of their rounding.
                 optimizer={"learning_rate": 2e-3, "arguments": ["eps=1e-4"]},
