@@ -8,7 +8,7 @@ import pytest
 pytest.importorskip("nicegui", reason="the pages need NiceGUI: install reelwright[studio]")
 
 from reelwright.core.config import to_toml
-from reelwright.core.events import Finished, to_json
+from reelwright.core.events import ClipFinished, Finished, to_json
 from reelwright.jobs.order import Order
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.web.pages import gallery, generate, queue
@@ -40,6 +40,28 @@ def test_what_is_filled_in_becomes_an_order_in_the_queue(tmp_path):
     kept = {name: job.order.values[name] for name in ("prompt", "steps", "width", "height")}
     assert kept == {"prompt": "a fox", "steps": 12, "width": 128, "height": 64}
     assert job.order.family == "cogvideox"
+
+
+def test_a_clip_that_was_seen_before_its_job_was_over_can_be_stopped_and_heard_once_it_is(tmp_path):
+    studio = idle_studio(tmp_path)
+
+    async def play(user):
+        _field(user, "input-prompt").set_value("a fox")
+        user.find(marker="generate").click()
+        await until(studio.queue.list)
+        job = studio.queue.claim("a test")
+        assert job is not None
+        clip = studio.runs / "clip-001.mp4"
+        clip.write_bytes(b"a clip")
+        studio.queue.folder_of(job.id).mkdir(parents=True, exist_ok=True)
+        event = ClipFinished(clip=1, total=1, files={"video": str(clip)})
+        studio.queue.log_of(job.id).append(to_json(event))
+        await user.should_see(marker="job-preview", retries=100)
+        studio.queue.finish(job.id, "done")
+        await user.should_see(marker="job-video", retries=100)
+        assert "controls" in _field(user, "job-video").props
+
+    visit(generate.build, studio, play)
 
 
 class _SlowAnswers(Answers):

@@ -24,7 +24,7 @@ class JobCard:
 
     def __init__(self, studio: Studio) -> None:
         self._studio, self._job, self._progress, self._revision = studio, "", Progress(), -1
-        self._source, self._offered = "", ("", "", "")
+        self._shown, self._offered = ("", False), ("", "", "")
         with block("rw-card rw-stack", name="job") as self._card:
             with block("rw-row rw-spread still"):
                 self._title = named(words("", "rw-strong rw-cut rw-grow"), "job-title")
@@ -41,7 +41,7 @@ class JobCard:
 
     def show(self, job: str) -> None:
         """Follow this job from its first event on."""
-        self._job, self._progress, self._revision, self._source = job, Progress(), -1, ""
+        self._job, self._progress, self._revision, self._shown = job, Progress(), -1, ("", False)
         self._frame.clear()
         self._poll()
 
@@ -107,9 +107,10 @@ class JobCard:
         path = seen(self._progress)
         source = url_of(self._studio, path) if path else ""
         self._frame.set_visibility(bool(source) or not job.is_final)
-        if source == self._source and source:
+        shown = source, job.state == "done"
+        if shown == self._shown and source:
             return
-        self._source = source
+        self._shown = shown
         self._frame.clear()
         with self._frame:
             if not source:
