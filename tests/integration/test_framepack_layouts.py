@@ -14,6 +14,9 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from reelwright.families.framepack.checkpoints import locate
+from reelwright.families.framepack.config import FramePackGenerate
+from reelwright.families.framepack.estimates import ESTIMATING
 from reelwright.families.framepack.tiny import TINY_TRANSFORMER, write_model
 
 RELEASED_HEADS = replace(
@@ -289,6 +292,19 @@ def test_a_guess_is_not_written_into_a_merged_model_as_if_it_were_known(fresh, m
     assert "direction" not in json.loads((made["folder"] / "config.json").read_text())
     for path in made.values():
         assert "nothing tells whether" in fresh("--model", whole, "--dit", path).notices
+
+
+@pytest.mark.parametrize(("more", "resolution"), [({}, 128), ({"vae": "another"}, 640)])
+def test_weights_that_tell_no_size_have_that_of_the_model_whose_autoencoder_they_go_with(
+    whole, tmp_path, more, resolution
+):
+    model = Path(shutil.copytree(whole, tmp_path / "model"))
+    (model / "reelwright.json").write_text(json.dumps({"direction": "forward", "resolution": "128"}))
+    weights = shutil.copytree(whole / "transformer", tmp_path / "mine")
+    parts = {name: Path(shutil.copytree(whole / name, tmp_path / value)) for name, value in more.items()}
+    config = FramePackGenerate(model=str(model), dit=Path(weights), direction="forward", **parts)
+    assert locate(config).resolution == resolution
+    assert ESTIMATING.sized(config).resolution == resolution
 
 
 # Without network, by name.

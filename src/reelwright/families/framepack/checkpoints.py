@@ -114,7 +114,7 @@ def locate(config: FramePackGenerate, of_training: Parts | None = None) -> Frame
         siglip=siglip,
         direction=direction,
         trained=trained,
-        resolution=told_resolution(own_folder(parts.transformer)),
+        resolution=_resolution(config, parts),
         adapters=adapters,
         released_dtype=_released_dtype(parts),
         fingerprints={
@@ -208,10 +208,19 @@ def fingerprint_parts(parts: Parts) -> dict[str, str]:
     }
 
 
-def told_resolution(folder: Path | None) -> int:
-    """Pixels of a side of the square that a model was trained for, as its folder says."""
-    told = own_facts(folder).get("resolution", "") if folder else ""
-    return int(told) if told.isdecimal() else TRAINED_RESOLUTION
+def _resolution(config: FramePackGenerate, parts: Parts) -> int:
+    """What the transformer's folder tells, else that of the model whose own autoencoder it goes with."""
+    is_others = parts.is_released or config.vae is not None
+    return told_resolution(own_folder(parts.transformer), None if is_others else parts.root)
+
+
+def told_resolution(*folders: Path | None) -> int:
+    """Pixels of a side of the square that a model was trained for, as the first folder says that tells it."""
+    for folder in folders:
+        told = own_facts(folder).get("resolution", "") if folder else ""
+        if told.isdecimal():
+            return int(told)
+    return TRAINED_RESOLUTION
 
 
 def _released_dtype(parts: Parts) -> Literal["float32", "bfloat16", "float16"]:

@@ -216,7 +216,7 @@ def sized(config: Any) -> SizedFramePack:  # noqa: ANN401 - of any command
         clip=_CLIP if text_2 is None else ClipText(text_2, text_2).encoder.config,
         siglip=_SIGLIP if image is None else SiglipImage(image).encoder.config,
         released_dtype=variant.dtype if variant else "bfloat16",
-        resolution=told_resolution(own),
+        resolution=told_resolution(own, root if getattr(config, "vae", None) is None else None),
         window=getattr(config, "latent_window_size", 9),
     )
 
