@@ -113,7 +113,7 @@ def train(variant: Variant, folder: Path) -> dict[str, Any]:
             training = _begin(variant, accelerator)
             training.load(weights, state)
         losses.append(training.step(number, variant.family))
-    return {
+    learned = {
         "kind": accelerator.distributed_type.value,
         "sharded": accelerator.is_fsdp2,
         "units": sum(type(block).__name__.startswith("FSDP") for block in _blocks(training.denoiser)),
@@ -121,6 +121,9 @@ def train(variant: Variant, folder: Path) -> dict[str, Any]:
         "weights": training.weights(),
         "state": optimizer_state(training.optimizer),
     }
+    del training
+    accelerator.free_memory()  # no network may outlive the group of processes
+    return learned
 
 
 def _begin(variant: Variant, accelerator: Accelerator) -> Training:
