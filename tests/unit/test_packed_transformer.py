@@ -118,7 +118,7 @@ def test_attention_of_variable_lengths_is_given_each_sample_in_a_row(monkeypatch
             ]
         )
 
-    monkeypatch.setattr(packing, "varlen_attn", varlen)
+    monkeypatch.setattr(packing, "_varlen_attention", lambda: varlen)
     monkeypatch.setattr(packing, "_has_flash", lambda *_: True)
     assert torch.allclose(
         packing.attend(F.scaled_dot_product_attention, query, key, value, own), expected, atol=1e-6

@@ -1,4 +1,4 @@
-"""Libraries that transformers brings along say nothing to those who did not ask for them."""
+"""Libraries that transformers brings along say nothing, and are not there before they are needed."""
 
 import subprocess
 import sys
@@ -28,3 +28,13 @@ def test_the_first_encoder_of_a_process_is_built_without_a_word_of_torchao():
         [sys.executable, "-c", PROGRAM, str(ENCODER)], capture_output=True, text=True, check=False
     )
     assert (done.returncode, done.stderr) == (0, "heard\n")
+
+
+@pytest.mark.parametrize("family", ["cogvideox", "framepack"])
+def test_a_family_comes_without_networks_of_transformers_and_without_torchs_compiler(family: str):
+    heavy = ("transformers.modeling_utils", "torch._dynamo", "sympy", "scipy", "torchao")
+    program = (
+        f"import sys, reelwright.families.{family}.family; print([m for m in {heavy} if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -8,7 +8,7 @@ from reelwright.encoders.quiet_networks import import_networks
 from reelwright.protocols.estimates import EncoderSize
 
 
-def t5_size(config: transformers.T5Config, num_tokens: int) -> EncoderSize:
+def t5_size(config: "transformers.T5Config", num_tokens: int) -> EncoderSize:
     """The T5 encoder, for one prompt of so many tokens."""
     import_networks()
     with torch.device("meta"):
@@ -24,7 +24,7 @@ def t5_size(config: transformers.T5Config, num_tokens: int) -> EncoderSize:
     )
 
 
-def llama_size(config: transformers.LlamaConfig, num_tokens: int, num_unread: int) -> EncoderSize:
+def llama_size(config: "transformers.LlamaConfig", num_tokens: int, num_unread: int) -> EncoderSize:
     """LLaMA without its last layers, whose output is not read."""
     import_networks()
     with torch.device("meta"):
@@ -35,7 +35,7 @@ def llama_size(config: transformers.LlamaConfig, num_tokens: int, num_unread: in
     return _size("LLaMA", network, num_tokens, widths=widths, heads=heads, is_large=True)
 
 
-def clip_size(config: transformers.CLIPTextConfig) -> EncoderSize:
+def clip_size(config: "transformers.CLIPTextConfig") -> EncoderSize:
     """CLIP's text encoder."""
     import_networks()
     with torch.device("meta"):
@@ -45,7 +45,7 @@ def clip_size(config: transformers.CLIPTextConfig) -> EncoderSize:
     return _size("CLIP", network, tokens, widths=widths, heads=heads, is_large=False)
 
 
-def siglip_size(config: transformers.SiglipVisionConfig) -> EncoderSize:
+def siglip_size(config: "transformers.SiglipVisionConfig") -> EncoderSize:
     """SigLIP's image encoder."""
     import_networks()
     with torch.device("meta"):
@@ -55,7 +55,7 @@ def siglip_size(config: transformers.SiglipVisionConfig) -> EncoderSize:
     return _size("SigLIP", network, count_patches(config), widths=widths, heads=heads, is_large=False)
 
 
-def count_patches(config: transformers.SiglipVisionConfig) -> int:
+def count_patches(config: "transformers.SiglipVisionConfig") -> int:
     """Features that it gives of a picture."""
     side, patch = config.image_size, config.patch_size
     assert isinstance(side, int)

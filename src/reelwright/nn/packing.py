@@ -4,19 +4,15 @@ Two streams follow one another, the texts of all samples and then all videos, so
 apart find each in one piece.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Self
 
 import torch
 from torch import Tensor
 
 from reelwright.nn.attention import Kernel, computed_in
-
-try:
-    from torch.nn.attention.varlen import varlen_attn
-except ImportError:  # torch has it since 2.10
-    varlen_attn = None
 
 _FLASH_FORMATS = (torch.float16, torch.bfloat16)
 _FLASH_CAPABILITY = (8, 0)
@@ -90,7 +86,8 @@ def _attend_in_turn(
 
 def _attend_at_once(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, packing: Packing) -> Tensor:
     """All samples in one call of flash attention for variable lengths."""
-    assert varlen_attn is not None
+    varlen_attention = _varlen_attention()
+    assert varlen_attention is not None
     dtype = computed_in(value_BNLK)
 
     def in_a_row(tokens_BNLK: Tensor) -> Tensor:
@@ -100,12 +97,22 @@ def _attend_at_once(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, pa
     lengths = list(map(sum, zip(packing.text_lengths, packing.video_lengths, strict=True)))
     query, key, value = in_a_row(query_BNLK), in_a_row(key_BNLK), in_a_row(value_BNLK)
     longest = max(lengths)
-    attended: Any = varlen_attn(query, key, value, packing.ends, packing.ends, longest, longest)
+    attended = varlen_attention(query, key, value, packing.ends, packing.ends, longest, longest)
     return packing.by_stream(attended.split(lengths), 0).transpose(0, 1)[None]
 
 
 def _has_flash(query: Tensor, value: Tensor) -> bool:
     """Whether torch has flash attention of variable lengths for the device and the number format."""
-    if varlen_attn is None or not query.is_cuda or computed_in(value) not in _FLASH_FORMATS:
+    if not query.is_cuda or computed_in(value) not in _FLASH_FORMATS or _varlen_attention() is None:
         return False
     return torch.cuda.get_device_capability(query.device) >= _FLASH_CAPABILITY
+
+
+@cache
+def _varlen_attention() -> Callable[..., Any] | None:
+    """That of torch since 2.10. It brings the compiler along, as long to import as torch itself."""
+    try:
+        from torch.nn.attention.varlen import varlen_attn  # noqa: PLC0415
+    except ImportError:
+        return None
+    return varlen_attn

@@ -58,7 +58,7 @@ class SizedCogVideoX:
 
     transformer: TransformerConfig
     pixels: AutoencoderConfig
-    text: transformers.T5Config
+    text: "transformers.T5Config"
     released_dtype: ReleasedDtype
 
     @property

@@ -50,26 +50,6 @@ from reelwright.protocols.configs import AutoencodingConfig
 from reelwright.protocols.estimates import ClipShape, EncoderSize, Estimating, GenerationWork
 from reelwright.protocols.model_folder import find_root, find_variant
 
-_LLAMA = transformers.LlamaConfig(
-    hidden_size=4096,
-    intermediate_size=14336,
-    num_hidden_layers=32,
-    num_attention_heads=32,
-    num_key_value_heads=8,
-    vocab_size=128_320,
-)
-_CLIP = transformers.CLIPTextConfig(
-    hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
-)
-_SIGLIP = transformers.SiglipVisionConfig(
-    hidden_size=1152,
-    intermediate_size=4304,
-    num_hidden_layers=27,
-    num_attention_heads=16,
-    image_size=384,
-    patch_size=14,
-)
-"""The encoders of both released models (specs: FramePack 3)."""
 _PROMPT_TOKENS = 128
 """A long paragraph; how long prompts are changes little."""
 _UNREAD_LAYERS = 2
@@ -85,9 +65,9 @@ class SizedFramePack:
 
     transformer: TransformerConfig
     pixels: AutoencoderConfig
-    llama: transformers.LlamaConfig
-    clip: transformers.CLIPTextConfig
-    siglip: transformers.SiglipVisionConfig
+    llama: "transformers.LlamaConfig"
+    clip: "transformers.CLIPTextConfig"
+    siglip: "transformers.SiglipVisionConfig"
     released_dtype: Literal["float32", "bfloat16", "float16"]
     resolution: int
     window: int
@@ -212,9 +192,9 @@ def sized(config: Any) -> SizedFramePack:  # noqa: ANN401 - of any command
     return SizedFramePack(
         transformer=_transformer(transformer_path),
         pixels=AutoencoderConfig() if pixels_path is None else describe_autoencoder(pixels_path),
-        llama=_LLAMA if text is None else LlamaText(text, text).encoder.config,
-        clip=_CLIP if text_2 is None else ClipText(text_2, text_2).encoder.config,
-        siglip=_SIGLIP if image is None else SiglipImage(image).encoder.config,
+        llama=_released_llama() if text is None else LlamaText(text, text).encoder.config,
+        clip=_released_clip() if text_2 is None else ClipText(text_2, text_2).encoder.config,
+        siglip=_released_siglip() if image is None else SiglipImage(image).encoder.config,
         released_dtype=variant.dtype if variant else "bfloat16",
         resolution=told_resolution(own, root if getattr(config, "vae", None) is None else None),
         window=getattr(config, "latent_window_size", 9),
@@ -245,6 +225,35 @@ def work(config: FramePackGenerate, model: SizedFramePack) -> GenerationWork:
 def _transformer(path: Path | None) -> TransformerConfig:
     described = None if path is None else settings_beside(path)
     return TransformerConfig() if described is None else read_settings(TransformerConfig, described)
+
+
+def _released_llama() -> "transformers.LlamaConfig":
+    """Of both released models, as the other encoders are (specs: FramePack 3)."""
+    return transformers.LlamaConfig(
+        hidden_size=4096,
+        intermediate_size=14336,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        num_key_value_heads=8,
+        vocab_size=128_320,
+    )
+
+
+def _released_clip() -> "transformers.CLIPTextConfig":
+    return transformers.CLIPTextConfig(
+        hidden_size=768, intermediate_size=3072, num_hidden_layers=12, num_attention_heads=12
+    )
+
+
+def _released_siglip() -> "transformers.SiglipVisionConfig":
+    return transformers.SiglipVisionConfig(
+        hidden_size=1152,
+        intermediate_size=4304,
+        num_hidden_layers=27,
+        num_attention_heads=16,
+        image_size=384,
+        patch_size=14,
+    )
 
 
 def _real_indices(count: int, batch: int) -> Tensor:
