@@ -231,6 +231,8 @@ class ParameterGroup:
     """Times the learning rate."""
     edges: frozenset[str] = frozenset()
     """Names of those that bring something in or out of the network, for optimizers that treat them apart."""
+    is_opponent: bool = False
+    """Learns against the others, as a discriminator: its gradients are limited by themselves."""
 
 
 class Trainables(Protocol):

@@ -20,6 +20,7 @@ from reelwright.workflows.autoencoder_training.latents import balanced_weights, 
 from reelwright.workflows.autoencoder_training.network import AutoencoderNetwork
 
 _OWN = "autoencoder."
+_OPPONENT = "discriminator."
 _SETTINGS = "config.json"
 
 
@@ -40,13 +41,20 @@ class AutoencoderTrainables:
 
     def groups(self) -> Sequence[ParameterGroup]:
         learning = {name: each for name, each in self.network.named_parameters() if each.requires_grad}
-        own = {name: each for name, each in learning.items() if name.startswith(_OWN)}
-        edges = frozenset(name for name in own if name.removeprefix(_OWN).startswith(self.model.edges))
-        others = {name: each for name, each in learning.items() if name not in own}
-        groups = [ParameterGroup(name="autoencoder", parameters=own, edges=edges)]
-        if others:
+        opponent = {name: each for name, each in learning.items() if name.startswith(_OPPONENT)}
+        others = {name: each for name, each in learning.items() if name not in opponent}
+        edges = frozenset(
+            name
+            for name in others
+            if name.startswith(_OWN) and name.removeprefix(_OWN).startswith(self.model.edges)
+        )
+        groups = [ParameterGroup(name="autoencoder", parameters=others, edges=edges)]
+        if opponent:
             factor = self.discriminator_rate
-            groups.append(ParameterGroup(name="discriminator", parameters=others, rate_factor=factor))
+            against = ParameterGroup(
+                name="discriminator", parameters=opponent, rate_factor=factor, is_opponent=True
+            )
+            groups.append(against)
         return groups
 
     def tensors(self) -> dict[str, Tensor]:

@@ -9,6 +9,7 @@ from itertools import chain
 
 import torch
 from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
 
 from reelwright.core.errors import MemoryLimitError, NumericsError, is_out_of_memory
 from reelwright.execution.devices import peak_memory
@@ -54,9 +55,10 @@ class Stepper:
         told = self._sum_over_processes(told)
         _check_finite(told[0], "errors", number, batches)
         rates = learning_rates(self.optimizer)
-        norm = self._clip()
+        norm, norms_of_opponents = self._clip()
         if accelerator.scaler is None:
-            _check_finite(norm, "gradients", number, batches)
+            for each in (norm, *norms_of_opponents.values()):
+                _check_finite(each, "gradients", number, batches)
         self._change()
         return StepResult(
             loss=float(told[0]),
@@ -67,7 +69,7 @@ class Stepper:
             rates=rates,
             seconds=time.perf_counter() - started,
             peak_memory=peak_memory(accelerator.device),
-            parts=self._means(parts, num_items),
+            parts={**self._means(parts, num_items), **{k: float(v) for k, v in norms_of_opponents.items()}},
             padding_waste=float(1 - filled / num_batches) if batches[0].parts else None,
         )
 
@@ -88,14 +90,23 @@ class Stepper:
             raise MemoryLimitError(_too_large(batch)) from error
         return losses, loss.detach()
 
-    def _clip(self) -> Tensor:
-        """The norm of all gradients, which are scaled down if it is too large."""
+    def _clip(self) -> tuple[Tensor, dict[str, Tensor]]:
+        """The norm of all gradients, and that of each opponent by its name in metrics.
+
+        Where one is too large, its gradients are scaled down, and no others.
+        """
         groups = self.setting.trainables.groups()
-        parameters = list(chain.from_iterable(group.parameters.values() for group in groups))
         limit = self.setting.config.optimizer.max_grad_norm or float("inf")
-        norm = self.setting.accelerator.clip_grad_norm_(parameters, limit)
+        together = chain.from_iterable(each.parameters.values() for each in groups if not each.is_opponent)
+        # The first call also takes the scale of losses in half precision from all gradients.
+        norm = self.setting.accelerator.clip_grad_norm_(list(together), limit)
         assert isinstance(norm, Tensor)
-        return gathered({"norm": norm})["norm"].detach().cpu()
+        of_opponents = {
+            f"{each.name}_gradient_norm": clip_grad_norm_(each.parameters.values(), limit).detach().cpu()
+            for each in groups
+            if each.is_opponent
+        }
+        return gathered({"norm": norm})["norm"].detach().cpu(), of_opponents
 
     def _change(self) -> None:
         try:
