@@ -114,7 +114,7 @@ def locate(config: FramePackGenerate, of_training: Parts | None = None) -> Frame
         siglip=siglip,
         direction=direction,
         trained=trained,
-        resolution=_resolution(config, parts),
+        resolution=resolution_of(config, parts.transformer, None if parts.is_released else parts.root),
         adapters=adapters,
         released_dtype=_released_dtype(parts),
         fingerprints={
@@ -208,10 +208,14 @@ def fingerprint_parts(parts: Parts) -> dict[str, str]:
     }
 
 
-def _resolution(config: FramePackGenerate, parts: Parts) -> int:
-    """What the transformer's folder tells, else that of the model whose own autoencoder it goes with."""
-    is_others = parts.is_released or config.vae is not None
-    return told_resolution(own_folder(parts.transformer), None if is_others else parts.root)
+def resolution_of(config: Any, transformer: Path | None, root: Path | None) -> int:  # noqa: ANN401 - of any command
+    """What the transformer's folder tells, else that of the model whose own autoencoder it goes with.
+
+    root: the model's folder, None for a released one.
+    """
+    own = None if transformer is None else own_folder(transformer)
+    has_others = getattr(config, "vae", None) is not None
+    return told_resolution(own, None if has_others else root)
 
 
 def told_resolution(*folders: Path | None) -> int:

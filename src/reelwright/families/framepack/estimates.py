@@ -17,7 +17,7 @@ from reelwright.encoders.llama import LlamaText
 from reelwright.encoders.siglip import SiglipImage
 from reelwright.encoders.sizes import clip_size, count_patches, llama_size, siglip_size
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
-from reelwright.families.framepack.checkpoints import describe_autoencoder, told_resolution
+from reelwright.families.framepack.checkpoints import describe_autoencoder, resolution_of
 from reelwright.families.framepack.conditions import (
     CleanLatents,
     Conditions,
@@ -33,7 +33,6 @@ from reelwright.families.framepack.config import (
 from reelwright.families.framepack.execution_facts import EXECUTION_FACTS
 from reelwright.families.framepack.latent_space import open_space
 from reelwright.families.framepack.lora_layouts import adapter_targets
-from reelwright.families.framepack.parts import own_folder
 from reelwright.families.framepack.sections import (
     CONTEXT,
     count_frames,
@@ -188,7 +187,6 @@ def sized(config: Any) -> SizedFramePack:  # noqa: ANN401 - of any command
     transformer_path, pixels_path = part("dit", "transformer"), part("vae", "vae")
     text, text_2 = part("text_encoder", "text_encoder"), part("text_encoder_2", "text_encoder_2")
     image = part("image_encoder", "image_encoder")
-    own = None if transformer_path is None else own_folder(transformer_path)
     return SizedFramePack(
         transformer=_transformer(transformer_path),
         pixels=AutoencoderConfig() if pixels_path is None else describe_autoencoder(pixels_path),
@@ -196,7 +194,7 @@ def sized(config: Any) -> SizedFramePack:  # noqa: ANN401 - of any command
         clip=_released_clip() if text_2 is None else ClipText(text_2, text_2).encoder.config,
         siglip=_released_siglip() if image is None else SiglipImage(image).encoder.config,
         released_dtype=variant.dtype if variant else "bfloat16",
-        resolution=told_resolution(own, root if getattr(config, "vae", None) is None else None),
+        resolution=resolution_of(config, transformer_path, root),
         window=getattr(config, "latent_window_size", 9),
     )
 
