@@ -25,6 +25,8 @@ from reelwright.families.cogvideox.tiny import TINY_TRANSFORMER, write_model
 from reelwright.media.video_writer import write_mp4
 from reelwright.protocols.adapter_targets import AdapterTargets
 
+from .forks import Fork
+
 LAYOUTS: dict[str, TransformerConfig] = {
     "text": TINY_TRANSFORMER,
     "image": replace(TINY_TRANSFORMER, in_channels=32, use_learned_positional_embeddings=True),
@@ -217,21 +219,13 @@ def in_process(tmp_path: Path) -> Command:
 
 
 @pytest.fixture
-def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
+def start(tmp_path: Path) -> Iterator[Callable[..., Fork]]:
     """Start `reelwright ... --json`; its events are read from stdout. Killed at the end of the test."""
-    started: list[subprocess.Popen[str]] = []
+    started: list[Fork] = []
 
-    def run(*words: object, **variables: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(
-            _command_line(*words, "--json"),
-            cwd=tmp_path,
-            env={**os.environ, **variables},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        started.append(process)
-        return process
+    def run(*words: object, **variables: str) -> Fork:
+        started.append(Fork([*map(str, words), "--json"], tmp_path, {**os.environ, **variables}))
+        return started[-1]
 
     yield run
     for process in started:

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+from .forks import Fork
+
 Event = dict[str, Any]
 
 
-def wait_for(process: subprocess.Popen[str], reached: Callable[[Event], bool]) -> None:
+def wait_for(process: subprocess.Popen[str] | Fork, reached: Callable[[Event], bool]) -> None:
     """Return as soon as the process reports an event."""
     assert process.stdout is not None
     if not is_in(process.stdout, reached):

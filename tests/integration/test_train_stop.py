@@ -1,12 +1,11 @@
 """Runs in processes of their own that are stopped as users and systems stop them, and go on."""
 
-import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
@@ -14,7 +13,8 @@ import pytest
 
 from reelwright.cli.main import main
 
-from .stopped_runs import Event, half_built, is_in, wait_for
+from .forks import Fork
+from .stopped_runs import Event, half_built, wait_for
 from .training_data import losses_of, make_data, weights_of
 
 STEPS = 40
@@ -51,56 +51,6 @@ def whole(recipe: Path) -> Path:
     return run
 
 
-# Imports the libraries once; each line of input is a command line, which a process of its own runs.
-PROGRAM = """
-import contextlib, io, json, os, sys
-from reelwright.cli.main import main
-with contextlib.redirect_stdout(io.StringIO()):  # which imports what training does
-    main(["train", "cogvideox", sys.argv[1], "--show-timesteps", "console", "--quiet"])
-for line in sys.stdin:
-    words, place = json.loads(line)
-    child = os.fork()
-    if child == 0:
-        sys.stdout = open(place, "w", buffering=1)
-        code = main(words)
-        sys.stdout.close()
-        os._exit(code)
-    print(child, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
-"""
-
-
-@pytest.fixture(scope="module")
-def starter(recipe: Path) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, "-c", PROGRAM, str(recipe)]
-    with subprocess.Popen(
-        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=ENV
-    ) as process:
-        yield process
-        process.stdin.close()
-
-
-class Alone:
-    """A training in a process of its own that has reported a few steps."""
-
-    def __init__(self, starter: subprocess.Popen[str], recipe: Path, run: Path) -> None:
-        self._starter = starter
-        told = run.with_name("told")
-        os.mkfifo(told)
-        words = ["train", "cogvideox", str(recipe), "--json", "--run", str(run)]
-        starter.stdin.write(json.dumps([words, str(told)]) + "\n")
-        starter.stdin.flush()
-        self.pid = int(starter.stdout.readline())
-        self.events = told.open()
-        assert is_in(self.events, reports_a_few_steps)
-
-    def end(self) -> tuple[int, str]:
-        """The exit code, and what else it told."""
-        with self.events:
-            rest = self.events.read()
-        return int(self._starter.stdout.readline()), rest
-
-
 def reports_a_few_steps(event: Event) -> bool:
     return event["event"] == "step_done" and event["step"] >= 6
 
@@ -109,12 +59,14 @@ def reports_a_few_steps(event: Event) -> bool:
     ("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGKILL, -9)], ids=str
 )
 def test_a_run_that_is_stopped_by_a_signal_goes_on_to_the_same_bytes(
-    number: signal.Signals, code: int, starter, recipe: Path, whole: Path, tmp_path: Path
+    number: signal.Signals, code: int, start: Callable[..., Fork], recipe: Path, whole: Path, tmp_path: Path
 ):
     run = tmp_path / "run"
-    process = Alone(starter, recipe, run)
-    os.kill(process.pid, number)
-    assert process.end()[0] == code
+    process = start("train", "cogvideox", recipe, "--run", run)
+    wait_for(process, reports_a_few_steps)
+    process.send_signal(number)
+    process.communicate()
+    assert process.returncode == code
     assert len(losses_of(run)) < STEPS
     assert main(["resume", str(run), "--quiet"]) == 0
     assert losses_of(run) == losses_of(whole)
@@ -122,14 +74,17 @@ def test_a_run_that_is_stopped_by_a_signal_goes_on_to_the_same_bytes(
     assert half_built(run) == []
 
 
-def test_files_in_the_run_folder_save_and_stop_it(starter, recipe: Path, whole: Path, tmp_path: Path):
+def test_files_in_the_run_folder_save_and_stop_it(
+    start: Callable[..., Fork], recipe: Path, whole: Path, tmp_path: Path
+):
     run = tmp_path / "run"
-    process = Alone(starter, recipe, run)
+    process = start("train", "cogvideox", recipe, "--run", run)
+    wait_for(process, reports_a_few_steps)
     (run / "save").touch()
-    assert is_in(process.events, lambda event: event["event"] == "file_saved" and event["kind"] == "lora")
+    wait_for(process, lambda event: event["event"] == "file_saved" and event["kind"] == "lora")
     (run / "stop").touch()
-    code, out = process.end()
-    assert code == 0
+    out, _ = process.communicate()
+    assert process.returncode == 0
     assert "stopped after step" in out
     number = len(losses_of(run))
     assert number < STEPS
