@@ -30,7 +30,7 @@ from reelwright.workflows.training.curriculum import Curriculum
 from reelwright.workflows.training.finding import Found, find
 from reelwright.workflows.training.hub import find_state_folder
 from reelwright.workflows.training.level_chart import show_timesteps
-from reelwright.workflows.training.processes import open_accelerator, part
+from reelwright.workflows.training.processes import let_go, open_accelerator
 from reelwright.workflows.training.stages import seed_of_run, with_steps_of_stages
 from reelwright.workflows.training.states import TrainingState, has_states, latest_state, read_state
 from reelwright.workflows.training.trackers import open_trackers, start_trackers
@@ -139,7 +139,7 @@ def _train(found: AnyFound, folder: Path | None) -> Generator[Event]:
                 files[event.kind] = event.path
             yield event
     del trainer
-    part(accelerator)
+    let_go(accelerator)
     yield Finished((files,), time.perf_counter() - started)
 
 

@@ -71,8 +71,8 @@ def open_accelerator(config: LearningConfig, folder: Path, trackers: Sequence[An
     return accelerator
 
 
-def part(accelerator: Accelerator) -> None:
-    """Let go of the networks, then of the other processes; the caller has none of the networks any more.
+def let_go(accelerator: Accelerator) -> None:
+    """Let go of the networks, then of the other processes; the caller has let go of the networks already.
 
     In this order: a distributed network holds the group of processes too. Were it the last to do so, it would
     wait for the group's threads while it holds Python's lock, which they need to drop their last tensors.
