@@ -54,13 +54,13 @@ class Fork:
     def kill(self) -> None:
         self._process.kill()
 
-    def wait(self, timeout: float | None = None) -> None:
-        self._process.join(timeout)
+    def wait(self) -> None:
+        self._process.join()
 
-    def communicate(self, timeout: float | None = None) -> tuple[str, str]:
+    def communicate(self) -> tuple[str, str]:
         """What it still says, and all its errors, when it has ended."""
         said = self.stdout.read() if not self.stdout.closed else ""
-        self.wait(timeout)
+        self.wait()
         self.stdout.close()
         self._errors.seek(0)
         return said, self._errors.read()

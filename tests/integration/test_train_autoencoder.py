@@ -128,6 +128,8 @@ def test_a_run_killed_after_a_stage_border_with_a_state_from_before_it_ends_as_o
     assert main(["resume", str(tmp_path / "killed"), "--quiet"]) == 0
     assert losses_of(tmp_path / "killed") == losses_of(tmp_path / "whole")
     assert len(losses_of(tmp_path / "whole")) == 6
+    steps = [line for line in lines_of(tmp_path / "whole") if "loss" in line]
+    assert steps[-1]["discriminator_gradient_norm"] > 0, "it has a limit of its own"
     assert weights_of(tmp_path / "killed") == weights_of(tmp_path / "whole")
     assert set(weights_of(tmp_path / "whole")) == {
         f"{name}/diffusion_pytorch_model.safetensors" for name in ("trained", "trained-ema")
