@@ -67,6 +67,32 @@ def test_each_drawn_item_is_tensor_for_tensor_one_that_the_caches_of_sections_ho
     assert max(seen.values()) < 4 * min(seen.values()) + 20
 
 
+def test_videos_of_any_length_end_after_any_section_with_zeros_and_times_of_their_own():
+    """Six sections of two latents. The network gets what comes after a section in groups of 1, 2 and 16."""
+    (whole,) = encoded(clip(55), dataset(2), form="compact", posterior="mean")
+    latents = whole.tensors["clip_latents_float16"]
+    paddings = {5: (0, 1, 2, 2, 3), 6: (0, 1, 2, 2, 2, 3)}
+    reader = reader_of(drawn_latents(FramePackSectionsConfig(lengths="any")), dataset(2))
+    seen: Counter[tuple[int, int]] = Counter()
+    for seed in range(600):
+        item = reader.read(whole.tensors, 0, generator(seed))
+        after = torch.cat(
+            [item["latents_clean"][:, 1:], item["latents_clean_2x"], item["latents_clean_4x"]], 1
+        )
+        num_after = int((after.abs().amax((0, 2, 3)) > 0).sum())
+        (section,) = (k for k in range(6) if torch.equal(item["latents"], latents[:, 1 + 2 * k : 3 + 2 * k]))
+        length = section + 1 + num_after // 2
+        rest = latents[:, 3 + 2 * section : 1 + 2 * length]
+        assert torch.equal(after[:, :num_after], rest) and not after[:, num_after:].any()
+        padding = paddings.get(length, range(6))[section]
+        first = 1 + 2 * padding
+        assert item["latent_indices"].tolist() == [first, first + 1]
+        assert item["clean_latent_4x_indices"].tolist() == list(range(first + 5, first + 21))
+        seen[section, length] += 1
+    assert len(seen) == 21  # each length that holds each section
+    assert all(seen[5, 6] > 2 * seen[0, length] for length in range(1, 7))
+
+
 def test_what_is_drawn_follows_from_the_seed_alone():
     (whole,) = encoded(clip(55), dataset(2), form="compact", posterior="moments")
     reader = reader_of(drawn_latents(WEIGHTS["both"]), dataset(2))
@@ -118,12 +144,17 @@ def test_drawn_sections_reach_what_reads_the_caches():
             "all weights are 0",
         ),
         (
+            FramePackTrain(mode="drawn", sections=FramePackSectionsConfig(base=0, f1=1, lengths="any")),
+            {"form": "compact"},
+            r"^sections\.lengths: .* nothing of what comes after",
+        ),
+        (
             FramePackTrain(noise=FramePackNoiseConfig(history_noise=0.1)),
             {"mode": "one_frame"},
             r"^noise\.history_noise: .* no history",
         ),
     ],
-    ids=("sections", "not drawn", "nothing", "no history"),
+    ids=("sections", "not drawn", "nothing", "no rest", "no history"),
 )
 def test_settings_without_an_effect_are_refused(config, latents, said):
     with pytest.raises(ConfigError, match=said):

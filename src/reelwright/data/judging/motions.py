@@ -13,6 +13,8 @@ Places = NDArray[np.float64]
 """[N, 2], right and down, in the shorter side of the picture."""
 
 _FEWEST = 3
+_LONG_ENOUGH = 0.2
+"""Of the longest time that it is seen without a break."""
 _STILL = 0.035
 """In the shorter side: who stays within this goes nowhere."""
 _GROWN = 1.15
@@ -35,9 +37,7 @@ def recognize_motion(track: Track, shape: str, fps: float) -> str:
     """The motion in the vocabulary that fits best; empty where too little is seen."""
     if len(track.sights) < _FEWEST:
         return ""
-    sights, runs = track.sights, _runs(track.sights)
-    if (whole := track.whole_sights) and max(map(len, _runs(whole))) > _FEWEST:
-        sights, runs = whole, _runs(whole)
+    sights, runs = _clearest(track)
     steps = np.concatenate([np.diff(_places(run, track), axis=0) for run in runs if len(run) > 1] or [[]])
     longest = _places(max(runs, key=len), track)
     if len(steps) and _extent(longest)[0] > _STILL:
@@ -48,6 +48,16 @@ def recognize_motion(track: Track, shape: str, fps: float) -> str:
     if shape not in ROUND_SHAPES and abs(_turn(sights, fps)) > _SEEN_TURN:
         return "spin"
     return "still"
+
+
+def _clearest(track: Track) -> tuple[Sequence[Sight], list[list[Sight]]]:
+    """Sights of all of it with their runs, where they last long enough to tell; otherwise all sights."""
+    runs = _runs(track.sights)
+    if track.whole_sights:
+        whole_runs = _runs(track.whole_sights)
+        if max(map(len, whole_runs)) > max(_FEWEST, _LONG_ENOUGH * max(map(len, runs))):
+            return track.whole_sights, whole_runs
+    return track.sights, runs
 
 
 def _runs(sights: Sequence[Sight]) -> list[list[Sight]]:

@@ -66,7 +66,10 @@ def follow_things(frames_FHWC: Floats, background: Explanation) -> list[Track]:
     labels_FHW = _labels(far_FHW, far_CFHW, range(len(_NAMES)))
     chosen = [index for index in _seen_colors(labels_FHW) if _stands_out(index, background)][:_MOST]
     labels_FHW = _labels(far_FHW, far_CFHW, chosen)
-    tracks = [_track(index, labels_FHW, far_FHW, far_CFHW[index], frames_FHWC) for index in chosen]
+    tracks = [
+        _track(color, parts, labels_FHW, far_FHW, far_CFHW[parts].min(0))
+        for color, parts in _colors_of_things(labels_FHW, chosen, frames_FHWC).items()
+    ]
     return sorted((track for track in tracks if track.sights), key=lambda track: -track.mean_area)
 
 
@@ -99,6 +102,15 @@ def _seen_colors(labels_FHW: Labels) -> list[int]:
     return sorted(cores, key=lambda index: -cores[index])
 
 
+def _colors_of_things(labels_FHW: Labels, chosen: Sequence[int], frames_FHWC: Floats) -> dict[str, list[int]]:
+    """The color of each object with the labels that make it up: the shaded side of what is yellow may be like
+    orange in places, and is yellow on the whole."""
+    parts: dict[str, list[int]] = {}
+    for index in chosen:
+        parts.setdefault(_color(frames_FHWC[_core(labels_FHW == index)]), []).append(index)
+    return parts
+
+
 def _stands_out(index: int, background: Explanation) -> bool:
     """Whether nobody would take a darker or brighter part of the background for an object of this color."""
     return float(background.distances(_rgb(_NAMES[index])[None])[0]) > _SMALLEST_CONTRAST
@@ -119,10 +131,10 @@ def _grown(is_it_FHW: Mask) -> Mask:
 
 
 def _track(
-    index: int, labels_FHW: Labels, far_FHW: Floats, far_color_FHW: Floats, frames_FHWC: Floats
+    color: str, parts: Sequence[int], labels_FHW: Labels, far_FHW: Floats, far_color_FHW: Floats
 ) -> Track:
-    is_it = labels_FHW == index
-    is_near = _grown(is_it) & ((labels_FHW == index) | (labels_FHW == -1))
+    is_it = np.isin(labels_FHW, parts)
+    is_near = _grown(is_it) & (is_it | (labels_FHW == -1))
     cover_FHW = np.where(is_near, far_FHW / np.maximum(far_FHW + far_color_FHW, 1e-6), 0.0)
     is_other = (labels_FHW >= 0) & ~is_it
     touches_F = np.any(_grown(_core(is_it)) & _grown(_grown(_core(is_other))), axis=(1, 2))
@@ -132,7 +144,7 @@ def _track(
         if (sight := _sight(frame, cover_HW, bool(touches_F[frame]))) is not None
     ]
     height, width = labels_FHW.shape[1:]
-    return Track(color=_color(frames_FHWC[_core(is_it)]), sights=tuple(sights), picture_size=(width, height))
+    return Track(color=color, sights=tuple(sights), picture_size=(width, height))
 
 
 def _color(pixels: Floats) -> str:

@@ -6,7 +6,13 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from reelwright.families.framepack.cache_items import OF_BLACK, PICTURES, dataset_keys, frame_item
+from reelwright.families.framepack.cache_items import (
+    OF_BLACK,
+    OF_CLIP,
+    PICTURES,
+    dataset_keys,
+    frame_item,
+)
 from reelwright.families.framepack.cache_layout import plain_tensors
 from reelwright.families.framepack.cache_reading import FramePackItemReader, count_sections_in, item_reader
 from reelwright.families.framepack.config import (
@@ -30,7 +36,8 @@ class DrawnSectionReader:
 
     def read(self, tensors: Mapping[str, Tensor], item: int, generator: torch.Generator) -> dict[str, Tensor]:
         """A section as a cache of its kind would hold it. Of the generator's numbers the first chooses the
-        kind, the second how many sections are made before it, and those that follow draw from moments.
+        kind, the second how many sections are made before it, a third its video's length if that is drawn,
+        and those that follow draw from moments.
 
         Of a file of pictures, one of them. Raises FileError for what is no file of a clip.
         """
@@ -41,7 +48,9 @@ class DrawnSectionReader:
         num_sections = count_sections_in(found, self.keys.fp_latent_window_size)
         number = int(torch.randint(num_sections, (), generator=generator))
         section = section_order(DIRECTIONS[mode], num_sections)[number]
-        return self._reader(mode).read(tensors, section, generator)
+        if self.config.sections.lengths == "any" and mode == "base":
+            found = self._shortened(found, section + int(torch.randint(number + 1, (), generator=generator)))
+        return self._reader(mode).section(found, section, generator)
 
     def read_text(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """As those of any other section."""
@@ -54,6 +63,11 @@ class DrawnSectionReader:
         features = found["image_embeddings"] if number else found[OF_BLACK]
         item = frame_item(pictures, number, self.keys.fp_latent_window_size)
         return {**item, "image_embeddings": features}
+
+    def _shortened(self, found: Mapping[str, Tensor], last: int) -> dict[str, Tensor]:
+        """The clip as if it ended with section `last`, counted from 0."""
+        length = 1 + (last + 1) * self.keys.fp_latent_window_size
+        return {name: tensor[:, :length] if name in OF_CLIP else tensor for name, tensor in found.items()}
 
     def _reader(self, mode: TrainingMode) -> FramePackItemReader:
         return FramePackItemReader(replace(self.config, mode=mode), self.keys)

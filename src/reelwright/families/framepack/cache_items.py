@@ -32,6 +32,8 @@ INDICES_2X, INDICES_4X = "clean_latent_2x_indices", "clean_latent_4x_indices"
 ZEROS = {INDICES_2X: "latents_clean_2x", INDICES_4X: "latents_clean_4x"}
 """Latents of one-frame mode that no file holds, since they are zeros, by the indices that ask for them."""
 
+OF_CLIP = ("clip_latents", "clip_mean", "clip_deviation")
+"""Latents of a whole clip [C, T, H, W], or where they lie."""
 PICTURES = "clip_pictures"
 """Frames of a clip as pictures [C, 1+S, H, W]: its first, and the last of each of S sections."""
 OF_BLACK = "black_embeddings"

@@ -48,7 +48,7 @@ class FramePackItemReader:
         """
         found = plain_tensors(tensors)
         if "clip_latents" in found or "clip_mean" in found:
-            return self._section(found, item, generator)
+            return self.section(found, item, generator)
         if item:
             raise ValueError(f"item {item}: a file of one section, or of a picture, holds one.")
         mode, window = layout_of(found)
@@ -60,6 +60,30 @@ class FramePackItemReader:
         if mode == "one_frame":
             self._check_times(found)
         return with_zeros(found)
+
+    def section(
+        self, found: Mapping[str, Tensor], item: int, generator: torch.Generator
+    ) -> dict[str, Tensor]:
+        """Section `item` of a clip in the compact form, by the names that the trainer knows.
+
+        Of moments, no more is drawn than the section sees. Raises FileError for what holds no such section.
+        """
+        is_drawn = "clip_latents" not in found
+        _check_has(found, ("clip_deviation", "image_embeddings") if is_drawn else ("image_embeddings",))
+        values = found["clip_mean"] if is_drawn else found["clip_latents"]
+        num_sections = count_sections_in(found, self._window)
+        if not 0 <= item < num_sections or self.config.mode == "one_frame":
+            raise FileError(
+                f"It holds {values.shape[1]} latents, and no section {item} of {self._window}."
+                f" {_ENCODE_AGAIN}"
+            )
+        layout = layouts_of_clip(num_sections, self._window, self.config.mode)[item]
+        places = positions_of(layout)
+        seen = values[:, places]
+        if is_drawn:
+            seen = draw(seen.float(), found["clip_deviation"][:, places].float(), generator).to(values.dtype)
+        frames = dict(zip(places, seen.unbind(dim=1), strict=True))
+        return {**section_item(frames.__getitem__, layout), "image_embeddings": found["image_embeddings"]}
 
     def read_text(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """`llama_vec` [512, D], `llama_attention_mask` [512], true where a token is, `clip_l_pooler` [D]."""
@@ -82,27 +106,6 @@ class FramePackItemReader:
             raise FileError(
                 f"Its pictures lie at {times}; the data set says {self._picture_indices}. {_ENCODE_AGAIN}"
             )
-
-    def _section(
-        self, found: Mapping[str, Tensor], item: int, generator: torch.Generator
-    ) -> dict[str, Tensor]:
-        """Section `item` of a clip. Of moments, no more is drawn than the section sees."""
-        is_drawn = "clip_latents" not in found
-        _check_has(found, ("clip_deviation", "image_embeddings") if is_drawn else ("image_embeddings",))
-        values = found["clip_mean"] if is_drawn else found["clip_latents"]
-        num_sections = count_sections_in(found, self._window)
-        if not 0 <= item < num_sections or self.config.mode == "one_frame":
-            raise FileError(
-                f"It holds {values.shape[1]} latents, and no section {item} of {self._window}."
-                f" {_ENCODE_AGAIN}"
-            )
-        layout = layouts_of_clip(num_sections, self._window, self.config.mode)[item]
-        places = positions_of(layout)
-        seen = values[:, places]
-        if is_drawn:
-            seen = draw(seen.float(), found["clip_deviation"][:, places].float(), generator).to(values.dtype)
-        frames = dict(zip(places, seen.unbind(dim=1), strict=True))
-        return {**section_item(frames.__getitem__, layout), "image_embeddings": found["image_embeddings"]}
 
 
 def item_reader(config: FramePackCacheLatents, dataset: DatasetConfig) -> FramePackItemReader:

@@ -305,6 +305,10 @@ class FramePackSectionsConfig:
     """Sections that are made backward, after what comes later."""
     f1: Annotated[float, Ge(0.0)] = 0.0
     """Sections that are made forward, after what came before."""
+    lengths: Literal["whole", "any"] = "whole"
+    """What comes after a section that is made backward: the whole rest of its clip, or as often any part of
+    the rest, down to nothing. Who trains on clips of one length wants any, to make shorter videos as well:
+    their end is at a time where the model otherwise always sees a rest."""
 
 
 @dataclass(frozen=True, kw_only=True)

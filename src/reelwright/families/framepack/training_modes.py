@@ -88,6 +88,11 @@ def _drawn(sections: FramePackSectionsConfig, latents: FramePackCacheLatents) ->
     kinds = list(drawn_kinds(sections))
     if not kinds:
         raise ConfigError("sections: all weights are 0. Give base or f1 a weight, 1 say.")
+    if sections.lengths == "any" and "base" not in kinds:
+        raise ConfigError(
+            "sections.lengths: sections that are made forward see nothing of what comes after them. Leave it"
+            " out, or give base a weight."
+        )
     # A compact cache does not follow from its mode; it is that of the first kind for who asks.
     first = replace(latents, mode=kinds[0])
     kept: dict[str, Any] = {each.name: getattr(first, each.name) for each in fields(FramePackCacheLatents)}
