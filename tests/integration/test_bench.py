@@ -32,7 +32,9 @@ def bench(reelwright, tmp_path: Path):
 
 
 def test_a_run_with_the_same_bytes_loses_nothing(bench, monkeypatch):
-    monkeypatch.setattr(families.configs("cogvideox"), "PRESETS", {"balanced": {"step_cache": "off"}})
+    monkeypatch.setattr(
+        families.configs("cogvideox"), "PRESETS", {"balanced": {"execution.step_cache": "off"}}
+    )
     outcome, report = bench("--presets", "exact", "balanced")
     assert [result["name"] for result in report["results"]] == ["exact", "balanced"]
     for result in report["results"]:
@@ -47,7 +49,11 @@ def test_a_run_with_the_same_bytes_loses_nothing(bench, monkeypatch):
 
 
 def test_a_preset_that_costs_too_much_here_says_so_and_exits_well(bench, monkeypatch):
-    reckless = {"step_cache": "first_block", "step_cache_threshold": 10.0, "step_cache_start": 0.0}
+    reckless = {
+        "execution.step_cache": "first_block",
+        "execution.step_cache_threshold": 10.0,
+        "execution.step_cache_start": 0.0,
+    }
     monkeypatch.setattr(families.configs("cogvideox"), "PRESETS", {"fast": reckless})
     monkeypatch.setattr(variants, "LEAST_PSNR", {"fast": 99.0})
     outcome, report = bench("--presets", "fast", "--json")
@@ -61,7 +67,7 @@ def test_a_preset_that_costs_too_much_here_says_so_and_exits_well(bench, monkeyp
 
 
 def test_a_preset_that_leaves_nothing_out_here_says_so(bench, monkeypatch):
-    timid = {"step_cache": "teacache", "step_cache_threshold": 1e-9}
+    timid = {"execution.step_cache": "teacache", "execution.step_cache_threshold": 1e-9}
     monkeypatch.setattr(families.configs("cogvideox"), "PRESETS", {"balanced": timid})
     outcome, _ = bench("--presets", "balanced", "--json")
     (finding,) = [event for event in outcome.events if event["event"] == "item_finding"]

@@ -1,14 +1,13 @@
 """A preset's options lie over the defaults and under the recipe, which lies under the flags."""
 
 from collections.abc import Callable
-from dataclasses import fields, replace
 from typing import Any, get_args
 
 from reelwright.cli.command_line import ORIGIN
 from reelwright.core.errors import ConfigError
 from reelwright.protocols.configs import GenerateConfig
 from reelwright.protocols.policy_configs import Preset
-from reelwright.protocols.presets import PresetTable, options_beside
+from reelwright.protocols.presets import PresetTable, option_of, options_beside, with_options
 
 
 def with_preset_below(
@@ -25,18 +24,12 @@ def with_preset_below(
     preset = line.config.execution.preset
     if preset not in get_args(Preset) or not table[preset]:
         return line  # another word than those is refused later, with all else that is wrong
-    read = read_over(_over(default, dict(table[preset])))
+    read = read_over(with_options(default, table[preset]))
     options = options_beside(read.config.execution, table)
-    read = read_over(_over(default, options))
-    if not any(getattr(read.config.execution, name) == value for name, value in options.items()):
+    read = read_over(with_options(default, options))
+    if not any(option_of(read.config, name) == value for name, value in options.items()):
         raise ConfigError(
             f"{ORIGIN}: execution.preset: {preset} sets {', '.join(table[preset])}, and all of that is given"
             " beside it. Leave that out, or take --execution.preset exact."
         )
     return read
-
-
-def _over(default: GenerateConfig, options: dict[str, Any]) -> GenerateConfig:
-    known = {field.name for field in fields(default.execution)}
-    assert known >= options.keys()
-    return replace(default, execution=replace(default.execution, **options))

@@ -47,7 +47,7 @@ def run(family: str, config: GenerateConfig, bench: BenchConfig) -> Iterator[Eve
     bench = validate(bench, "bench")
     config = with_seed(validate(config, "bench"))
     check_bench(config)
-    variants = [baseline_of(config), *variants_of(family, config, bench)]
+    variants = [baseline_of(family, config), *variants_of(family, config, bench)]
     lines = prompt_lines(family, config, bench)
     check_writable(config.run or config.out, ROOM_NEEDED)
     if config.run is not None and (config.run / REPORT).exists():

@@ -5,10 +5,14 @@ from reelwright.protocols.presets import PresetTable
 PRESETS_OF_FAMILY: PresetTable = {
     "exact": {},
     "balanced": {
-        "step_cache": "teacache",
-        "step_cache_threshold": 0.2,
-        "step_cache_start": 0.25,
-        "step_cache_max_skips": 3,
+        "execution.step_cache": "teacache",
+        "execution.step_cache_threshold": 0.2,
+        "execution.step_cache_start": 0.25,
+        "execution.step_cache_max_skips": 3,
     },
-    "fast": {"step_cache": "teacache", "step_cache_threshold": 0.3, "step_cache_max_skips": 5},
+    "fast": {
+        "execution.step_cache": "teacache",
+        "execution.step_cache_threshold": 0.3,
+        "execution.step_cache_max_skips": 5,
+    },
 }

@@ -2,8 +2,11 @@
 
 from reelwright.protocols.presets import PresetTable
 
+# Windows of F1's demo decode latents twice that these decode once, and differ less than any step cache.
+_ONCE = {"compatibility.decode_windows": "aligned"}
+
 PRESETS_OF_FAMILY: PresetTable = {
     "exact": {},
-    "balanced": {"step_cache": "teacache", "step_cache_threshold": 0.15},
-    "fast": {"step_cache": "teacache", "step_cache_threshold": 0.25},
+    "balanced": {"execution.step_cache": "teacache", "execution.step_cache_threshold": 0.15, **_ONCE},
+    "fast": {"execution.step_cache": "teacache", "execution.step_cache_threshold": 0.25, **_ONCE},
 }

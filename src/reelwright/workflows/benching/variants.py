@@ -31,14 +31,14 @@ class Variant:
     """Decibels that it has to keep; 0 where nothing was promised."""
 
 
-def baseline_of(config: GenerateConfig) -> Variant:
+def baseline_of(family: str, config: GenerateConfig) -> Variant:
     """The run that all others are compared with; where it runs stays as it was told."""
-    return Variant(name=BASELINE, config=replace(config, execution=exactly(config.execution)))
+    return Variant(name=BASELINE, config=exactly(config, families.configs(family).PRESETS))
 
 
 def variants_of(family: str, config: GenerateConfig, bench: BenchConfig) -> list[Variant]:
     """What to run beside the baseline. Raises ConfigError if nothing is left to compare."""
-    table, exact = families.configs(family).PRESETS, baseline_of(config).config
+    table, exact = families.configs(family).PRESETS, baseline_of(family, config).config
     given = filled(config, table)
     if not bench.presets and given != exact:
         return [Variant(name=given.execution.preset or GIVEN, config=given, least_psnr=_promised(given))]
