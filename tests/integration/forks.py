@@ -27,18 +27,23 @@ FORKING.set_forkserver_preload(
 
 
 class Fork:
-    """A command line at work; as much of subprocess.Popen as tests want of it."""
+    """A command line at work; as much of subprocess.Popen as tests want of it.
 
-    def __init__(self, words: list[str], folder: Path, environment: Mapping[str, str]) -> None:
+    With a terminal, which is a descriptor, that is all it reads from and writes to.
+    """
+
+    def __init__(
+        self, words: list[str], folder: Path, environment: Mapping[str, str], terminal: int | None = None
+    ) -> None:
         self._errors = TemporaryFile("w+", encoding="utf-8")  # noqa: SIM115 - as long as this
         ours, theirs = Pipe(duplex=False)
-        errors = Connection(os.dup(self._errors.fileno()), readable=False)
-        self._process = FORKING.Process(
-            target=_run, args=(words, str(folder), dict(environment), theirs, errors)
-        )
+        ends = {1: theirs, 2: Connection(os.dup(self._errors.fileno()), readable=False)}
+        if terminal is not None:
+            ends = {number: Connection(os.dup(terminal)) for number in range(3)}
+        self._process = FORKING.Process(target=_run, args=(words, str(folder), dict(environment), ends))
         self._process.start()
-        theirs.close()  # ours would be another end, and the pipe never end
-        errors.close()
+        for end in (theirs, *ends.values()):
+            end.close()  # ours would be another end, and the pipe never end
         self.stdout: IO[str] = os.fdopen(os.dup(ours.fileno()), encoding="utf-8")
         ours.close()
         assert self._process.pid is not None
@@ -54,8 +59,10 @@ class Fork:
     def kill(self) -> None:
         self._process.kill()
 
-    def wait(self) -> None:
-        self._process.join()
+    def wait(self, seconds: float | None = None) -> int | None:
+        """The exit status; None if it is still at work after so many seconds."""
+        self._process.join(seconds)
+        return self.returncode
 
     def communicate(self) -> tuple[str, str]:
         """What it still says, and all its errors, when it has ended."""
@@ -66,14 +73,15 @@ class Fork:
         return said, self._errors.read()
 
 
-def _run(
-    words: list[str], folder: str, environment: dict[str, str], stdout: Connection, stderr: Connection
-) -> None:
+def _run(words: list[str], folder: str, environment: dict[str, str], ends: dict[int, Connection]) -> None:
+    os.setsid()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
-    for connection, number in ((stdout, 1), (stderr, 2)):
-        os.dup2(connection.fileno(), number)
-        connection.close()
+    for number, end in ends.items():
+        os.dup2(end.fileno(), number)
+        end.close()
+    if 0 in ends:
+        sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     sys.stdout, sys.stderr = (os.fdopen(number, "w", encoding="utf-8", closefd=False) for number in (1, 2))
     sys.exit(main(words))

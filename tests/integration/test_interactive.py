@@ -7,14 +7,13 @@ import pty
 import re
 import select
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
+
+from .forks import Fork
 
 SMALL = {
     "cogvideox": ("--steps", "2", "--num-frames", "9", "--height", "64", "--width", "64"),
@@ -34,16 +33,7 @@ class Terminal:
 
     def __init__(self, words: tuple[str, ...], folder: Path) -> None:
         self._keyboard, screen = pty.openpty()
-        start = "import sys; from reelwright.cli.main import main; sys.exit(main())"
-        self.process = subprocess.Popen(
-            [sys.executable, "-c", start, *words],
-            cwd=folder,
-            stdin=screen,
-            stdout=screen,
-            stderr=screen,
-            env={**os.environ, "TERM": "xterm"},
-            start_new_session=True,
-        )
+        self.process = Fork([*words], folder, {**os.environ, "TERM": "xterm"}, terminal=screen)
         os.close(screen)
         self.shown = ""
 
@@ -56,19 +46,18 @@ class Terminal:
     def type(self, text: str) -> None:
         os.write(self._keyboard, text.encode())
 
-    def wait(self) -> int:
+    def wait(self) -> int | None:
         while self._read():
             pass
         return self.process.wait(PATIENCE)
 
-    def interrupt(self) -> int:
+    def interrupt(self) -> int | None:
         """Ctrl-C until the program ends, as people do: a signal that comes between the prompt and the
         reading of the keyboard is only noticed with the next."""
         deadline = time.monotonic() + PATIENCE
-        while self.process.poll() is None and time.monotonic() < deadline:
+        while self.process.returncode is None and time.monotonic() < deadline:
             self.process.send_signal(signal.SIGINT)
-            with suppress(subprocess.TimeoutExpired):
-                self.process.wait(5)
+            self.process.wait(5)
         return self.wait()
 
     def close(self) -> None:
