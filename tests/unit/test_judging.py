@@ -124,6 +124,29 @@ def test_a_background_that_is_wrong_and_unsteady_is_not_taken_for_a_camera_that_
     assert "motion" not in [it.attribute for it in judge(said, moving)]
 
 
+def square_at(places: list[tuple[int, int]], shade: tuple[float, ...] = (250.0, 205.0, 40.0)) -> np.ndarray:
+    """Frames of a dark wall and a yellow square of 16 pixels, whose lower part is of another shade."""
+    frames = np.full((len(places), 64, 64, 3), (80.0, 84.0, 90.0), np.float32)
+    for frame, (top, left) in zip(frames, places, strict=True):
+        frame[max(top, 0) : top + 16, left : left + 16] = (250.0, 205.0, 40.0)
+        frame[top + 8 : top + 16, left : left + 16] = shade
+    return frames
+
+
+def test_the_shaded_part_of_a_thing_is_no_other_thing():
+    """The lower part is nearer to bright orange than to dark yellow, and yet nearer to yellow itself."""
+    found = look_at(square_at([(24, 8 + 4 * number) for number in range(9)], (243.0, 172.0, 43.0)), 8)
+    assert [(thing.color, thing.motion) for thing in found.things] == [("yellow", "right")]
+
+
+def test_a_thing_that_is_whole_for_a_moment_is_judged_by_all_that_is_seen_of_it():
+    """It looks over the upper border but for four frames in which it waits inside."""
+    outside = [(-1, left) for left in range(0, 48, 2)]
+    places = [*outside[:12], *[(2, 24)] * 4, *outside[12:]]
+    (thing,) = look_at(square_at(places), 8).things
+    assert thing.motion == "right"
+
+
 def test_an_empty_wall_has_no_objects():
     wall = np.full((9, 64, 64, 3), (244.0, 232.0, 206.0), np.float32)
     assert look_at(wall, 8) == SceneFound(things=(), background="plain cream")
