@@ -270,10 +270,13 @@ def test_decode_windows_are_the_published_ones():
     assert decode_windows(37, "backward") == backward
     assert decode_windows(37, "forward", cut="aligned") == backward
     assert decode_windows(37, "forward") == ((0, 10), (1, 19), (10, 28), (19, 37))
+    assert decode_windows(37, "forward", cut="fewest") == backward[:-1]
+    assert decode_windows(19, "backward", cut="fewest") == ((0, 19),)
+    assert decode_windows(25, "backward", cut="fewest") == ((0, 19), (10, 25))
     assert decode_windows(10, "backward") == decode_windows(10, "forward") == ((0, 10),)
 
 
-@given(st.integers(1, 400), windows, directions, st.sampled_from(["official", "aligned"]))
+@given(st.integers(1, 400), windows, directions, st.sampled_from(["official", "aligned", "fewest"]))
 def test_decode_windows_cover_all_frames_and_overlap_by_one_fade(num_latents, window, direction, cut):
     found = decode_windows(num_latents, direction, window=window, cut=cut)
     assert found[0][0] == 0

@@ -173,8 +173,9 @@ class Compatibility:
 
     timestep: Literal["float32", "model"] = "float32"
     """Number format of the timestep that the transformer reads: float32, or the model's own (first demo)."""
-    decode_windows: Literal["official", "aligned"] = "official"
-    """Where latents are cut for decoding: as the demo of each model does, or F1 too as the base model."""
+    decode_windows: Literal["official", "aligned", "fewest"] = "official"
+    """Where latents are cut for decoding: as the demo of each model does; F1 too as the base model; or so
+    without the last window, whose latents the one before it has."""
     end_image: Literal["history", "first"] = "history"
     """Who sees an end image: all sections through their history, or only the first one made (diffusers)."""
 

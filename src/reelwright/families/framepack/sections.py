@@ -197,13 +197,14 @@ def decode_windows(
     direction: Direction,
     *,
     window: int = 9,
-    cut: Literal["official", "aligned"] = "official",
+    cut: Literal["official", "aligned", "fewest"] = "official",
 ) -> tuple[Window, ...]:
     """Where latents are cut to decode a video of any length in bounded memory, in time order.
 
     Neighbors share `window` latents, whose frames are faded over (`fade_frames`). aligned: two windows long,
     counted from the second latent. official: the same for backward; for forward what was newest each time a
-    section had been added, two windows long and counted from the end (specs: FramePack 2.6).
+    section had been added, two windows long and counted from the end (specs: FramePack 2.6). fewest: aligned,
+    without the last where the one before it has all its latents.
     """
     if cut == "official" and direction == "forward":
         first_stop = min(num_latents, window + 1 + (num_latents - 1) % window)
@@ -211,7 +212,9 @@ def decode_windows(
         return ((0, first_stop), *((stop - 2 * window, stop) for stop in later))
     first_stop = min(num_latents, 2 * window + 1)
     later = range(window + 1, num_latents - window + 1, window)
-    return ((0, first_stop), *((start, min(start + 2 * window, num_latents)) for start in later))
+    windows = ((0, first_stop), *((start, min(start + 2 * window, num_latents)) for start in later))
+    is_covered = len(windows) > 1 and windows[-2][1] == num_latents
+    return windows[:-1] if cut == "fewest" and is_covered else windows
 
 
 def fade_frames(window: int = 9) -> int:
