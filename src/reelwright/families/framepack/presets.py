@@ -2,7 +2,7 @@
 
 from reelwright.protocols.presets import PresetTable
 
-# The last section is decoded once and not twice, which changes less than any step cache does.
+# No section is decoded alone as well as with its neighbor, which changes less than any step cache does.
 _ONCE = {"compatibility.decode_windows": "fewest"}
 
 PRESETS_OF_FAMILY: PresetTable = {
