@@ -9,7 +9,9 @@ import torch
 from torch import nn
 
 from reelwright.checkpoint.key_map import KeyMap
-from reelwright.checkpoint.loading import check_network
+from reelwright.checkpoint.layout_fit import Shape, detect_layout
+from reelwright.checkpoint.loading import expected_shapes
+from reelwright.checkpoint.safetensors_io import open_tensors
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +26,8 @@ class StoredNetwork:
     """In which its files are read; it is written in the first."""
     settings: Callable[[], Mapping[str, Any]]
     """What stands in the config.json beside released files. Raises CheckpointError if that is not known."""
+    shapes: Callable[[], Mapping[str, Shape]] | None = None
+    """What the network needs from its files, by our names, where that is known before it is made."""
     facts: Mapping[str, str] = field(default_factory=dict[str, str])
     """What goes into the metadata, because tensors do not tell it."""
     keeps_float32: Callable[[str, torch.dtype], bool] = lambda name, dtype: False
@@ -39,4 +43,6 @@ class StoredNetwork:
 
     def check(self) -> None:
         """Raise CheckpointError unless the files hold all tensors of the network, with their shapes."""
-        check_network(self.make(), self.path, self.layouts)
+        expected = self.shapes() if self.shapes else expected_shapes(self.make())
+        with open_tensors(self.path) as source:
+            detect_layout(source, self.layouts, expected)

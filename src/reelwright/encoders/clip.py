@@ -12,7 +12,7 @@ from torch import Tensor
 from reelwright.checkpoint.key_map import KeyMap, same_names
 from reelwright.checkpoint.layout_fit import Shape
 from reelwright.core.errors import CheckpointError
-from reelwright.encoders.contrastive import LAYER_NAMES, count_positions
+from reelwright.encoders.contrastive import LAYER_NAMES, count_positions, layer_shapes, norm_shapes
 from reelwright.encoders.pretrained import NetworkKind, Pretrained, count_heads, count_layers, part_of
 from reelwright.encoders.tokenizer import TOKENIZER_FILE, PromptTokenizer, TokenizerKind
 
@@ -118,6 +118,17 @@ class ClipText:
         return PromptTokenizer(self.tokenizer_path, _TOKENIZER)
 
 
+def clip_shapes(config: "transformers.CLIPTextConfig") -> dict[str, Shape]:
+    """Of the network's tensors. Raises ValueError if heads do not fit the width."""
+    width = config.hidden_size
+    return {
+        "embeddings.token_embedding.weight": (config.vocab_size, width),
+        "embeddings.position_embedding.weight": (config.max_position_embeddings, width),
+        **layer_shapes(config),
+        **norm_shapes("final_layer_norm", width),
+    }
+
+
 def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """What shapes tell; the other settings are those of CLIP-L."""
     vocab_size, width = shapes["embeddings.token_embedding.weight"]
@@ -150,6 +161,7 @@ _CLIP = NetworkKind(
     layouts=(CLIP_LAYOUT,),
     settings=_settings,
     config=lambda settings: transformers.CLIPTextConfig(**settings),
+    shapes=clip_shapes,
     network=_build,
     finish=count_positions,
     released_prefix="text_model.",

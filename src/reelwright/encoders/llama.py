@@ -175,6 +175,32 @@ def _before(system_prompt: str) -> str:
     return f"{_BEGIN}{system}{_START_ROLE}user{_END_ROLE}\n\n"
 
 
+def llama_shapes(config: "transformers.LlamaConfig") -> dict[str, Shape]:
+    """Of the network's tensors, with the layers that are not read. Raises ValueError if heads do not fit."""
+    width, expanded = config.hidden_size, config.intermediate_size
+    heads, pairs = config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads
+    if heads % pairs:
+        raise ValueError(f"{heads} heads are no multiple of {pairs} for keys and values")
+    head_size = config.head_dim or width // heads
+    of_layer: dict[str, Shape] = {
+        "self_attn.q_proj.weight": (heads * head_size, width),
+        "self_attn.k_proj.weight": (pairs * head_size, width),
+        "self_attn.v_proj.weight": (pairs * head_size, width),
+        "self_attn.o_proj.weight": (width, heads * head_size),
+        "mlp.gate_proj.weight": (expanded, width),
+        "mlp.up_proj.weight": (expanded, width),
+        "mlp.down_proj.weight": (width, expanded),
+        "input_layernorm.weight": (width,),
+        "post_attention_layernorm.weight": (width,),
+    }
+    layers = {
+        f"{_LAYER.format(n=layer)}.{name}": shape
+        for layer in range(config.num_hidden_layers)
+        for name, shape in of_layer.items()
+    }
+    return {"embed_tokens.weight": (config.vocab_size, width), **layers, "norm.weight": (width,)}
+
+
 def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """What shapes tell; the other settings are those of every LLaMA 3."""
     layer = _LAYER.format(n=0)
@@ -217,6 +243,7 @@ _LLAMA = NetworkKind(
     layouts=(LLAMA_LAYOUT,),
     settings=_settings,
     config=lambda settings: transformers.LlamaConfig(**settings),
+    shapes=llama_shapes,
     network=_build,
     finish=_finish,
     stack="layers",

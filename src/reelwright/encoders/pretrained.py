@@ -44,6 +44,11 @@ class NetworkKind(Generic[C, N]):
     """The settings that shapes by our names tell; KeyError or ValueError if it is another network, and
     CheckpointError without the file's name if they do not tell enough."""
     config: Callable[[dict[str, Any]], C]
+    shapes: Callable[[C], Mapping[str, Shape]]
+    """Of the tensors that the network needs, by our names. ValueError if the sizes do not go together.
+
+    Files are checked against these, since transformers takes seconds to import a network.
+    """
     network: Callable[[C], N]
     finish: Callable[[N], None] = lambda network: None
     """Take off the parts whose output is never read, and compute the buffers that no file holds."""
@@ -99,6 +104,7 @@ class Pretrained(Generic[C, N]):
             path=self.path,
             make=self._empty,
             layouts=self._kind.layouts,
+            shapes=self._shapes,
             settings=config.to_diff_dict,
             keeps_float32=self._kind.keeps_float32,
             keeps_unread=True,
@@ -180,16 +186,19 @@ class Pretrained(Generic[C, N]):
         rooms = {place: make_room(layer, device) for place, layer in enumerate(layers)}
         run_along(Lane(rooms, device), network, layers)
 
-    def _empty(self) -> N:
-        import_networks()
-        config = self.config
+    def _shapes(self) -> Mapping[str, Shape]:
         try:
-            with torch.device("meta"):
-                return self._kind.network(config)
+            return self._kind.shapes(self.config)
         except ValueError as error:  # sizes that do not go together, as in a config.json of another network
             raise CheckpointError(
                 f"{self.path}: its settings are of no {self._kind.title} ({error})."
             ) from error
+
+    def _empty(self) -> N:
+        self._shapes()  # refuses what transformers would, in words of ours
+        import_networks()
+        with torch.device("meta"):
+            return self._kind.network(self.config)
 
 
 def rounded_as(encoder: Pretrained[Any, Any]) -> dict[str, str]:

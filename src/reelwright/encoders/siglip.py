@@ -13,7 +13,7 @@ from torch import Tensor
 
 from reelwright.checkpoint.key_map import KeyMap, same_names
 from reelwright.checkpoint.layout_fit import Shape
-from reelwright.encoders.contrastive import LAYER_NAMES, count_positions
+from reelwright.encoders.contrastive import LAYER_NAMES, count_positions, layer_shapes, norm_shapes
 from reelwright.encoders.pretrained import NetworkKind, Pretrained, count_heads, count_layers, part_of
 
 _HEAD_SIZE = 72
@@ -91,6 +91,27 @@ def square_pixels(image: Image.Image, side: int) -> Tensor:
     return ((scaled - 0.5) / 0.5).permute(2, 0, 1).unsqueeze(0).contiguous()
 
 
+def siglip_shapes(config: "transformers.SiglipVisionConfig") -> dict[str, Shape]:
+    """Of the network's tensors. Raises ValueError if heads do not fit the width."""
+    width, patch = config.hidden_size, config.patch_size
+    assert isinstance(patch, int)
+    return {
+        "embeddings.patch_embedding.weight": (width, config.num_channels, patch, patch),
+        "embeddings.patch_embedding.bias": (width,),
+        "embeddings.position_embedding.weight": (count_patches(config), width),
+        **layer_shapes(config),
+        **norm_shapes("post_layernorm", width),
+    }
+
+
+def count_patches(config: "transformers.SiglipVisionConfig") -> int:
+    """Features that it gives of a picture."""
+    side, patch = config.image_size, config.patch_size
+    assert isinstance(side, int)
+    assert isinstance(patch, int)
+    return (side // patch) ** 2
+
+
 def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """What shapes tell; the other settings are those of SigLIP so400m."""
     width, _, patch_size, _ = shapes["embeddings.patch_embedding.weight"]
@@ -127,6 +148,7 @@ _SIGLIP = NetworkKind(
     layouts=(SIGLIP_LAYOUT,),
     settings=_settings,
     config=_config,
+    shapes=siglip_shapes,
     network=_build,
     finish=count_positions,
     released_prefix="vision_model.",

@@ -25,6 +25,8 @@ from reelwright.encoders.tokenizer import (
 
 _ATTENTION = "encoder.block.{n}.layer.0.SelfAttention"
 _FEED_FORWARD = "encoder.block.{n}.layer.1.DenseReluDense"
+RELATIVE_POSITIONS = f"{_ATTENTION.format(n=0)}.relative_attention_bias.weight"
+"""The table of what is added for each distance; all layers share the first one's."""
 _STACK = same_names(
     (
         *(f"{_ATTENTION}.{part}.*" for part in ("q", "k", "v", "o", "relative_attention_bias")),
@@ -123,6 +125,27 @@ class T5Text:
         return PromptTokenizer(self.tokenizer_path, _TOKENIZER)
 
 
+def t5_shapes(config: "transformers.T5Config") -> dict[str, Shape]:
+    """Of the encoder's tensors."""
+    width, inner, expanded = config.d_model, config.num_heads * config.d_kv, config.d_ff
+    is_gated = config.feed_forward_proj.startswith("gated-")
+    shapes: dict[str, Shape] = {"shared.weight": (config.vocab_size, width)}
+    for layer in range(config.num_layers):
+        attention, feed_forward = _ATTENTION.format(n=layer), _FEED_FORWARD.format(n=layer)
+        shapes |= {f"{attention}.{part}.weight": (inner, width) for part in "qkv"}
+        shapes[f"{attention}.o.weight"] = (width, inner)
+        if layer == 0:
+            shapes[RELATIVE_POSITIONS] = (config.relative_attention_num_buckets, config.num_heads)
+        shapes |= {f"{feed_forward}.{part}.weight": (expanded, width) for part in _readers(is_gated)}
+        shapes[f"{feed_forward}.wo.weight"] = (width, expanded)
+        shapes |= {f"encoder.block.{layer}.layer.{half}.layer_norm.weight": (width,) for half in (0, 1)}
+    return {**shapes, "encoder.final_layer_norm.weight": (width,)}
+
+
+def _readers(is_gated: bool) -> tuple[str, ...]:
+    return ("wi_0", "wi_1") if is_gated else ("wi",)
+
+
 def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
     """What shapes tell; the other settings are those of every T5 v1.1."""
     attention, feed_forward = _ATTENTION.format(n=0), _FEED_FORWARD.format(n=0)
@@ -161,6 +184,7 @@ _T5 = NetworkKind(
     layouts=T5_LAYOUTS,
     settings=_settings,
     config=lambda settings: transformers.T5Config(**settings),
+    shapes=t5_shapes,
     network=_build,
     keeps_float32=_overflows,
     stack="encoder.block",

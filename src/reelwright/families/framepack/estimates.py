@@ -14,8 +14,8 @@ from torch.utils._python_dispatch import _disable_current_modes as with_real_ten
 from reelwright.checkpoint.settings_files import read_settings, settings_beside
 from reelwright.encoders.clip import ClipText
 from reelwright.encoders.llama import LlamaText
-from reelwright.encoders.siglip import SiglipImage
-from reelwright.encoders.sizes import clip_size, count_patches, llama_size, siglip_size
+from reelwright.encoders.siglip import SiglipImage, count_patches
+from reelwright.encoders.sizes import clip_size, llama_size, siglip_size
 from reelwright.families.framepack.autoencoder import FramePackAutoencoder
 from reelwright.families.framepack.checkpoints import describe_autoencoder, resolution_of
 from reelwright.families.framepack.conditions import (
