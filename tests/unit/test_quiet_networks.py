@@ -13,9 +13,13 @@ ENCODER = Path(reelwright.__file__).parent / "assets" / "cogvideox-tiny" / "text
 PROGRAM = """
 import logging, sys
 from pathlib import Path
+import torch
 from reelwright.encoders.t5 import T5Text
 folder = Path(sys.argv[1])
-T5Text(folder, folder).encoder.check()
+text = T5Text(folder, folder)
+text.encoder.check()
+assert "transformers.modeling_utils" not in sys.modules
+text.encoder.loaded(torch.device("cpu"), torch.float32)
 assert "torchao" in sys.modules
 assert logging.getLogger("torchao").level == logging.NOTSET
 logging.getLogger("another").warning("heard")

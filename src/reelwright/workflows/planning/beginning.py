@@ -9,6 +9,7 @@ import torch
 
 from reelwright import families
 from reelwright.core.errors import ConfigError
+from reelwright.encoders.quiet_networks import import_networks
 from reelwright.execution.devices import choose_dtype
 from reelwright.execution.estimate import Readings, estimate_generation
 from reelwright.execution.fitting import Fit, fit
@@ -41,7 +42,7 @@ def begin(family: str, command: Command, config: Any, plan: PlanConfig) -> Plann
     execution: DeviceConfig = config.execution
     model = estimating.sized(config)
     if _uses_encoders(config, model):
-        len(model.encoders)  # their libraries come with the first of them, here as in the run
+        import_networks()  # as the run will: what they take is a part of what this process has
     place = find_place(execution, plan.gpu, getattr(execution, "vram", 0.0), getattr(execution, "ram", 0.0))
     device = torch.device("cpu" if place.machine.is_processor else "cuda")
     wants_float32 = command == "train" and config.method == "full" and execution.dtype == "auto"
