@@ -5,6 +5,7 @@ import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ import pytest
 from reelwright import families
 from reelwright.cli.main import main
 from reelwright.core.config import to_toml
+from reelwright.jobs.dispatcher import Dispatcher
 from reelwright.jobs.queue import JobQueue
 
 FAMILY = families.names()[0]
@@ -134,3 +136,17 @@ def test_working_on_a_queue_ends_by_ctrl_c(tmp_path: Path):
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
     assert process.wait(PATIENCE) == 130
+
+
+def test_a_queue_ends_by_ctrl_c_in_the_moment_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    start = Dispatcher.start
+
+    def start_and_press(dispatcher: Dispatcher) -> None:
+        start(dispatcher)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Dispatcher, "start", start_and_press)
+    before = set(threading.enumerate())
+    assert main(["queue", "run"]) == 130
+    assert set(threading.enumerate()) == before

@@ -158,12 +158,13 @@ def _run(queue: JobQueue, line: QueueLine, output: OutputFlags) -> int:
     flags = line.flags
     assert isinstance(flags, RunLine)
     dispatcher = Dispatcher(queue, workers=flags.workers, devices=flags.devices)
-    dispatcher.start()
     told: dict[str, State] = {job.id: job.state for job in queue.list(FINAL)}
     old = set(told)
     try:
-        with StopSignals():
+        with StopSignals() as signals:
+            dispatcher.start()
             while tell_changes(queue, told, output) or not flags.until_done:
+                signals.check()
                 time.sleep(_LOOK_EVERY)
     except Interrupted as interruption:
         return interruption.exit_code
