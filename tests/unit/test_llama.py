@@ -222,6 +222,8 @@ def test_what_is_wrong_with_the_encoder_is_told(model_folder, state, tmp_path):
         ({"num_hidden_layers": 4}, "9 unexpected: layers.4"),
         ({"model_type": "gemma"}, "is of gemma"),
         ({"hidden_size": "wide"}, "is damaged"),
+        ({"num_key_value_heads": 3}, "2 heads are no multiple of 3 for keys and values"),
+        ({"attention_bias": True}, "are of no LLaMA text encoder (its layers have biases)"),
     ):
         (folder / "config.json").write_text(json.dumps({**settings, **change}))
         assert expected in message_of(folder, tokenizer)

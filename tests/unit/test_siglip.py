@@ -174,6 +174,11 @@ def test_what_is_wrong_with_the_encoder_is_told(model_folder, tmp_path):
         ({"patch_size": 32}, "another shape"),
         ({"model_type": "clip_vision_model"}, "is of clip_vision_model"),
         ({"hidden_size": "wide"}, "is damaged"),
+        (
+            {"num_attention_heads": 5},
+            "are of no SigLIP image encoder (a width of 144 is no multiple of 5 heads)",
+        ),
+        ({"image_size": [64, 48]}, "pictures of [64, 48] and patches of"),
     ):
         described.write_text(json.dumps({**settings, **change}))
         assert expected in message_of(tmp_path)

@@ -1,6 +1,6 @@
 """Weights from files into networks, streamed piece by piece straight to their final number format."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -23,8 +23,13 @@ another way; asked for each tensor of fractional numbers that the network does n
 
 def check_network(network: nn.Module, path: Path, layouts: Sequence[KeyMap]) -> None:
     """Raise CheckpointError unless the files at `path` hold this network in one of the layouts."""
+    check_shapes(expected_shapes(network), path, layouts)
+
+
+def check_shapes(expected: Mapping[str, Shape], path: Path, layouts: Sequence[KeyMap]) -> None:
+    """Raise CheckpointError unless the files at `path` hold tensors of these names and shapes of ours."""
     with open_tensors(path) as source:
-        detect_layout(source, layouts, expected_shapes(network))
+        detect_layout(source, layouts, expected)
 
 
 def load_network(

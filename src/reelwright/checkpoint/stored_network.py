@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from reelwright.checkpoint.key_map import KeyMap
-from reelwright.checkpoint.layout_fit import Shape, detect_layout
-from reelwright.checkpoint.loading import expected_shapes
-from reelwright.checkpoint.safetensors_io import open_tensors
+from reelwright.checkpoint.layout_fit import Shape
+from reelwright.checkpoint.loading import check_shapes, expected_shapes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,5 +43,4 @@ class StoredNetwork:
     def check(self) -> None:
         """Raise CheckpointError unless the files hold all tensors of the network, with their shapes."""
         expected = self.shapes() if self.shapes else expected_shapes(self.make())
-        with open_tensors(self.path) as source:
-            detect_layout(source, self.layouts, expected)
+        check_shapes(expected, self.path, self.layouts)

@@ -176,7 +176,9 @@ def _before(system_prompt: str) -> str:
 
 
 def llama_shapes(config: "transformers.LlamaConfig") -> dict[str, Shape]:
-    """Of the network's tensors, with the layers that are not read. Raises ValueError if heads do not fit."""
+    """Of the network's tensors, with the layers that are not read. Raises ValueError if it is no LLaMA 3."""
+    if config.attention_bias or config.mlp_bias:
+        raise ValueError("its layers have biases")
     width, expanded = config.hidden_size, config.intermediate_size
     heads, pairs = config.num_attention_heads, config.num_key_value_heads or config.num_attention_heads
     if heads % pairs:

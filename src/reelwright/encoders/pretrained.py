@@ -189,7 +189,7 @@ class Pretrained(Generic[C, N]):
     def _shapes(self) -> Mapping[str, Shape]:
         try:
             return self._kind.shapes(self.config)
-        except ValueError as error:  # sizes that do not go together, as in a config.json of another network
+        except (ValueError, ZeroDivisionError) as error:  # sizes as in a config.json of another network
             raise CheckpointError(
                 f"{self.path}: its settings are of no {self._kind.title} ({error})."
             ) from error

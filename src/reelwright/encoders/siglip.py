@@ -92,9 +92,8 @@ def square_pixels(image: Image.Image, side: int) -> Tensor:
 
 
 def siglip_shapes(config: "transformers.SiglipVisionConfig") -> dict[str, Shape]:
-    """Of the network's tensors. Raises ValueError if heads do not fit the width."""
-    width, patch = config.hidden_size, config.patch_size
-    assert isinstance(patch, int)
+    """Of the network's tensors. Raises ValueError if heads do not fit, or pictures are not square."""
+    width, (_, patch) = config.hidden_size, _sides(config)
     return {
         "embeddings.patch_embedding.weight": (width, config.num_channels, patch, patch),
         "embeddings.patch_embedding.bias": (width,),
@@ -106,10 +105,16 @@ def siglip_shapes(config: "transformers.SiglipVisionConfig") -> dict[str, Shape]
 
 def count_patches(config: "transformers.SiglipVisionConfig") -> int:
     """Features that it gives of a picture."""
-    side, patch = config.image_size, config.patch_size
-    assert isinstance(side, int)
-    assert isinstance(patch, int)
+    side, patch = _sides(config)
     return (side // patch) ** 2
+
+
+def _sides(config: "transformers.SiglipVisionConfig") -> tuple[int, int]:
+    """Of a picture and of a patch, in pixels."""
+    side, patch = config.image_size, config.patch_size
+    if not isinstance(side, int) or not isinstance(patch, int):
+        raise ValueError(f"pictures of {side} and patches of {patch} are not square")
+    return side, patch
 
 
 def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:

@@ -128,7 +128,7 @@ class T5Text:
 def t5_shapes(config: "transformers.T5Config") -> dict[str, Shape]:
     """Of the encoder's tensors."""
     width, inner, expanded = config.d_model, config.num_heads * config.d_kv, config.d_ff
-    is_gated = config.feed_forward_proj.startswith("gated-")
+    readers = ("wi_0", "wi_1") if config.feed_forward_proj.startswith("gated-") else ("wi",)
     shapes: dict[str, Shape] = {"shared.weight": (config.vocab_size, width)}
     for layer in range(config.num_layers):
         attention, feed_forward = _ATTENTION.format(n=layer), _FEED_FORWARD.format(n=layer)
@@ -136,14 +136,10 @@ def t5_shapes(config: "transformers.T5Config") -> dict[str, Shape]:
         shapes[f"{attention}.o.weight"] = (width, inner)
         if layer == 0:
             shapes[RELATIVE_POSITIONS] = (config.relative_attention_num_buckets, config.num_heads)
-        shapes |= {f"{feed_forward}.{part}.weight": (expanded, width) for part in _readers(is_gated)}
+        shapes |= {f"{feed_forward}.{part}.weight": (expanded, width) for part in readers}
         shapes[f"{feed_forward}.wo.weight"] = (width, expanded)
         shapes |= {f"encoder.block.{layer}.layer.{half}.layer_norm.weight": (width,) for half in (0, 1)}
     return {**shapes, "encoder.final_layer_norm.weight": (width,)}
-
-
-def _readers(is_gated: bool) -> tuple[str, ...]:
-    return ("wi_0", "wi_1") if is_gated else ("wi",)
 
 
 def _settings(shapes: Mapping[str, Shape]) -> dict[str, Any]:
