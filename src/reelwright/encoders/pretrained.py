@@ -191,7 +191,7 @@ class Pretrained(Generic[C, N]):
             return self._kind.shapes(self.config)
         except (ValueError, ZeroDivisionError) as error:  # sizes as in a config.json of another network
             raise CheckpointError(
-                f"{self.path}: its settings are of no {self._kind.title} ({error})."
+                f"{self.path}: its settings are of no {self._kind.title} ({error}). Give the folder of one."
             ) from error
 
     def _empty(self) -> N:
