@@ -77,6 +77,8 @@ def _explanations() -> Iterator[Explanation]:
 def _pattern(share_HW: Floats) -> str:
     """Which pattern the share of the second tone makes; NaN where objects hide it."""
     is_seen = ~np.isnan(share_HW)
+    if not is_seen.any():
+        return "clouded"  # the one without an order to be seen
     seen = share_HW[is_seen]
     is_sharp = np.mean(np.minimum(seen, 1.0 - seen) < _NEAR_AN_END) > _SHARPLY
     if not is_sharp:
