@@ -88,6 +88,7 @@ TRAINING = Training(
         encode=lambda _, __, ___: None,
         locate=lambda config, _: FAMILY.locate(config),
     ),  # type: ignore[arg-type]
+    num_tokens=lambda _, __: 1,
 )
 
 

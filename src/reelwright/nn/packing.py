@@ -1,12 +1,13 @@
 """Samples of any length in one sequence, each attending to itself alone (Patch n' Pack, arXiv 2307.06304).
 
-Two streams follow one another, the texts of all samples and then all videos, so that layers which treat them
+Streams follow one another, the texts of all samples and then all videos, say, so that layers which treat them
 apart find each in one piece.
 """
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
+from itertools import chain, islice
 from typing import Any, Self
 
 import torch
@@ -21,43 +22,47 @@ _FLASH_CAPABILITY = (8, 0)
 
 @dataclass(frozen=True, kw_only=True)
 class Packing:
-    """Where the samples of a sequence lie: tokens of each in both streams."""
+    """Where the samples of a sequence lie."""
 
-    text_lengths: tuple[int, ...]
-    video_lengths: tuple[int, ...]
+    streams: tuple[tuple[int, ...], ...]
+    """Of each stream, in the order of the sequence, the tokens of each sample."""
     ends: Tensor
-    """Where samples end, each with both its streams, after a zero; int32, on the tokens' device."""
+    """Where samples end, each with all its streams, after a zero; int32, on the tokens' device."""
 
     @classmethod
-    def of(cls, texts: Iterable[Tensor], videos: Iterable[Tensor]) -> Self:
-        """That of samples [1, L, D]."""
-        texts, videos = list(texts), list(videos)
-        text_lengths = tuple(text.shape[1] for text in texts)
-        video_lengths = tuple(video.shape[1] for video in videos)
-        lengths = torch.tensor([0, *map(sum, zip(text_lengths, video_lengths, strict=True))])
-        ends = lengths.cumsum(0).to(videos[0].device, torch.int32)
-        return cls(text_lengths=text_lengths, video_lengths=video_lengths, ends=ends)
+    def of(cls, *streams: Sequence[Tensor]) -> Self:
+        """That of samples [1, L, D], stream by stream."""
+        lengths = tuple(tuple(sample.shape[1] for sample in stream) for stream in streams)
+        totals = torch.tensor([0, *map(sum, zip(*lengths, strict=True))])
+        return cls(streams=lengths, ends=totals.cumsum(0).to(streams[0][0].device, torch.int32))
 
-    def by_sample(self, tokens: Tensor, dim: int) -> list[Tensor]:
-        """Both streams of sample after sample, as views: text, video, text, video, and so on."""
-        pieces = tokens.split((*self.text_lengths, *self.video_lengths), dim)
-        count = len(self.text_lengths)
-        return [piece for pair in zip(pieces[:count], pieces[count:], strict=True) for piece in pair]
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of each sample, with all its streams."""
+        return list(map(sum, zip(*self.streams, strict=True)))
 
-    def by_stream(self, samples: Sequence[Tensor], dim: int) -> Tensor:
-        """The sequence of samples that have both their streams in one tensor each."""
-        pairs = zip(self.text_lengths, self.video_lengths, strict=True)
-        pieces = [sample.split(pair, dim) for sample, pair in zip(samples, pairs, strict=True)]
-        return torch.cat([*(text for text, _ in pieces), *(video for _, video in pieces)], dim)
+    def by_sample(self, tokens: Tensor, dim: int) -> list[tuple[Tensor, ...]]:
+        """Of sample after sample all its streams, as views."""
+        pieces = iter(tokens.split(list(chain(*self.streams)), dim))
+        streams = [list(islice(pieces, len(lengths))) for lengths in self.streams]
+        return list(zip(*streams, strict=True))
+
+    def by_stream(self, samples: Iterable[Tensor], dim: int) -> Tensor:
+        """The sequence of samples that have all their streams in one tensor each."""
+        lengths_of_samples = zip(*self.streams, strict=True)
+        pieces = [
+            sample.split(lengths, dim) for sample, lengths in zip(samples, lengths_of_samples, strict=True)
+        ]
+        return torch.cat(list(chain(*zip(*pieces, strict=True))), dim)
 
 
-def over_tokens(values_BD: Tensor, lengths: Sequence[int] | None) -> Tensor:
-    """What each sample's tokens are given: [B, 1, D], or [1, sum of lengths, D] of samples in a sequence."""
-    if lengths is None:
+def over_tokens(values_BD: Tensor, packing: Packing | None, *streams: int) -> Tensor:
+    """What each sample's tokens are given: [B, 1, D], or [1, L, D] for some streams of a sequence."""
+    if packing is None:
         return values_BD[:, None]
     # Gathering by index would add up gradients in an order of its own on a GPU.
-    rows = zip(values_BD, lengths, strict=True)
-    return torch.cat([row.expand(length, -1) for row, length in rows])[None]
+    rows = (zip(values_BD, packing.streams[stream], strict=True) for stream in streams)
+    return torch.cat([row.expand(length, -1) for row, length in chain(*rows)])[None]
 
 
 def attend(
@@ -77,8 +82,7 @@ def _attend_in_turn(
     """Sample after sample: no mask, and no work for what it would hide."""
 
     def whole(tokens_BNLK: Tensor) -> list[Tensor]:
-        pieces = iter(packing.by_sample(tokens_BNLK, 2))
-        return [torch.cat([text, video], 2) for text, video in zip(pieces, pieces, strict=True)]
+        return [torch.cat(streams, 2) for streams in packing.by_sample(tokens_BNLK, 2)]
 
     samples = zip(whole(query_BNLK), whole(key_BNLK), whole(value_BNLK), strict=True)
     return packing.by_stream([kernel(*sample) for sample in samples], 2)
@@ -91,11 +95,11 @@ def _attend_at_once(query_BNLK: Tensor, key_BNLK: Tensor, value_BNLK: Tensor, pa
     dtype = computed_in(value_BNLK)
 
     def in_a_row(tokens_BNLK: Tensor) -> Tensor:
-        pieces = packing.by_sample(tokens_BNLK[0].transpose(0, 1), 0)
-        return torch.cat(pieces).to(dtype)
+        samples = packing.by_sample(tokens_BNLK[0].transpose(0, 1), 0)
+        return torch.cat(list(chain(*samples))).to(dtype)
 
-    lengths = list(map(sum, zip(packing.text_lengths, packing.video_lengths, strict=True)))
     query, key, value = in_a_row(query_BNLK), in_a_row(key_BNLK), in_a_row(value_BNLK)
+    lengths = packing.lengths
     longest = max(lengths)
     attended = varlen_attention(query, key, value, packing.ends, packing.ends, longest, longest)
     return packing.by_stream(attended.split(lengths), 0).transpose(0, 1)[None]

@@ -208,6 +208,8 @@ class Training:
     """(configuration of `train`, those that caches were made with) -> those that would make them of the model
     that is trained, to compare."""
     sampling: Sampling
+    num_tokens: Callable[[Any, Mapping[str, Tensor]], int]
+    """(what `locate` gave, tensors of an item) -> the most tokens that the denoiser makes of it."""
     kind: Callable[[TrainingData], Mapping[str, str]] = lambda _: {}
     """What these data teach, by the name of each setting: held-out data must be of the same kind."""
     at_positions: Callable[[Any, Literal["extrapolated", "interpolated"]], Any] | None = None
@@ -215,9 +217,6 @@ class Training:
     so; None for families whose models know one way. Raises ConfigError."""
     quantized: Callable[[str], bool] = lambda _: True
     """Whether a linear layer inside the blocks, by its name in the denoiser, may be held in fp8."""
-    num_tokens: Callable[[Any, Mapping[str, Tensor]], int] | None = None
-    """(what `locate` gave, tensors of an item) -> the tokens that the denoiser makes of it. None where it
-    knows no packs."""
 
 
 @dataclass(frozen=True, kw_only=True)

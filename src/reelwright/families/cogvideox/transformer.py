@@ -20,6 +20,9 @@ from reelwright.nn.packing import Packing, attend, over_tokens
 from reelwright.nn.patches import unpatchify
 from reelwright.nn.rope import prepend_unturned, rotate
 
+_TEXT, _VIDEO = 0, 1
+"""Streams, in the order of the sequence."""
+
 
 class CogVideoXTransformer(nn.Module):
     """Predicts the velocity v of noisy latents."""
@@ -94,7 +97,7 @@ class CogVideoXTransformer(nn.Module):
             rotary_LK = prepend_unturned(rotary_LK, text_BLD.shape[1])
         video_BLD = self.trunk(video_BLD, text_BLD, time_BD, rotary_LK, packing)
         video_BLD = self.output_norm(self.norm(video_BLD), time_BD, packing)
-        answers = self.output_projection(video_BLD).split(packing.video_lengths, 1)
+        answers = self.output_projection(video_BLD).split(packing.streams[_VIDEO], 1)
         return [self._unpatchify(own, clip.shape[2:]) for own, clip in zip(answers, clips, strict=True)]
 
     def _embed(self, latents_BCTHW: Tensor, conditions: Conditions) -> tuple[Tensor, Tensor]:
@@ -215,10 +218,8 @@ class ExpertNorm(nn.Module):
         Gates are [B, 1, D]; of packed samples they are [1, L, D].
         """
         of_video, of_text = self.modulation(F.silu(time_BD)).chunk(2, dim=-1)
-        shift, scale, gate = over_tokens(of_video, packing and packing.video_lengths).chunk(3, dim=-1)
-        text_shift, text_scale, text_gate = over_tokens(of_text, packing and packing.text_lengths).chunk(
-            3, -1
-        )
+        shift, scale, gate = over_tokens(of_video, packing, _VIDEO).chunk(3, dim=-1)
+        text_shift, text_scale, text_gate = over_tokens(of_text, packing, _TEXT).chunk(3, dim=-1)
         text = torch.addcmul(text_shift, self.norm(text_BLD), 1 + text_scale)
         video = torch.addcmul(shift, self.norm(video_BLD), 1 + scale)
         return torch.cat([text, video], dim=1), text_gate, gate
@@ -262,8 +263,7 @@ class OutputNorm(nn.Module):
         self.norm = nn.LayerNorm(config.width, config.norm_eps)
 
     def forward(self, video_BLD: Tensor, time_BD: Tensor, packing: Packing | None = None) -> Tensor:
-        modulation = over_tokens(self.modulation(F.silu(time_BD)), packing and packing.video_lengths)
-        shift, scale = modulation.chunk(2, dim=-1)
+        shift, scale = over_tokens(self.modulation(F.silu(time_BD)), packing, _VIDEO).chunk(2, dim=-1)
         return torch.addcmul(shift, self.norm(video_BLD), 1 + scale)
 
 

@@ -35,6 +35,7 @@ from reelwright.families.framepack.lora_facts import DIRECTIONS, LoraFacts
 from reelwright.families.framepack.lora_layouts import adapter_targets
 from reelwright.families.framepack.objective import FramePackObjective
 from reelwright.families.framepack.one_frame import write_one_frame
+from reelwright.families.framepack.packing import num_tokens
 from reelwright.families.framepack.parts import Parts
 from reelwright.families.framepack.train_samples import SAMPLING, generate_config
 from reelwright.families.framepack.training_modes import as_trained, check_kinds, kinds_of
@@ -232,4 +233,5 @@ TRAINING = Training(
     kind=kind_of_sections,
     at_positions=at_positions,
     quantized=EXECUTION_FACTS.is_quantized,
+    num_tokens=num_tokens,
 )

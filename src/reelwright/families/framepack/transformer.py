@@ -6,6 +6,7 @@ Parameter names are ours; key_maps.py translates the released files. specs: Fram
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import overload
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +17,15 @@ from reelwright.families.framepack.config import TransformerConfig
 from reelwright.nn.attention import FullAttention, Kernel
 from reelwright.nn.embeddings import ScalarEmbedding
 from reelwright.nn.feed_forward import FeedForward, InPieces, gelu_tanh
+from reelwright.nn.packing import Packing, over_tokens
+from reelwright.nn.packing import attend as attend_packed
 from reelwright.nn.patches import unpatchify
 from reelwright.nn.rope import append_unturned, rotate
 
 _EPSILON = 1e-6
 _SINUSOID_WIDTH = 256
+_VIDEO, _TEXT = 0, 1
+"""Streams, in the order of the sequence."""
 
 
 def keeps_float32(our_name: str) -> bool:
@@ -50,21 +55,73 @@ class FramePackTransformer(nn.Module):
     def stacks(self) -> Sequence[nn.ModuleList]:
         return (self.double_blocks, self.single_blocks)
 
-    def forward(self, latents_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor:
-        """timestep: 0 to 1000. Height and width must be even."""
-        frames, height, width = latents_BCTHW.shape[2:]
-        grid = (frames, height // 2, width // 2)
-        video_BLD = self.patch_embedding(latents_BCTHW, conditions)
-        rotary = rotary_positions(self.config, conditions, grid[1:], latents_BCTHW.device)
+    @overload
+    def forward(self, latents: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor: ...
+
+    @overload
+    def forward(
+        self, latents: Sequence[Tensor], timestep_B: Tensor, conditions: Sequence[Conditions]
+    ) -> list[Tensor]: ...
+
+    def forward(
+        self,
+        latents: Tensor | Sequence[Tensor],
+        timestep_B: Tensor,
+        conditions: Conditions | Sequence[Conditions],
+    ) -> Tensor | list[Tensor]:
+        """Of a batch [B, C, T, H, W], or of samples [1, C, T, H, W] of any size, packed into one sequence.
+
+        timestep: 0 to 1000. Height and width must be even.
+        """
+        if isinstance(latents, Tensor):
+            assert isinstance(conditions, Conditions)
+            return self._predict(latents, timestep_B, conditions)
+        assert not isinstance(conditions, Conditions)
+        return self._predict_packed(latents, timestep_B, conditions)
+
+    def _predict(self, latents_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions) -> Tensor:
+        video_BLD, text_BLD, rotary = self._embed(latents_BCTHW, timestep_B, conditions)
         signal_BD = self.signal(timestep_B, conditions)
+        num_before = video_BLD.shape[1] + conditions.image_BLD.shape[1]
+        lengths = [num_before + length for length in conditions.text_lengths]
+        video_BLD = self.trunk(video_BLD, text_BLD, signal_BD, rotary, lengths)
+        return self._project(video_BLD, signal_BD, latents_BCTHW.shape[2:])
+
+    def _predict_packed(
+        self, samples: Sequence[Tensor], timestep_B: Tensor, conditions: Sequence[Conditions]
+    ) -> list[Tensor]:
+        """Videos of all samples come before all texts, without padding; positions start anew in each."""
+        each = list(zip(samples, timestep_B.split(1), conditions, strict=True))
+        videos, texts, rotary = zip(*(self._embed(*sample) for sample in each), strict=True)
+        signals = [self.signal(time_B, own) for _, time_B, own in each]
+        packing = Packing.of(videos, texts)
+        video_BLD = self.trunk(
+            torch.cat(videos, 1),
+            torch.cat(texts, 1),
+            torch.cat(signals),
+            torch.cat(rotary),
+            packing.lengths,
+            packing,
+        )
+        answers = zip(video_BLD.split(packing.streams[_VIDEO], 1), signals, samples, strict=True)
+        return [self._project(own, signal_BD, sample.shape[2:]) for own, signal_BD, sample in answers]
+
+    def _embed(
+        self, latents_BCTHW: Tensor, timestep_B: Tensor, conditions: Conditions
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Tokens of video and text, and the rotations of the former."""
+        video_BLD = self.patch_embedding(latents_BCTHW, conditions)
+        grid_HW = latents_BCTHW.shape[3] // 2, latents_BCTHW.shape[4] // 2
+        rotary = rotary_positions(self.config, conditions, grid_HW, latents_BCTHW.device)
         # The image stands before the prompt, so that padding stays at the end.
         image_BLD = self.image_projection(conditions.image_BLD)
         refined_BLD = self.text_refiner(conditions.text_BLD, conditions.text_lengths, timestep_B)
-        text_BLD = torch.cat([image_BLD, refined_BLD], dim=1)
-        num_before = video_BLD.shape[1] + image_BLD.shape[1]
-        lengths = [num_before + length for length in conditions.text_lengths]
+        return video_BLD, torch.cat([image_BLD, refined_BLD], dim=1), rotary
 
-        video_BLD = self.trunk(video_BLD, text_BLD, signal_BD, rotary, lengths)
+    def _project(self, video_BLD: Tensor, signal_BD: Tensor, size_THW: Sequence[int]) -> Tensor:
+        """The prediction, from the tokens of all frames; the noisy ones are the last."""
+        frames, height, width = size_THW
+        grid = (frames, height // 2, width // 2)
         noisy_BLD = self.output_norm(video_BLD[:, -frames * grid[1] * grid[2] :], signal_BD)
         patches_BLD = self.output_projection(noisy_BLD.to(self.output_projection.weight.dtype))
         return unpatchify(patches_BLD, grid, (1, 2, 2))
@@ -83,16 +140,22 @@ class FramePackTransformer(nn.Module):
         )
 
     def trunk(
-        self, video_BLD: Tensor, text_BLD: Tensor, signal_BD: Tensor, rotary: Tensor, lengths: Sequence[int]
+        self,
+        video_BLD: Tensor,
+        text_BLD: Tensor,
+        signal_BD: Tensor,
+        rotary: Tensor,
+        lengths: Sequence[int],
+        packing: Packing | None = None,
     ) -> Tensor:
         """Return all video tokens. lengths: of [video, text] in each sample, without the padding behind."""
         for block in self.double_blocks:
-            video_BLD, text_BLD = block(video_BLD, text_BLD, signal_BD, rotary, lengths)
+            video_BLD, text_BLD = block(video_BLD, text_BLD, signal_BD, rotary, lengths, packing)
         num_video, num_text = video_BLD.shape[1], text_BLD.shape[1]
         joint_BLD = torch.cat([video_BLD, text_BLD], dim=1)
         rotary = append_unturned(rotary, num_text)
         for block in self.single_blocks:
-            joint_BLD = block(joint_BLD, signal_BD, rotary, lengths)
+            joint_BLD = block(joint_BLD, signal_BD, rotary, lengths, packing)
         return joint_BLD[:, :num_video]
 
 
@@ -189,15 +252,21 @@ class DoubleBlock(nn.Module):
         self.attend = FullAttention(config.attention_head_dim)
 
     def forward(
-        self, video_BLD: Tensor, text_BLD: Tensor, signal_BD: Tensor, rotary: Tensor, lengths: Sequence[int]
+        self,
+        video_BLD: Tensor,
+        text_BLD: Tensor,
+        signal_BD: Tensor,
+        rotary: Tensor,
+        lengths: Sequence[int],
+        packing: Packing | None = None,
     ) -> tuple[Tensor, Tensor]:
         signal_BD = F.silu(signal_BD)
-        video_modulation = self.video.modulation(signal_BD)[:, None].chunk(6, dim=-1)
-        text_modulation = self.text.modulation(signal_BD)[:, None].chunk(6, dim=-1)
+        video_modulation = over_tokens(self.video.modulation(signal_BD), packing, _VIDEO).chunk(6, dim=-1)
+        text_modulation = over_tokens(self.text.modulation(signal_BD), packing, _TEXT).chunk(6, dim=-1)
         video_heads = self.video.begin(video_BLD, video_modulation, rotary)
         text_heads = self.text.begin(text_BLD, text_modulation)
         query, key, value = (torch.cat(pair, dim=2) for pair in zip(video_heads, text_heads, strict=True))
-        attended = attend(self.attend, (query, key, value), lengths)
+        attended = attend(self.attend, (query, key, value), lengths, packing)
         num_video = video_BLD.shape[1]
         video_BLD = self.video.finish(video_BLD, attended[:, :num_video], video_modulation)
         return video_BLD, self.text.finish(text_BLD, attended[:, num_video:], text_modulation)
@@ -241,10 +310,18 @@ class SingleBlock(InPieces):
         self.expand = nn.Linear(width, inner)
         self.output = nn.Linear(width + inner, width)
 
-    def forward(self, joint_BLD: Tensor, signal_BD: Tensor, rotary: Tensor, lengths: Sequence[int]) -> Tensor:
-        shift, scale, gate = self.modulation(F.silu(signal_BD))[:, None].chunk(3, dim=-1)
+    def forward(
+        self,
+        joint_BLD: Tensor,
+        signal_BD: Tensor,
+        rotary: Tensor,
+        lengths: Sequence[int],
+        packing: Packing | None = None,
+    ) -> Tensor:
+        modulation_BD = self.modulation(F.silu(signal_BD))
+        shift, scale, gate = over_tokens(modulation_BD, packing, _VIDEO, _TEXT).chunk(3, dim=-1)
         tokens_BLD = modulate(joint_BLD, shift, scale)
-        attended_BLD = attend(self.attend, self.heads(tokens_BLD, rotary), lengths)
+        attended_BLD = attend(self.attend, self.heads(tokens_BLD, rotary), lengths, packing)
         results_BLD = self.in_pieces(self._transform, tokens_BLD, attended_BLD)
         return torch.addcmul(joint_BLD, results_BLD, gate)
 
@@ -307,17 +384,24 @@ class OutputNorm(nn.Module):
 
 
 def modulate(tokens_BLD: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
-    """Adaptive LayerNorm; shift and scale are [B, 1, D]."""
+    """Adaptive LayerNorm; shift and scale are [B, 1, D], or of each token."""
     normalized = F.layer_norm(tokens_BLD, tokens_BLD.shape[-1:], eps=_EPSILON)
     return torch.addcmul(shift, normalized, 1 + scale)
 
 
-def attend(kernel: Kernel, heads: tuple[Tensor, Tensor, Tensor], lengths: Sequence[int]) -> Tensor:
+def attend(
+    kernel: Kernel,
+    heads: tuple[Tensor, Tensor, Tensor],
+    lengths: Sequence[int],
+    packing: Packing | None = None,
+) -> Tensor:
     """Full attention of each sample over its first `lengths` tokens; rows behind them are zero.
 
     heads: query, key and value, each [B, N, L, K]. Samples of different lengths run one after the other,
     which needs no mask. Returns [B, L, D].
     """
+    if packing is not None:
+        return attend_packed(kernel, *heads, packing).transpose(1, 2).flatten(2)
     num_tokens = heads[0].shape[2]
     if all(length == num_tokens for length in lengths):
         return kernel(*heads).transpose(1, 2).flatten(2)

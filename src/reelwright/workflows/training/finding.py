@@ -17,7 +17,7 @@ from reelwright.workflows.training.hub import check_hub
 from reelwright.workflows.training.idle_settings import idle_remarks, refuse_idle
 from reelwright.workflows.training.lr_schedules import check_schedule
 from reelwright.workflows.training.optimizers import check_optimizer
-from reelwright.workflows.training.packing import check_packing, packing_remarks, plan_packing
+from reelwright.workflows.training.packing import packing_remarks, plan_packing
 from reelwright.workflows.training.samples import SamplePlan, plan_samples
 from reelwright.workflows.training.stages import StagePlan, plan_stages
 from reelwright.workflows.training.trackers import check_trackers
@@ -56,7 +56,6 @@ def find(family: str, config: TrainConfig) -> Generator[Found]:
     """
     refuse_idle(config)
     check_outputs(config)
-    check_packing(config, training_of(family))
     plans = plan_stages(training_of(family), config)
     if not plans:
         check_schedule(config.schedule, None if config.epochs else config.steps, config.optimizer)

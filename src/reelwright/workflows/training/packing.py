@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 from functools import partial
 
-from reelwright.core.errors import ConfigError
 from reelwright.data.packing import PackPlan, plan_packs, tokens_of_groups
 from reelwright.protocols.train_configs import TrainConfig
 from reelwright.protocols.training import Training, TrainingModel
@@ -13,18 +12,12 @@ _MUCH = 0.05
 """Of the room in packs that is worth a word."""
 
 
-def check_packing(config: TrainConfig, training: Training) -> None:
-    """Raise ConfigError if a family is to pack items that cannot."""
-    if config.packing.tokens and training.num_tokens is None:
-        raise ConfigError("packing.tokens: this model's items are not packed. Leave it out.")
-
-
 def plan_packing(
     config: TrainConfig, training: Training, model: TrainingModel, data: OpenedData
 ) -> PackPlan | None:
     """None where clips of one size make a batch. Reads one item of each size. Raises UserError."""
     capacity = config.packing.tokens
-    if not capacity or training.num_tokens is None:
+    if not capacity:
         return None
     tokens = tokens_of_groups(data.items, partial(training.num_tokens, model))
     return plan_packs(data.items.supply, tokens, capacity)
