@@ -53,7 +53,7 @@ TRAINED_TRANSFORMER = replace(
     text_embed_dim=96,
     pooled_projection_dim=64,
 )
-TRAINED_AUTOENCODER = replace(TINY_AUTOENCODER, block_out_channels=(16, 32, 64, 64))
+TRAINED_AUTOENCODER = replace(TINY_AUTOENCODER, block_out_channels=(16, 32, 64, 64), norm_num_groups=2)
 _NUM_SCENES = 6000
 _IMAGE_SIDE = 384
 _RESOLUTION, _TRAINED_RESOLUTION = 128, 96
