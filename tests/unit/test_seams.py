@@ -15,9 +15,6 @@ from reelwright.families.framepack import latent_space as framepack_space
 from reelwright.families.framepack.config import FramePackGenerate
 
 FAMILIES = ["cogvideox", "framepack"]
-FALL = {"cogvideox": (3.0, 1.0), "framepack": (2.5, 1.1)}
-"""How many times smaller the step at a border is where tiles overlap, at least, and how many times that of
-half the overlap it is at most; measured for FramePack, whose norms see each tile alone: 2.9 and 1.04."""
 CELLS, CELL = 16, 8
 """Of the picture: 128 x 128 pixels."""
 Space = cogvideox_space.LatentSpace | framepack_space.LatentSpace
@@ -46,9 +43,17 @@ def picture() -> Tensor:
     return (rows[None, :, None, :, None] + columns) * 2 - 1
 
 
-def latents(family: str) -> Tensor:
+@lru_cache
+def picture_with_a_thing() -> Tensor:
+    """Something red far on the left: norms of tiles that show it have other means than those of the rest."""
+    seen = picture().clone()
+    seen[..., 24:104, 4:24] = torch.tensor([0.85, 0.2, 0.15])[None, :, None, None, None] * 2 - 1
+    return seen
+
+
+def latents(family: str, shown: Tensor | None = None) -> Tensor:
     whole = space(family)
-    return whole.encode(picture()).mean * whole.scale
+    return whole.encode(picture() if shown is None else shown).mean * whole.scale
 
 
 def difference(family: str, side: int, overlap: int) -> tuple[Tensor, Tensor]:
@@ -70,18 +75,20 @@ def test_the_error_at_a_border_is_no_larger_than_within_tiles(family):
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_tiles_that_overlap_meet_in_smaller_steps_than_those_that_do_not(family):
-    """Trained weights leave a smooth picture smooth."""
-    start, whole = latents(family), space(family)
+def test_a_seam_that_shows_is_gone_where_tiles_overlap(family):
+    """In levels of 256: the largest step between columns that tiling adds where two tiles meet.
+
+    Less than half a level is what rounding leaves. Measured without overlap 3.4 and 3.2, with it 0.38.
+    """
+    start, whole = latents(family, picture_with_a_thing()), space(family)
     steps: list[float] = []
     for overlap in (0, 2, 4):
         (seen,), (expected,) = (list(each.decode(start)) for each in (space(family, 8, overlap), whole))
         error = (seen.float() - expected.float()).mean(dim=(0, 1, 3))
         border = (8 - overlap) * CELL
         steps.append(error[border - 1 : border + overlap * CELL + 1].diff().abs().max().item())
-    first, wider = FALL[family]
-    assert steps[1] < steps[0] / first
-    assert steps[2] < steps[1] * wider
+    assert steps[0] > 2
+    assert max(steps[1:]) < 0.5
 
 
 @pytest.mark.parametrize("family", FAMILIES)
